@@ -1,0 +1,17 @@
+//! The catalog: what exists, who owns it and who may use it.
+//!
+//! A [`Catalog`] is an immutable snapshot; a commit with DDL publishes a new one. A transaction with DDL of its own
+//! works on a private copy. Every object is stored as one entry of the ordered map (space `catalog`), so DDL is an
+//! ordinary write: transactional, numbered, observable.
+
+mod relation;
+mod role;
+mod schema;
+mod snapshot;
+
+pub use relation::{
+    Check, Column, Payload, PrimaryKey, Relation, RelationKind, Source, SourceOps, TableKind, Topic, Unique,
+};
+pub use role::{AclItem, Membership, Privilege, Privileges, Role};
+pub use schema::Schema;
+pub use snapshot::{Catalog, CatalogEntry, CatalogKey};

@@ -1,0 +1,194 @@
+//! One immutable version of the catalog, and the entries it is stored as.
+
+use super::{AclItem, Privileges, Relation, Role, Schema};
+use crate::types::Oid;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A version of the catalog. Cloning copies maps of shared entries.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Counts DDL commits; plans remember it.
+    pub version: u64,
+    schemas: BTreeMap<Oid, Arc<Schema>>,
+    schema_names: BTreeMap<String, Oid>,
+    relations: BTreeMap<Oid, Arc<Relation>>,
+    relation_names: BTreeMap<(Oid, String), Oid>,
+    roles: BTreeMap<Oid, Arc<Role>>,
+    role_names: BTreeMap<String, Oid>,
+    /// Topics by the table that feeds them.
+    feeds: BTreeMap<Oid, BTreeSet<Oid>>,
+}
+
+/// Names one stored entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CatalogKey {
+    /// A schema by OID.
+    Schema(Oid),
+    /// A relation by OID.
+    Relation(Oid),
+    /// A role by OID.
+    Role(Oid),
+}
+
+/// One stored entry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum CatalogEntry {
+    /// A schema.
+    Schema(Arc<Schema>),
+    /// A relation.
+    Relation(Arc<Relation>),
+    /// A role.
+    Role(Arc<Role>),
+}
+
+impl CatalogEntry {
+    /// The entry's name in the store.
+    pub fn key(&self) -> CatalogKey {
+        match self {
+            CatalogEntry::Schema(schema) => CatalogKey::Schema(schema.oid),
+            CatalogEntry::Relation(relation) => CatalogKey::Relation(relation.oid),
+            CatalogEntry::Role(role) => CatalogKey::Role(role.oid),
+        }
+    }
+}
+
+impl Catalog {
+    /// Sets or replaces an entry.
+    pub fn put(&mut self, entry: CatalogEntry) {
+        self.remove(entry.key());
+        match entry {
+            CatalogEntry::Schema(schema) => {
+                self.schema_names.insert(schema.name.clone(), schema.oid);
+                self.schemas.insert(schema.oid, schema);
+            }
+            CatalogEntry::Relation(relation) => {
+                self.relation_names.insert((relation.schema, relation.name.clone()), relation.oid);
+                for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
+                    self.feeds.entry(source.table).or_default().insert(relation.oid);
+                }
+                self.relations.insert(relation.oid, relation);
+            }
+            CatalogEntry::Role(role) => {
+                self.role_names.insert(role.name.clone(), role.oid);
+                self.roles.insert(role.oid, role);
+            }
+        }
+    }
+
+    /// Removes an entry; an absent one changes nothing.
+    pub fn remove(&mut self, key: CatalogKey) {
+        match key {
+            CatalogKey::Schema(oid) => {
+                if let Some(schema) = self.schemas.remove(&oid) {
+                    self.schema_names.remove(&schema.name);
+                }
+            }
+            CatalogKey::Relation(oid) => {
+                if let Some(relation) = self.relations.remove(&oid) {
+                    for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
+                        if let Some(topics) = self.feeds.get_mut(&source.table) {
+                            topics.remove(&oid);
+                        }
+                    }
+                    self.relation_names.remove(&(relation.schema, relation.name.clone()));
+                }
+            }
+            CatalogKey::Role(oid) => {
+                if let Some(role) = self.roles.remove(&oid) {
+                    self.role_names.remove(&role.name);
+                }
+            }
+        }
+    }
+
+    /// A schema by OID.
+    pub fn schema(&self, oid: Oid) -> Option<&Arc<Schema>> {
+        self.schemas.get(&oid)
+    }
+
+    /// A schema by name.
+    pub fn schema_by_name(&self, name: &str) -> Option<&Arc<Schema>> {
+        self.schemas.get(self.schema_names.get(name)?)
+    }
+
+    /// A relation by OID.
+    pub fn relation(&self, oid: Oid) -> Option<&Arc<Relation>> {
+        self.relations.get(&oid)
+    }
+
+    /// A relation by schema and name.
+    pub fn relation_by_name(&self, schema: Oid, name: &str) -> Option<&Arc<Relation>> {
+        self.relations.get(self.relation_names.get(&(schema, name.to_owned()))?)
+    }
+
+    /// A role by OID.
+    pub fn role(&self, oid: Oid) -> Option<&Arc<Role>> {
+        self.roles.get(&oid)
+    }
+
+    /// A role by name.
+    pub fn role_by_name(&self, name: &str) -> Option<&Arc<Role>> {
+        self.roles.get(self.role_names.get(name)?)
+    }
+
+    /// All schemas by OID.
+    pub fn schemas(&self) -> impl Iterator<Item = &Arc<Schema>> {
+        self.schemas.values()
+    }
+
+    /// All relations by OID.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values()
+    }
+
+    /// All roles by OID.
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        self.roles.values()
+    }
+
+    /// The topics that a table feeds.
+    pub fn topics_of(&self, table: Oid) -> impl Iterator<Item = &Arc<Relation>> {
+        self.feeds.get(&table).into_iter().flatten().filter_map(|topic| self.relations.get(topic))
+    }
+
+    /// `schema.name` of a relation, as messages, channels and topics name it.
+    pub fn qualified_name(&self, relation: &Relation) -> String {
+        match self.schema(relation.schema) {
+            Some(schema) => format!("{}.{}", schema.name, relation.name),
+            None => relation.name.clone(),
+        }
+    }
+
+    /// The role and all roles whose privileges it inherits.
+    pub fn effective_roles(&self, role: Oid) -> BTreeSet<Oid> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![role];
+        while let Some(next) = open.pop() {
+            if let Some(role) = self.role(next)
+                && reached.insert(next)
+                && role.inherit
+            {
+                open.extend(role.memberships.iter().map(|membership| membership.role));
+            }
+        }
+        reached
+    }
+
+    /// Whether a role has privileges on an object with this owner and these grants. Superusers and owners have all.
+    pub fn has_privileges(&self, role: Oid, owner: Oid, acl: &[AclItem], wanted: Privileges) -> bool {
+        if self.role(role).is_some_and(|role| role.superuser) {
+            return true;
+        }
+        let roles = self.effective_roles(role);
+        if roles.contains(&owner) {
+            return true;
+        }
+        let had = acl
+            .iter()
+            .filter(|item| item.grantee == Role::PUBLIC || roles.contains(&item.grantee))
+            .fold(Privileges::NONE, |had, item| had.with(item.privileges));
+        had.contains(wanted)
+    }
+}

@@ -1,0 +1,76 @@
+//! A published commit as its readers see it.
+
+use crate::catalog::Catalog;
+use crate::env::UnixMicros;
+use crate::types::{CommitSeq, Oid, ScopeId, Str};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One commit of the sequence: the net effect on each row, the notifications and the topic messages.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its position.
+    pub seq: CommitSeq,
+    /// When it was committed.
+    pub time: UnixMicros,
+    /// Net effect per row, at most one a key, in the order of first writes.
+    pub changes: Vec<Change>,
+    /// NOTIFY and pg_notify, duplicates merged, in order.
+    pub notifications: Vec<Notification>,
+    /// Topics that got messages.
+    pub arrivals: Vec<TopicArrival>,
+    /// The catalog after it, where it changed.
+    pub catalog: Option<Arc<Catalog>>,
+}
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was not there before.
+    Insert,
+    /// It was and is there, perhaps under another key.
+    Update,
+    /// It is not there any more.
+    Delete,
+}
+
+/// The net effect of a commit on one row. Rows are in the stored form of `encoding::row`, which names its version.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The table.
+    pub relation: Oid,
+    /// Whose row.
+    pub scope: ScopeId,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The row's key in the store, after the commit (for a delete: before).
+    pub key: Bytes,
+    /// The row before; none for an insert.
+    pub old: Option<Bytes>,
+    /// The row after; none for a delete.
+    pub new: Option<Bytes>,
+}
+
+/// A notification on a plain channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// Channel.
+    pub channel: Str,
+    /// Payload, empty where none was given.
+    pub payload: Str,
+    /// The notifying session's process id.
+    pub pid: i32,
+}
+
+/// Messages that a topic's partition got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicArrival {
+    /// The topic.
+    pub topic: Oid,
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}

@@ -1,0 +1,1 @@
+//! Keys and rows as bytes: the formats that the store, the log and the changefeed share.

@@ -1,0 +1,81 @@
+//! Every bound of the server with its reason and its rule for full, in one place.
+//!
+//! Constants are bounds that nobody should need to change; what an operator may change is a setting in
+//! [`config`](crate::config) whose default stands here.
+
+/// Bytes of one protocol message before login. Nobody may make us allocate before we know who it is; full: the
+/// connection ends. PostgreSQL's start-up packet has the same bound (MAX_STARTUP_PACKET_LENGTH).
+pub const STARTUP_PACKET_BYTES_MAX: usize = 10_000;
+
+/// Bytes of one protocol message after login; full: 08P01 and the connection ends. PostgreSQL's bound is 1 GiB.
+pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of a primary or index key as stored. LMDB with longer keys takes about half a page; full: 54000.
+pub const KEY_BYTES_MAX: usize = 1_900;
+
+/// Bytes of a row as stored; full: 54000. A row must fit a log record and a message.
+pub const ROW_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of the writes of one transaction that are held in memory; full: 53400.
+pub const WRITE_SET_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes of the active generation of recent commits at which it is frozen and folded into LMDB.
+pub const GENERATION_BYTES: usize = 64 << 20;
+
+/// Bytes of all generations together at which writers wait; they are slowed from half of it on.
+pub const RECENT_BYTES_MAX: usize = 256 << 20;
+
+/// Entries that a reader takes from the recent map under one lock, so that point reads stay quick beside scans.
+pub const SCAN_BATCH: usize = 256;
+
+/// Nesting of a statement's syntax; full: 54001. Bounds the parser's and the binder's stack.
+pub const NESTING_MAX: usize = 256;
+
+/// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
+pub const COLUMNS_MAX: usize = 1_600;
+
+/// Parameters of a statement: the wire protocol counts them in 16 bits; full: 54023.
+pub const PARAMETERS_MAX: usize = 65_535;
+
+/// Bytes of an identifier; longer ones are cut with a NOTICE, as PostgreSQL's NAMEDATALEN does.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Bytes of a channel name that is a relation's name or a query; full: 42622.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of one NOTIFY payload or live event; full: 22023 for a NOTIFY, several events for a live query.
+pub const NOTIFY_PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a user id; full: 22023.
+pub const USER_ID_BYTES_MAX: usize = 512;
+
+/// Bytes of events that wait for one session's socket; full: a live query is closed with `lagged`, a plain LISTEN
+/// session ends with an error.
+pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
+
+/// Commits that wait for the live reader; full: the oldest subscriptions' readers catch up from the log.
+pub const FEED_COMMITS_MAX: usize = 65_536;
+
+/// Prepared statements and portals of one session; full: 53400.
+pub const SESSION_OBJECTS_MAX: usize = 10_000;
+
+/// Live queries of one session; full: 53400.
+pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000;
+
+/// Plans in the shared cache; full: the least recently used goes.
+pub const PLAN_CACHE_ENTRIES: usize = 4_096;
+
+/// Bytes that a sort or an aggregate may hold; full: 53200.
+pub const WORK_MEMORY_BYTES: usize = 256 << 20;
+
+/// Messages that a CONSUME returns unless it has a LIMIT.
+pub const CONSUME_LIMIT_DEFAULT: u64 = 100;
+
+/// Bytes of payload at which a CONSUME stops, though it returns at least one message.
+pub const CONSUME_BYTES_MAX: usize = 1 << 20;
+
+/// Milliseconds for which a consumed message is hidden from its group unless VISIBILITY says otherwise.
+pub const VISIBILITY_MS_DEFAULT: u64 = 30_000;
+
+/// Sequence numbers that a log record reserves for commits that write no record (STREAM tables, NOTIFY alone).
+pub const SEQ_RESERVE: u64 = 1 << 20;

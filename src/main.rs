@@ -1,0 +1,3 @@
+//! The command line: `tertulia serve` and `tertulia demo`.
+
+fn main() {}
