@@ -1,0 +1,1 @@
+//! Login: SCRAM-SHA-256 with stored verifiers.

@@ -1,0 +1,1 @@
+//! The demonstration: the chat workload with real clients.

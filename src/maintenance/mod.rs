@@ -1,0 +1,1 @@
+//! Background steps: folding, expiry, retention, position keeping.

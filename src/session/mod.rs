@@ -1,0 +1,1 @@
+//! Sessions: statements, portals, settings, transactions.

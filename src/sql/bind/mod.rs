@@ -1,0 +1,1 @@
+//! Syntax to meaning: names, types, coercions, parameters, privileges.

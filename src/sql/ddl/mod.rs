@@ -1,0 +1,1 @@
+//! Definitions: schemas, tables, topics, roles, grants as catalog writes.

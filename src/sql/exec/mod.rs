@@ -1,0 +1,1 @@
+//! Pull-based execution in steps.

@@ -1,0 +1,1 @@
+//! Plans: what to read in which order, generic in the parameters.

@@ -1,0 +1,1 @@
+//! System relations: rows computed from the catalog and the session.

@@ -1,0 +1,1 @@
+//! The commit log, the recent commits in memory, and LMDB behind them.

@@ -1,0 +1,1 @@
+//! Topics: messages as rows, and consumer groups with their leases.

@@ -1,0 +1,1 @@
+//! Transactions: snapshots, locks, the committer and the changefeed. The only writer.

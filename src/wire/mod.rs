@@ -1,0 +1,1 @@
+//! The PostgreSQL protocol on tokio and pgwire.
