@@ -1,1 +1,4 @@
 //! Keys and rows as bytes: the formats that the store, the log and the changefeed share.
+
+pub mod key;
+pub mod row;
