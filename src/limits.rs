@@ -10,6 +10,21 @@ pub const STARTUP_PACKET_BYTES_MAX: usize = 10_000;
 /// Bytes of one protocol message after login; full: 08P01 and the connection ends. PostgreSQL's bound is 1 GiB.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
+/// Client connections unless `max_connections` says otherwise; full: 53300. An idle one costs a few kilobytes.
+pub const CONNECTIONS_DEFAULT: usize = 1_000;
+
+/// Sockets that have not sent a start-up packet yet, beside the connections that have; full: a new one is closed
+/// unheard.
+pub const HANDSHAKES_MAX: usize = 256;
+
+/// Bytes of output that a connection collects before it writes to its socket; full: the statement stops stepping until
+/// the client has taken them.
+pub const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Bytes of input that a connection reads ahead while a statement runs, to notice a client that went away; full: it
+/// reads no further until the statement is done.
+pub const READ_AHEAD_BYTES: usize = 64 << 10;
+
 /// Bytes of a primary or index key as stored. LMDB with longer keys takes about half a page; full: 54000.
 pub const KEY_BYTES_MAX: usize = 1_900;
 

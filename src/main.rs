@@ -1,3 +1,100 @@
 //! The command line: `tertulia serve` and `tertulia demo`.
 
-fn main() {}
+use clap::{Arg, ArgMatches, Command};
+use std::path::Path;
+use std::process::ExitCode;
+use tertulia::config::{Config, SETTINGS};
+use tertulia::error::{Error, Result, SqlState};
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("serve", arguments)) => serve(arguments),
+        Some(("demo", arguments)) => demo(arguments),
+        _ => unreachable!("clap requires a subcommand it knows"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Command {
+    let config = Arg::new("config").long("config").value_name("FILE").help("file with one `name = value` a line");
+    let settings = SETTINGS.iter().map(|setting| {
+        Arg::new(setting.name).long(setting.name.replace('_', "-")).value_name("VALUE").help(setting.help)
+    });
+    let serve = Command::new("serve")
+        .about("Serve a data directory over the PostgreSQL wire protocol")
+        .after_help(
+            "Every setting can stand in the file, in the environment (TERTULIA_ and its name in capitals) or here; a \
+             later one wins.\nTERTULIA_PASSWORD sets the superuser's password at the first start; without it one is \
+             made and written to DIR/pgpass.",
+        )
+        .arg(config)
+        .args(settings);
+    let url = Arg::new("url").long("url").value_name("URL").help("run against this server instead of an embedded one");
+    let demo =
+        Command::new("demo").about("Run the chat workload with real clients and print it as it happens").arg(url);
+    Command::new("tertulia")
+        .about("The database for chat applications that speaks the PostgreSQL wire protocol")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve)
+        .subcommand(demo)
+}
+
+fn serve(arguments: &ArgMatches) -> Result<()> {
+    let config = configuration(arguments)?;
+    start_log(&config.log)?;
+    tertulia::server::run(config, std::env::var("TERTULIA_PASSWORD").ok())
+}
+
+fn demo(arguments: &ArgMatches) -> Result<()> {
+    start_log("warn")?;
+    let url = arguments.get_one::<String>("url").cloned().or_else(|| std::env::var("TERTULIA_URL").ok());
+    tertulia::demo::run(url.as_deref())
+}
+
+/// Defaults, then the file, the environment and the flags.
+fn configuration(arguments: &ArgMatches) -> Result<Config> {
+    let mut config = Config::default();
+    let file = arguments.get_one::<String>("config").cloned().or_else(|| std::env::var("TERTULIA_CONFIG").ok());
+    if let Some(path) = file {
+        config.apply_file(Path::new(&path))?;
+    }
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    config.apply_environment(variables)?;
+    for setting in SETTINGS {
+        if let Some(value) = arguments.get_one::<String>(setting.name) {
+            config.set(setting.name, value)?;
+        }
+    }
+    config.check()?;
+    Ok(config)
+}
+
+fn start_log(directives: &str) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(directives).map_err(|error| {
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"log\": {error}"))
+    })?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    Ok(())
+}
+
+fn report(error: &Error) {
+    let fields = error.fields();
+    eprintln!("tertulia: {}", fields.message);
+    for (label, text) in
+        [("detail", &fields.detail), ("hint", &fields.hint), ("in", &fields.context), ("cause", &fields.internal)]
+    {
+        if let Some(text) = text {
+            eprintln!("  {label}: {text}");
+        }
+    }
+}
