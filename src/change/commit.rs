@@ -1,7 +1,9 @@
 //! A published commit as its readers see it.
 
+use super::TopicAppend;
 use crate::catalog::Catalog;
 use crate::env::UnixMicros;
+use crate::error::Result;
 use crate::types::{CommitSeq, Oid, ScopeId, Str};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -21,6 +23,20 @@ pub struct Commit {
     pub arrivals: Vec<TopicArrival>,
     /// The catalog after it, where it changed.
     pub catalog: Option<Arc<Catalog>>,
+}
+
+/// Something outside the ordered map that a transaction changes with its end: acknowledgements in the memory of a
+/// consumer group, say.
+pub trait AtEnd: Send {
+    /// Called once: after the commit is published, with its position, or when the transaction (or the part of it since
+    /// a savepoint) is rolled back, with none. Must be quick and must not commit anything itself.
+    fn end(self: Box<Self>, committed: Option<CommitSeq>);
+}
+
+/// Makes topic messages of a table's net changes: source filters and payloads, handed down from `sql`.
+pub trait Derive: Send + Sync {
+    /// Adds the messages for one change. The new row has no commit sequence yet; `time` is the commit's.
+    fn derive(&self, change: &Change, time: UnixMicros, out: &mut Vec<TopicAppend>) -> Result<()>;
 }
 
 /// What happened to a row.
@@ -52,7 +68,7 @@ pub struct Change {
 }
 
 /// A notification on a plain channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notification {
     /// Channel.
     pub channel: Str,

@@ -3,7 +3,9 @@
 //! Everything reactive (topics, live queries, LISTEN, resume) is derived from these types and from nothing else.
 
 mod commit;
+mod net;
 mod write_set;
 
-pub use commit::{Change, ChangeKind, Commit, Notification, TopicArrival};
-pub use write_set::{RowChange, TopicAppend, Write, WriteSet};
+pub use commit::{AtEnd, Change, ChangeKind, Commit, Derive, Notification, TopicArrival};
+pub use net::net_changes;
+pub use write_set::{Mark, RowChange, TopicAppend, Write, WriteSet};

@@ -1,1 +1,11 @@
-//! What a write to a table means: row, key, index entries, constraints, messages.
+//! Tables as keys and rows: what a write to a table means for the ordered map.
+//!
+//! A [`Model`] is prepared once for a version of a relation and kept by plans. It knows the row's layout, the key under
+//! which a row stands and the entries that keep unique constraints. The scope is an argument of every key: there is no
+//! way to name a row without saying whose it is.
+
+mod model;
+mod violation;
+
+pub use model::{Model, UniqueModel};
+pub use violation::{check_violation, failing_row, unique_violation};

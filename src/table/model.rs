@@ -1,0 +1,195 @@
+//! A relation prepared for reading and writing.
+
+use super::violation;
+use crate::catalog::{Column, Relation, RelationKind, TableKind};
+use crate::encoding::key::{self, KeyColumn, Space};
+use crate::encoding::row::{self, RowLayout, RowView};
+use crate::env::UnixMicros;
+use crate::error::{Error, Result};
+use crate::types::{ScopeId, StorageId, Value, Zone};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A version of a table's relation with its layout and keys.
+#[derive(Debug)]
+pub struct Model {
+    relation: Arc<Relation>,
+    layout: RowLayout,
+    space: Space,
+    key: Vec<(usize, KeyColumn)>,
+    uniques: Vec<UniqueModel>,
+}
+
+/// A UNIQUE constraint, or the primary key as one.
+#[derive(Debug)]
+pub struct UniqueModel {
+    /// Constraint name.
+    pub name: String,
+    /// Positions of the columns, in key order.
+    pub columns: Vec<usize>,
+    /// Where its entries are.
+    pub storage: StorageId,
+    key: Vec<KeyColumn>,
+}
+
+impl Model {
+    /// Prepares a relation. The values of its rows are all its columns, dropped ones too (NULL).
+    pub fn new(relation: &Arc<Relation>) -> Arc<Model> {
+        let types: Vec<_> = relation.columns.iter().map(|column| column.ty).collect();
+        let ascending = |columns: &[usize]| -> Vec<KeyColumn> {
+            columns.iter().map(|&column| KeyColumn::ascending(relation.columns[column].ty)).collect()
+        };
+        let key = relation.primary_key.iter().flat_map(|primary| &primary.columns);
+        let key = key.map(|&column| (column, KeyColumn::ascending(relation.columns[column].ty))).collect();
+        let uniques = relation.uniques.iter().map(|unique| UniqueModel {
+            name: unique.name.clone(),
+            columns: unique.columns.clone(),
+            storage: unique.storage,
+            key: ascending(&unique.columns),
+        });
+        Arc::new(Model {
+            layout: RowLayout::new(&types),
+            space: match &relation.kind {
+                RelationKind::Table(TableKind::Stream { .. }) => Space::Stream,
+                RelationKind::Topic(_) => Space::Topic,
+                _ => Space::Row,
+            },
+            key,
+            uniques: uniques.collect(),
+            relation: relation.clone(),
+        })
+    }
+
+    /// The relation.
+    pub fn relation(&self) -> &Arc<Relation> {
+        &self.relation
+    }
+
+    /// How its rows are stored.
+    pub fn layout(&self) -> &RowLayout {
+        &self.layout
+    }
+
+    /// The space of its rows' keys.
+    pub fn space(&self) -> Space {
+        self.space
+    }
+
+    /// The primary key's columns with their order; empty for a table whose rows have a hidden row id.
+    pub fn key_columns(&self) -> &[(usize, KeyColumn)] {
+        &self.key
+    }
+
+    /// The UNIQUE constraints beside the primary key.
+    pub fn uniques(&self) -> &[UniqueModel] {
+        &self.uniques
+    }
+
+    /// Whether rows have a hidden row id instead of a primary key.
+    pub fn has_row_id(&self) -> bool {
+        self.key.is_empty()
+    }
+
+    /// Whether rows are in memory only.
+    pub fn is_volatile(&self) -> bool {
+        self.space == Space::Stream
+    }
+
+    /// The scope that a user's access goes to: the one shared scope for everything that is not scoped.
+    pub fn scope(&self, user: ScopeId) -> ScopeId {
+        if self.relation.is_scoped() { user } else { ScopeId::SHARED }
+    }
+
+    /// What the keys of a scope's rows begin with. A range of the primary key goes on from here with
+    /// [`key::encode_column`].
+    pub fn key_prefix(&self, scope: ScopeId) -> Vec<u8> {
+        key::prefix(self.space, self.relation.storage, scope)
+    }
+
+    /// The key of a row. `row_id` is what identifies a row of a table without primary key.
+    pub fn row_key(&self, scope: ScopeId, values: &[Value], row_id: i64) -> Result<Bytes> {
+        let mut out = self.key_prefix(scope);
+        if self.key.is_empty() {
+            out.extend_from_slice(&(row_id as u64).to_be_bytes());
+            return Ok(Bytes::from(out));
+        }
+        for (column, order) in &self.key {
+            key::encode_column(&mut out, &values[*column], order)?;
+        }
+        let name = self.relation.primary_key.as_ref().map_or("", |primary| primary.name.as_str());
+        key::check_size(&out, name)?;
+        Ok(Bytes::from(out))
+    }
+
+    /// The hidden row id in a key made without a primary key.
+    pub fn row_id(&self, key: &[u8]) -> Option<i64> {
+        if !self.key.is_empty() {
+            return None;
+        }
+        let tail = key.len().checked_sub(8)?;
+        Some(u64::from_be_bytes(key[tail..].try_into().ok()?) as i64)
+    }
+
+    /// A row as it is stored, without its commit sequence. A STREAM row's life is counted from `now`, and again from
+    /// its commit.
+    pub fn encode_row(&self, values: &[Value], now: UnixMicros) -> Result<Bytes> {
+        row::encode(&self.layout, self.relation.row_version, self.expires(now), values).map(Bytes::from)
+    }
+
+    /// When a row committed at `now` vanishes.
+    pub fn expires(&self, now: UnixMicros) -> Option<UnixMicros> {
+        match self.relation.kind {
+            RelationKind::Table(TableKind::Stream { ttl_micros }) => Some(now.saturating_add(ttl_micros)),
+            _ => None,
+        }
+    }
+
+    /// A stored row, to be read a column at a time.
+    pub fn view(&self, row: Bytes) -> Result<RowView<'_>> {
+        RowView::new(row, &self.layout)
+    }
+
+    /// All values of a stored row. Columns added since have no value here: the caller knows their default.
+    pub fn decode(&self, row: &Bytes, missing: impl Fn(usize, &Column) -> Result<Value>) -> Result<Vec<Value>> {
+        let view = self.view(row.clone())?;
+        let column = |(at, column): (usize, &Column)| match view.column(at)? {
+            Some(value) => Ok(value),
+            None => missing(at, column),
+        };
+        self.relation.columns.iter().enumerate().map(column).collect()
+    }
+
+    /// 23502 for the first NULL in a NOT NULL column.
+    pub fn check_not_null(&self, values: &[Value], schema: &str, zone: &Zone) -> Result<()> {
+        let null = |(at, column): &(usize, &Column)| column.not_null && values[*at].is_null();
+        match self.relation.live_columns().find(null) {
+            None => Ok(()),
+            Some((_, column)) => Err(violation::not_null_violation(&self.relation, schema, column, values, zone)),
+        }
+    }
+}
+
+impl UniqueModel {
+    /// The entry's key for a row; none where a column is NULL, since NULLs are distinct.
+    pub fn entry_key(&self, scope: ScopeId, values: &[Value]) -> Result<Option<Bytes>> {
+        if self.columns.iter().any(|&column| values[column].is_null()) {
+            return Ok(None);
+        }
+        let mut out = key::prefix(Space::Index, self.storage, scope);
+        for (&column, order) in self.columns.iter().zip(&self.key) {
+            key::encode_column(&mut out, &values[column], order)?;
+        }
+        key::check_size(&out, &self.name)?;
+        Ok(Some(Bytes::from(out)))
+    }
+
+    /// What the keys of a scope's entries begin with.
+    pub fn key_prefix(&self, scope: ScopeId) -> Vec<u8> {
+        key::prefix(Space::Index, self.storage, scope)
+    }
+}
+
+/// XX002 for an index entry that names no row.
+pub(crate) fn dangling_entry(name: &str) -> Error {
+    Error::new(crate::error::SqlState::INDEX_CORRUPTED, format!("index \"{name}\" has an entry without a row"))
+}

@@ -1,0 +1,108 @@
+//! Constraint violations, worded as PostgreSQL words them.
+
+use crate::catalog::{Column, Relation};
+use crate::error::{Error, ObjectFields, SqlState};
+use crate::types::{Value, Zone, text};
+
+/// Bytes of a value that a failing row's description shows (PostgreSQL's maxfieldlen).
+const SHOWN_BYTES_MAX: usize = 64;
+
+/// 23502.
+pub(super) fn not_null_violation(
+    relation: &Relation,
+    schema: &str,
+    column: &Column,
+    values: &[Value],
+    zone: &Zone,
+) -> Error {
+    let message = format!(
+        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+        column.name, relation.name
+    );
+    Error::new(SqlState::NOT_NULL_VIOLATION, message).detail(failing_row(relation, values, zone)).object(ObjectFields {
+        schema: Some(schema.to_owned()),
+        table: Some(relation.name.clone()),
+        column: Some(column.name.clone()),
+        constraint: None,
+    })
+}
+
+/// 23514.
+pub fn check_violation(relation: &Relation, schema: &str, constraint: &str, values: &[Value], zone: &Zone) -> Error {
+    let message =
+        format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", relation.name);
+    Error::new(SqlState::CHECK_VIOLATION, message)
+        .detail(failing_row(relation, values, zone))
+        .object(constraint_of(relation, schema, constraint))
+}
+
+/// 23505. The key is the row's own scope's, so the detail tells nothing of anybody else.
+pub fn unique_violation(
+    relation: &Relation,
+    schema: &str,
+    constraint: &str,
+    columns: &[usize],
+    values: &[Value],
+    zone: &Zone,
+) -> Error {
+    let names: Vec<&str> = columns.iter().map(|&column| relation.columns[column].name.as_str()).collect();
+    let shown: Vec<String> =
+        columns.iter().map(|&column| show(&values[column], &relation.columns[column], zone)).collect();
+    Error::new(
+        SqlState::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{constraint}\""),
+    )
+    .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
+    .object(constraint_of(relation, schema, constraint))
+}
+
+/// `Failing row contains (1, null, …).`
+pub fn failing_row(relation: &Relation, values: &[Value], zone: &Zone) -> String {
+    let shown: Vec<String> =
+        relation.live_columns().map(|(at, column)| clip(show(&values[at], column, zone))).collect();
+    format!("Failing row contains ({}).", shown.join(", "))
+}
+
+fn constraint_of(relation: &Relation, schema: &str, constraint: &str) -> ObjectFields {
+    ObjectFields {
+        schema: Some(schema.to_owned()),
+        table: Some(relation.name.clone()),
+        column: None,
+        constraint: Some(constraint.to_owned()),
+    }
+}
+
+fn show(value: &Value, column: &Column, zone: &Zone) -> String {
+    if value.is_null() {
+        return "null".to_owned();
+    }
+    let mut out = Vec::new();
+    text::write(value, column.ty, zone, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn clip(mut text: String) -> String {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return text;
+    }
+    let mut end = SHOWN_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str("...");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_clipped_at_a_character() {
+        assert_eq!(clip("x".repeat(64)).len(), 64);
+        let clipped = clip("é".repeat(40) + "x");
+        assert_eq!(clipped, "é".repeat(32) + "...");
+        assert_eq!(clip("x".to_owned() + &"é".repeat(40)), "x".to_owned() + &"é".repeat(31) + "...");
+    }
+}
