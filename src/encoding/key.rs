@@ -1,7 +1,14 @@
 //! Keys as bytes whose order is the order of the values.
+//!
+//! A key is a prefix (what kind of entry, of which storage, in whose scope) and then its columns. A column is a marker
+//! byte, which orders NULL, and a form that sorts bytewise and ends itself; for a descending column the form's bits are
+//! inverted, the marker's are not.
 
-use crate::error::{Error, Result};
-use crate::types::{ScopeId, SqlType, StorageId, Value};
+use crate::error::{Error, Result, SqlState};
+use crate::limits::KEY_BYTES_MAX;
+use crate::types::datetime::interval_span;
+use crate::types::{Interval, Numeric, ScopeId, SqlType, StorageId, Str, Value, numeric};
+use bytes::Bytes;
 
 /// The first byte of every key: what kind of entry it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +50,21 @@ impl KeyColumn {
     }
 }
 
+const NULL_FIRST: u8 = 0;
+const PRESENT: u8 = 1;
+const NULL_LAST: u8 = 2;
+
+/// After a zero byte of bytes or text: the byte was data, or it began the end mark.
+const ZERO_ESCAPE: u8 = 0xff;
+const END_MARK: u8 = 0x01;
+
+const NUMERIC_NEGATIVE_INFINITY: u8 = 0;
+const NUMERIC_NEGATIVE: u8 = 1;
+const NUMERIC_ZERO: u8 = 2;
+const NUMERIC_POSITIVE: u8 = 3;
+const NUMERIC_INFINITY: u8 = 4;
+const NUMERIC_NAN: u8 = 5;
+
 /// `[space u8][storage u32 BE][scope u64 BE]`: what all keys of one scope of one storage begin with.
 pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
@@ -53,19 +75,204 @@ pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
 }
 
 /// Appends one column. 0A000 for a type that has no key form.
-pub fn encode_column(_out: &mut Vec<u8>, _value: &Value, _column: &KeyColumn) -> Result<()> {
-    Err(Error::unsupported("key encoding"))
+pub fn encode_column(out: &mut Vec<u8>, value: &Value, column: &KeyColumn) -> Result<()> {
+    if value.is_null() {
+        out.push(if column.nulls_first { NULL_FIRST } else { NULL_LAST });
+        return Ok(());
+    }
+    out.push(PRESENT);
+    let start = out.len();
+    match (column.ty.base(), value) {
+        (SqlType::BOOL, Value::Bool(value)) => out.push(u8::from(*value)),
+        (SqlType::INT2, Value::Int(value)) => out.extend_from_slice(&(*value as u16 ^ 1 << 15).to_be_bytes()),
+        (SqlType::INT4, Value::Int(value)) => out.extend_from_slice(&(*value as u32 ^ 1 << 31).to_be_bytes()),
+        (SqlType::INT8, Value::Int(value)) => out.extend_from_slice(&ordered_i64(*value)),
+        (SqlType::OID, Value::Int(value)) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
+        (SqlType::FLOAT8, Value::Float(value)) => out.extend_from_slice(&ordered_f64(*value)),
+        (SqlType::DATE, Value::Date(value)) => out.extend_from_slice(&(*value as u32 ^ 1 << 31).to_be_bytes()),
+        (SqlType::TIMESTAMP | SqlType::TIMESTAMPTZ, Value::Timestamp(value)) => {
+            out.extend_from_slice(&ordered_i64(*value));
+        }
+        (SqlType::INTERVAL, Value::Interval(value)) => {
+            out.extend_from_slice(&(interval_span(*value) as u128 ^ 1 << 127).to_be_bytes());
+        }
+        (SqlType::UUID, Value::Uuid(value)) => out.extend_from_slice(value),
+        (SqlType::NUMERIC, Value::Numeric(value)) => encode_numeric(out, value),
+        (SqlType::BYTEA, Value::Bytes(value)) => encode_bytes(out, value),
+        (SqlType::JSON | SqlType::JSONB | SqlType::FILE | SqlType::VOID, _) => return Err(no_key_form(column.ty)),
+        (_, Value::Text(value)) => encode_bytes(out, value.as_bytes()),
+        (ty, value) => return Err(Error::internal(format!("a {} key column was given {value:?}", ty.base_name()))),
+    }
+    if column.descending {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    Ok(())
+}
+
+fn no_key_form(ty: SqlType) -> Error {
+    Error::unsupported(format!("a key column of type {}", ty.base_name()))
+        .hint("Use a column of another type, for example a text column computed from it.")
+}
+
+fn ordered_i64(value: i64) -> [u8; 8] {
+    (value as u64 ^ 1 << 63).to_be_bytes()
+}
+
+/// IEEE 754 bits in an unsigned order: zeros are equal, NaN is one value above infinity.
+fn ordered_f64(value: f64) -> [u8; 8] {
+    let value = if value.is_nan() {
+        f64::from_bits(0x7ff8_0000_0000_0000)
+    } else if value == 0.0 {
+        0.0
+    } else {
+        value
+    };
+    let bits = value.to_bits();
+    (if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }).to_be_bytes()
+}
+
+fn encode_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut pieces = bytes.split(|&byte| byte == 0);
+    out.extend_from_slice(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        out.extend_from_slice(&[0, ZERO_ESCAPE]);
+        out.extend_from_slice(piece);
+    }
+    out.extend_from_slice(&[0, END_MARK]);
+}
+
+/// Class; for finite numbers other than zero the decimal exponent and pairs of digits, ended by a zero byte, all
+/// inverted for negative ones.
+fn encode_numeric(out: &mut Vec<u8>, value: &Numeric) {
+    let Some((negative, digits, exponent)) = numeric::significand(value) else {
+        out.push(match value {
+            Numeric::NegativeInfinity => NUMERIC_NEGATIVE_INFINITY,
+            Numeric::Infinity => NUMERIC_INFINITY,
+            Numeric::NaN => NUMERIC_NAN,
+            Numeric::Finite(_) => NUMERIC_ZERO,
+        });
+        return;
+    };
+    out.push(if negative { NUMERIC_NEGATIVE } else { NUMERIC_POSITIVE });
+    let start = out.len();
+    out.extend_from_slice(&(exponent as u32 ^ 1 << 31).to_be_bytes());
+    for pair in digits.as_bytes().chunks(2) {
+        let (tens, ones) = (pair[0] - b'0', pair.get(1).map_or(0, |digit| digit - b'0'));
+        out.push(tens * 10 + ones + 1);
+    }
+    out.push(0);
+    if negative {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
 }
 
 /// Takes one column off the front of a key. A numeric loses its display scale and an interval its split into months,
-/// days and microseconds; everything else is exact.
-pub fn decode_column(_key: &mut &[u8], _column: &KeyColumn) -> Result<Value> {
-    Err(Error::unsupported("key decoding"))
+/// days and microseconds; everything else is exact (a float's negative zero becomes zero).
+pub fn decode_column(key: &mut &[u8], column: &KeyColumn) -> Result<Value> {
+    match take::<1>(key)?[0] {
+        NULL_FIRST | NULL_LAST => return Ok(Value::Null),
+        PRESENT => {}
+        _ => return Err(corrupted()),
+    }
+    let flip = if column.descending { 0xff } else { 0 };
+    let ty = column.ty.base();
+    Ok(match ty {
+        SqlType::BOOL => Value::Bool(take_flipped::<1>(key, flip)?[0] != 0),
+        SqlType::INT2 => Value::Int(((u16::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 15) as i16).into()),
+        SqlType::INT4 => Value::Int(((u32::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 31) as i32).into()),
+        SqlType::INT8 => Value::Int((u64::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 63) as i64),
+        SqlType::OID => Value::Int(u32::from_be_bytes(take_flipped(key, flip)?).into()),
+        SqlType::FLOAT8 => {
+            let bits = u64::from_be_bytes(take_flipped(key, flip)?);
+            Value::Float(f64::from_bits(if bits >> 63 == 1 { bits ^ 1 << 63 } else { !bits }))
+        }
+        SqlType::DATE => Value::Date((u32::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 31) as i32),
+        SqlType::TIMESTAMP | SqlType::TIMESTAMPTZ => {
+            Value::Timestamp((u64::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 63) as i64)
+        }
+        SqlType::INTERVAL => {
+            Value::Interval(split_span((u128::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 127) as i128))
+        }
+        SqlType::UUID => Value::Uuid(take_flipped(key, flip)?),
+        SqlType::NUMERIC => Value::Numeric(decode_numeric(key, flip)?),
+        SqlType::BYTEA => Value::Bytes(decode_bytes(key, flip)?),
+        SqlType::JSON | SqlType::JSONB | SqlType::FILE | SqlType::VOID => return Err(no_key_form(ty)),
+        _ => Value::Text(Str::from_utf8(decode_bytes(key, flip)?).map_err(|_| corrupted())?),
+    })
 }
 
-/// 54000, as PostgreSQL words it, for a key above [`KEY_BYTES_MAX`](crate::limits::KEY_BYTES_MAX).
-pub fn check_size(_key: &[u8], _index: &str) -> Result<()> {
-    Ok(())
+fn take<const N: usize>(key: &mut &[u8]) -> Result<[u8; N]> {
+    let (first, rest) = key.split_first_chunk::<N>().ok_or_else(corrupted)?;
+    *key = rest;
+    Ok(*first)
+}
+
+fn take_flipped<const N: usize>(key: &mut &[u8], flip: u8) -> Result<[u8; N]> {
+    Ok(take(key)?.map(|byte| byte ^ flip))
+}
+
+fn decode_bytes(key: &mut &[u8], flip: u8) -> Result<Bytes> {
+    let mut data = Vec::new();
+    loop {
+        let zero = key.iter().position(|&byte| byte ^ flip == 0).ok_or_else(corrupted)?;
+        data.extend(key[..zero].iter().map(|byte| byte ^ flip));
+        let mark = *key.get(zero + 1).ok_or_else(corrupted)? ^ flip;
+        *key = &key[zero + 2..];
+        match mark {
+            END_MARK => return Ok(Bytes::from(data)),
+            ZERO_ESCAPE => data.push(0),
+            _ => return Err(corrupted()),
+        }
+    }
+}
+
+fn decode_numeric(key: &mut &[u8], flip: u8) -> Result<Numeric> {
+    let class = take_flipped::<1>(key, flip)?[0];
+    let flip = match class {
+        NUMERIC_NEGATIVE_INFINITY => return Ok(Numeric::NegativeInfinity),
+        NUMERIC_ZERO => return Ok(numeric::from_i64(0)),
+        NUMERIC_INFINITY => return Ok(Numeric::Infinity),
+        NUMERIC_NAN => return Ok(Numeric::NaN),
+        NUMERIC_POSITIVE => flip,
+        NUMERIC_NEGATIVE => !flip,
+        _ => return Err(corrupted()),
+    };
+    let exponent = (u32::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 31) as i32;
+    let mut digits = String::new();
+    loop {
+        match take_flipped::<1>(key, flip)?[0] {
+            0 => break,
+            pair @ 1..=100 => digits.extend([char::from(b'0' + (pair - 1) / 10), char::from(b'0' + (pair - 1) % 10)]),
+            _ => return Err(corrupted()),
+        }
+    }
+    numeric::from_significand(class == NUMERIC_NEGATIVE, digits.trim_end_matches('0'), exponent).ok_or_else(corrupted)
+}
+
+/// An interval that is as long as `span` microseconds.
+fn split_span(span: i128) -> Interval {
+    const DAY: i128 = 86_400_000_000;
+    let months = (span / (30 * DAY)).clamp(i32::MIN.into(), i32::MAX.into());
+    let rest = span - months * 30 * DAY;
+    let days = (rest / DAY).clamp(i32::MIN.into(), i32::MAX.into());
+    Interval { months: months as i32, days: days as i32, micros: (rest - days * DAY) as i64 }
+}
+
+fn corrupted() -> Error {
+    Error::new(SqlState::DATA_CORRUPTED, "a stored key cannot be read")
+}
+
+/// 54000, as PostgreSQL words it, for a key above [`KEY_BYTES_MAX`].
+pub fn check_size(key: &[u8], index: &str) -> Result<()> {
+    if key.len() <= KEY_BYTES_MAX {
+        return Ok(());
+    }
+    let size = key.len();
+    Err(Error::new(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!("index row size {size} exceeds maximum {KEY_BYTES_MAX} for index \"{index}\""),
+    )
+    .hint("Consider an index on a hash of the value."))
 }
 
 /// The first key after all keys that begin with `prefix`; none when there is no such key.
