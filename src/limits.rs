@@ -94,3 +94,24 @@ pub const VISIBILITY_MS_DEFAULT: u64 = 30_000;
 
 /// Sequence numbers that a log record reserves for commits that write no record (STREAM tables, NOTIFY alone).
 pub const SEQ_RESERVE: u64 = 1 << 20;
+
+/// Microseconds of SNOWFLAKE_ID values that a log record reserves, so that ids never go back over a restart whatever the
+/// clock does. After a start they are ahead of the clock by so much at most.
+pub const SNOWFLAKE_RESERVE_MICROS: i64 = 10_000_000;
+
+/// Parts of the lock table, each with a mutex of its own: enough that sessions on different rows do not meet.
+pub const LOCK_SHARDS: usize = 64;
+
+/// Bytes of recent commits that the changefeed keeps for readers and for resuming STREAM subscriptions; full: the
+/// oldest go, and a reader that has not seen them continues from the log.
+pub const FEED_BYTES_MAX: usize = 64 << 20;
+
+/// User ids whose scope numbers are kept in memory; full: those that are stored are forgotten and read again.
+pub const SCOPES_CACHED_MAX: usize = 100_000;
+
+/// Rows that one sweep of expired STREAM rows, or one step of freeing a dropped table's memory, removes at most, so that
+/// its commit stays small.
+pub const SWEEP_ROWS_MAX: usize = 1_024;
+
+/// Milliseconds for which a commit waits for room in the recent map; over: 53100, for folding must be failing.
+pub const ROOM_WAIT_MS_MAX: u64 = 30_000;

@@ -8,6 +8,7 @@ mod relation;
 mod role;
 mod schema;
 mod snapshot;
+mod stored;
 
 pub use relation::{
     Check, Column, Payload, PrimaryKey, Relation, RelationKind, Source, SourceOps, TableKind, Topic, Unique,
@@ -15,3 +16,4 @@ pub use relation::{
 pub use role::{AclItem, Membership, Privilege, Privileges, Role};
 pub use schema::Schema;
 pub use snapshot::{Catalog, CatalogEntry, CatalogKey};
+pub use stored::{bootstrap, decode_entry, encode_entry, entries_prefix, entry_key};

@@ -130,20 +130,11 @@ mod tests {
         }
 
         fn check(self, expect: &str) {
-            let text = |bytes: &Option<Bytes>| {
-                bytes.as_ref().map_or("-".into(), |b| String::from_utf8_lossy(b).into_owned())
-            };
+            let text =
+                |bytes: &Option<Bytes>| bytes.as_ref().map_or("-".into(), |b| String::from_utf8_lossy(b).into_owned());
             let got: Vec<String> = net_changes(&self.0)
                 .iter()
-                .map(|c| {
-                    format!(
-                        "{:?} {} {} {}",
-                        c.kind,
-                        String::from_utf8_lossy(&c.key),
-                        text(&c.old),
-                        text(&c.new)
-                    )
-                })
+                .map(|c| format!("{:?} {} {} {}", c.kind, String::from_utf8_lossy(&c.key), text(&c.old), text(&c.new)))
                 .collect();
             assert_eq!(got.join("; "), expect);
         }

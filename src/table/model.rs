@@ -5,8 +5,8 @@ use crate::catalog::{Column, Relation, RelationKind, TableKind};
 use crate::encoding::key::{self, KeyColumn, Space};
 use crate::encoding::row::{self, RowLayout, RowView};
 use crate::env::UnixMicros;
-use crate::error::{Error, Result};
-use crate::types::{ScopeId, StorageId, Value, Zone};
+use crate::error::Result;
+use crate::types::{ScopeId, StorageId, Value, Zone, text};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub struct Model {
     space: Space,
     key: Vec<(usize, KeyColumn)>,
     uniques: Vec<UniqueModel>,
+    /// What a row has in a column that was added after it was stored.
+    missing: Vec<Value>,
 }
 
 /// A UNIQUE constraint, or the primary key as one.
@@ -34,7 +36,7 @@ pub struct UniqueModel {
 
 impl Model {
     /// Prepares a relation. The values of its rows are all its columns, dropped ones too (NULL).
-    pub fn new(relation: &Arc<Relation>) -> Arc<Model> {
+    pub fn new(relation: &Arc<Relation>) -> Result<Arc<Model>> {
         let types: Vec<_> = relation.columns.iter().map(|column| column.ty).collect();
         let ascending = |columns: &[usize]| -> Vec<KeyColumn> {
             columns.iter().map(|&column| KeyColumn::ascending(relation.columns[column].ty)).collect()
@@ -47,7 +49,12 @@ impl Model {
             storage: unique.storage,
             key: ascending(&unique.columns),
         });
-        Arc::new(Model {
+        let missing = relation.columns.iter().map(|column| match &column.missing {
+            Some(value) => text::parse(value, column.ty, &Zone::utc()),
+            None => Ok(Value::Null),
+        });
+        Ok(Arc::new(Model {
+            missing: missing.collect::<Result<_>>()?,
             layout: RowLayout::new(&types),
             space: match &relation.kind {
                 RelationKind::Table(TableKind::Stream { .. }) => Space::Stream,
@@ -57,7 +64,7 @@ impl Model {
             key,
             uniques: uniques.collect(),
             relation: relation.clone(),
-        })
+        }))
     }
 
     /// The relation.
@@ -149,14 +156,20 @@ impl Model {
         RowView::new(row, &self.layout)
     }
 
-    /// All values of a stored row. Columns added since have no value here: the caller knows their default.
-    pub fn decode(&self, row: &Bytes, missing: impl Fn(usize, &Column) -> Result<Value>) -> Result<Vec<Value>> {
+    /// One column of a stored row; for a row older than the column what ADD COLUMN said.
+    pub fn column(&self, view: &RowView<'_>, column: usize) -> Result<Value> {
+        Ok(view.column(column)?.unwrap_or_else(|| self.missing[column].clone()))
+    }
+
+    /// All values of a stored row.
+    pub fn decode(&self, row: &Bytes) -> Result<Vec<Value>> {
         let view = self.view(row.clone())?;
-        let column = |(at, column): (usize, &Column)| match view.column(at)? {
-            Some(value) => Ok(value),
-            None => missing(at, column),
-        };
-        self.relation.columns.iter().enumerate().map(column).collect()
+        (0..self.relation.columns.len()).map(|column| self.column(&view, column)).collect()
+    }
+
+    /// Whether a row is still to be seen at `now`: STREAM rows vanish by themselves.
+    pub fn is_live(&self, row: &Bytes, now: UnixMicros) -> Result<bool> {
+        Ok(!self.is_volatile() || self.view(row.clone())?.expires().is_none_or(|expires| expires > now))
     }
 
     /// 23502 for the first NULL in a NOT NULL column.
@@ -187,9 +200,4 @@ impl UniqueModel {
     pub fn key_prefix(&self, scope: ScopeId) -> Vec<u8> {
         key::prefix(Space::Index, self.storage, scope)
     }
-}
-
-/// XX002 for an index entry that names no row.
-pub(crate) fn dangling_entry(name: &str) -> Error {
-    Error::new(crate::error::SqlState::INDEX_CORRUPTED, format!("index \"{name}\" has an entry without a row"))
 }

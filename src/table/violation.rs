@@ -29,8 +29,7 @@ pub(super) fn not_null_violation(
 
 /// 23514.
 pub fn check_violation(relation: &Relation, schema: &str, constraint: &str, values: &[Value], zone: &Zone) -> Error {
-    let message =
-        format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", relation.name);
+    let message = format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", relation.name);
     Error::new(SqlState::CHECK_VIOLATION, message)
         .detail(failing_row(relation, values, zone))
         .object(constraint_of(relation, schema, constraint))
@@ -48,12 +47,9 @@ pub fn unique_violation(
     let names: Vec<&str> = columns.iter().map(|&column| relation.columns[column].name.as_str()).collect();
     let shown: Vec<String> =
         columns.iter().map(|&column| show(&values[column], &relation.columns[column], zone)).collect();
-    Error::new(
-        SqlState::UNIQUE_VIOLATION,
-        format!("duplicate key value violates unique constraint \"{constraint}\""),
-    )
-    .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
-    .object(constraint_of(relation, schema, constraint))
+    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{constraint}\""))
+        .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
+        .object(constraint_of(relation, schema, constraint))
 }
 
 /// `Failing row contains (1, null, …).`

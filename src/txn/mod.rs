@@ -1,1 +1,2 @@
-//! Transactions: snapshots, locks, the committer and the changefeed. The only writer.
+//! Transactions.
+pub mod lock;
