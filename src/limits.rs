@@ -46,6 +46,9 @@ pub const SCAN_BATCH: usize = 256;
 /// Nesting of a statement's syntax; full: 54001. Bounds the parser's and the binder's stack.
 pub const NESTING_MAX: usize = 256;
 
+/// Nesting of a JSON document; full: 54001. Bounds the reader's stack.
+pub const JSON_NESTING_MAX: usize = 512;
+
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 
