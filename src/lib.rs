@@ -8,6 +8,7 @@
 pub mod config;
 pub mod env;
 pub mod error;
+pub mod interrupt;
 pub mod limits;
 pub mod wait;
 // 1: values and bytes

@@ -1,0 +1,86 @@
+//! What a session answers: the backend messages, as calls, so that rows are encoded where the bytes go.
+
+use crate::error::Error;
+use crate::sql::bind::ResultColumn;
+use crate::types::{SqlType, Value, Zone};
+use crate::wait::Wait;
+
+/// Text or binary (PostgreSQL manual, 55.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// 0
+    #[default]
+    Text,
+    /// 1
+    Binary,
+}
+
+impl Format {
+    /// The format of column or parameter `index` in a Bind's list: none means text, one means all.
+    pub fn of(formats: &[Format], index: usize) -> Format {
+        match formats {
+            [] => Format::Text,
+            [all] => *all,
+            each => each.get(index).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// ReadyForQuery's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// `I`
+    Idle,
+    /// `T`
+    InTransaction,
+    /// `E`
+    Failed,
+}
+
+/// How a step ended.
+pub enum Flow {
+    /// The request is answered.
+    Done,
+    /// Step again when the wait is over, or its limit has passed, or the session is interrupted.
+    Wait(Wait),
+    /// Step again soon: others may want the thread.
+    Yield,
+    /// Step again when the output has room.
+    Full,
+    /// The session has ended; what was output is the last the client reads.
+    End,
+}
+
+/// Where a session's answers go.
+pub trait Output {
+    /// ParseComplete.
+    fn parse_complete(&mut self);
+    /// BindComplete.
+    fn bind_complete(&mut self);
+    /// CloseComplete.
+    fn close_complete(&mut self);
+    /// ParameterDescription.
+    fn parameter_description(&mut self, types: &[SqlType]);
+    /// RowDescription.
+    fn row_description(&mut self, columns: &[ResultColumn], formats: &[Format]);
+    /// NoData.
+    fn no_data(&mut self);
+    /// DataRow. `formats` as in a Bind's list.
+    fn data_row(&mut self, row: &[Value], columns: &[ResultColumn], formats: &[Format], zone: &Zone);
+    /// CommandComplete.
+    fn command_complete(&mut self, tag: &str);
+    /// EmptyQueryResponse.
+    fn empty_query(&mut self);
+    /// PortalSuspended.
+    fn portal_suspended(&mut self);
+    /// NoticeResponse.
+    fn notice(&mut self, notice: &Error);
+    /// ErrorResponse.
+    fn error(&mut self, error: &Error);
+    /// ParameterStatus.
+    fn parameter_status(&mut self, name: &str, value: &str);
+    /// ReadyForQuery. With [`TransactionStatus::Idle`], pending notifications go out before it.
+    fn ready_for_query(&mut self, status: TransactionStatus);
+    /// Whether no more rows should come before the output is written.
+    fn is_full(&self) -> bool;
+}

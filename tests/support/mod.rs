@@ -1,0 +1,6 @@
+//! What several test programs share.
+#![expect(dead_code, reason = "each test program uses its part")]
+
+pub mod client;
+pub mod golden;
+pub mod postgres;
