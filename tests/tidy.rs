@@ -63,7 +63,11 @@ const BANNED: &[(&str, &str, &[&str])] = &[
     ("SystemTime::now", "env::Env::now", &["src/env.rs"]),
     ("Instant::now", "env::Env::monotonic", &["src/env.rs", "src/demo/"]),
     ("thread_rng", "env::Env::fill_random", &[]),
-    ("std::fs", "storage", &["src/storage/", "src/main.rs", "src/config.rs", "src/config/", "src/server/", "src/demo/"]),
+    (
+        "std::fs",
+        "storage",
+        &["src/storage/", "src/main.rs", "src/config.rs", "src/config/", "src/server/", "src/demo/"],
+    ),
     ("println!", "tracing", &["src/main.rs", "src/demo/"]),
     ("dbg!(", "tracing", &[]),
     ("todo!(", "the real thing", &[]),
@@ -183,7 +187,8 @@ fn banned_words_do_not_occur() {
     for source in sources() {
         for (number, line) in source.code.lines().enumerate() {
             for (word, instead, places) in BANNED {
-                let hit = code_of(line).contains(word) || (word.chars().all(char::is_alphabetic) && line.contains(word));
+                let hit =
+                    code_of(line).contains(word) || (word.chars().all(char::is_alphabetic) && line.contains(word));
                 if hit && !places.iter().any(|place| source.path.starts_with(place)) {
                     found.push(format!("{}:{}: {word}, use {instead}", source.path, number + 1));
                 }
@@ -222,9 +227,10 @@ fn functions(source: &Source) -> Vec<(String, usize, usize)> {
             continue;
         }
         let words = line.trim_start();
-        let is_function = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn ", "const fn "]
-            .iter()
-            .any(|start| words.starts_with(start));
+        let is_function =
+            ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn ", "const fn "]
+                .iter()
+                .any(|start| words.starts_with(start));
         if is_function && !line.ends_with(';') && !line.ends_with('}') {
             let name = words.split("fn ").nth(1).unwrap().split(['(', '<']).next().unwrap().to_owned();
             open = Some((name, number, format!("{indent}}}")));

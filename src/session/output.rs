@@ -1,30 +1,10 @@
 //! What a session answers: the backend messages, as calls, so that rows are encoded where the bytes go.
 
 use crate::error::Error;
-use crate::sql::bind::ResultColumn;
+use super::Format;
+use crate::sql::plan::ResultColumn;
 use crate::types::{SqlType, Value, Zone};
 use crate::wait::Wait;
-
-/// Text or binary (PostgreSQL manual, 55.2.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// 0
-    #[default]
-    Text,
-    /// 1
-    Binary,
-}
-
-impl Format {
-    /// The format of column or parameter `index` in a Bind's list: none means text, one means all.
-    pub fn of(formats: &[Format], index: usize) -> Format {
-        match formats {
-            [] => Format::Text,
-            [all] => *all,
-            each => each.get(index).copied().unwrap_or_default(),
-        }
-    }
-}
 
 /// ReadyForQuery's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

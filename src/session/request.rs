@@ -1,8 +1,28 @@
 //! What a client asks for: the frontend messages that reach a session.
 
-use super::Format;
 use crate::types::Oid;
 use bytes::Bytes;
+
+/// Text or binary (PostgreSQL manual, 55.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// 0
+    #[default]
+    Text,
+    /// 1
+    Binary,
+}
+
+impl Format {
+    /// The format of column or parameter `index` in a Bind's list: none means text, one means all.
+    pub fn of(formats: &[Format], index: usize) -> Format {
+        match formats {
+            [] => Format::Text,
+            [all] => *all,
+            each => each.get(index).copied().unwrap_or_default(),
+        }
+    }
+}
 
 /// One frontend message (PostgreSQL manual, 55.7).
 #[derive(Clone, Debug)]

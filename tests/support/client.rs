@@ -53,9 +53,8 @@ pub struct Client {
     pub greeting: Vec<Event>,
 }
 
-fn report(body: &backend::ErrorFields<'_>) -> io::Result<Report> {
+fn report(mut fields: backend::ErrorFields<'_>) -> io::Result<Report> {
     let mut report = Report::default();
-    let mut fields = body.clone();
     while let Some(field) = fields.next()? {
         let value = String::from_utf8_lossy(field.value_bytes()).into_owned();
         match field.type_() {
@@ -124,7 +123,7 @@ impl Client {
                     self.pid = body.process_id();
                     self.secret = body.secret_key();
                 }
-                backend::Message::ErrorResponse(body) => return Err(report(&body.fields()).unwrap()),
+                backend::Message::ErrorResponse(body) => return Err(report(body.fields()).unwrap()),
                 backend::Message::ReadyForQuery(_) => return Ok(()),
                 other => {
                     let event = Client::event(other).unwrap();
@@ -172,14 +171,16 @@ impl Client {
             M::ParseComplete => Event::ParseComplete,
             M::BindComplete => Event::BindComplete,
             M::CloseComplete => Event::CloseComplete,
-            M::ErrorResponse(body) => Event::Error(report(&body.fields())?),
-            M::NoticeResponse(body) => Event::Notice(report(&body.fields())?),
+            M::ErrorResponse(body) => Event::Error(report(body.fields())?),
+            M::NoticeResponse(body) => Event::Notice(report(body.fields())?),
             M::NotificationResponse(body) => Event::Notification {
                 channel: body.channel()?.to_owned(),
                 payload: body.message()?.to_owned(),
                 pid: body.process_id(),
             },
-            M::ParameterStatus(body) => Event::Status { name: body.name()?.to_owned(), value: body.value()?.to_owned() },
+            M::ParameterStatus(body) => {
+                Event::Status { name: body.name()?.to_owned(), value: body.value()?.to_owned() }
+            }
             M::ReadyForQuery(body) => Event::Ready(body.status()),
             _ => return Err(io::Error::other("a message that the tests do not expect")),
         })

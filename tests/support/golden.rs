@@ -23,8 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Step {
     /// Kept as it is.
     Text(String),
-    Statement { session: String, sql: String },
-    Notification { session: String },
+    Statement {
+        session: String,
+        sql: String,
+    },
+    Notification {
+        session: String,
+    },
 }
 
 /// A script: its steps, each with the output that follows it.
@@ -212,9 +217,11 @@ impl Names {
 fn is_uuid(text: &str) -> bool {
     let dashes = [8, 13, 18, 23];
     text.len() >= 36
-        && text.bytes().take(36).enumerate().all(|(i, b)| {
-            if dashes.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() }
-        })
+        && text.bytes().take(36).enumerate().all(
+            |(i, b)| {
+                if dashes.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() }
+            },
+        )
 }
 
 /// The length of a time of this decade or a later one, with microseconds, as clocks give it; scripts use older ones.
