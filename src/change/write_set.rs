@@ -53,6 +53,8 @@ pub struct TopicAppend {
     pub partition: u32,
     /// The message as a row of the topic; the committer fills in offset and commit sequence.
     pub row: Bytes,
+    /// Where the offset's column stands in the row ([`fixed_i64_place`](crate::encoding::row::fixed_i64_place)).
+    pub offset_at: u32,
 }
 
 /// A place in a write set to go back to.

@@ -225,14 +225,30 @@ pub fn set_seq(row: &mut [u8], seq: CommitSeq) {
 
 /// Overwrites a non-null bigint or timestamp column of an encoded row.
 pub fn set_fixed_i64(row: &mut [u8], layout: &RowLayout, column: usize, value: i64) {
+    let at = fixed_i64_place(row, layout, column);
+    row[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Where a bigint or timestamp column stands in an encoded row: eight bytes, little-endian.
+pub fn fixed_i64_place(row: &[u8], layout: &RowLayout, column: usize) -> usize {
     let slot = layout.slots[column];
     assert!(matches!(slot.form, Form::Int8 | Form::Timestamp), "column {column} is no bigint or timestamp");
     let columns = usize::from(u16::from_le_bytes([row[COLUMNS_AT], row[COLUMNS_AT + 1]]));
-    let at = HEADER_BYTES
-        + if row[1] & FLAG_EXPIRES != 0 { EXPIRES_BYTES } else { 0 }
-        + columns.div_ceil(8)
-        + slot.fixed_before;
-    row[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    let expires = if row[1] & FLAG_EXPIRES != 0 { EXPIRES_BYTES } else { 0 };
+    HEADER_BYTES + expires + columns.div_ceil(8) + slot.fixed_before
+}
+
+/// When an encoded row expires, microseconds since the Unix epoch; none also for bytes that are no row.
+pub fn expires(row: &[u8]) -> Option<i64> {
+    let has = row.len() >= HEADER_BYTES + EXPIRES_BYTES && row[0] == FORMAT && row[1] & FLAG_EXPIRES != 0;
+    has.then(|| i64::from_le_bytes(array(&row[HEADER_BYTES..])))
+}
+
+/// Moves the time at which an encoded row expires; a row that was encoded without one is left alone.
+pub fn set_expires(row: &mut [u8], expires: i64) {
+    if row[1] & FLAG_EXPIRES != 0 {
+        row[HEADER_BYTES..HEADER_BYTES + EXPIRES_BYTES].copy_from_slice(&expires.to_le_bytes());
+    }
 }
 
 /// A row that was read, decoded a column at a time.

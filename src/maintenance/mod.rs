@@ -1,1 +1,159 @@
-//! Background steps: folding, expiry, retention, position keeping.
+//! Background steps: folding, the log's release, expired STREAM rows, dropped storages.
+//!
+//! One thread calls the engine's steps in turn. Folding is first, because writers wait for it; everything else is done
+//! in small pieces between. The thread follows no clock of its own: it looks at the environment's.
+
+use crate::env::UnixMicros;
+use crate::error::Result;
+use crate::txn::Engine;
+use crate::types::CommitSeq;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the thread sleeps when there is nothing to do. Rows of STREAM tables are hidden by their expiry, so being
+/// late costs memory only.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a position is noted for the log's retention, as a part of the retention.
+const MARKS_PER_RETENTION: i64 = 64;
+
+#[derive(Default)]
+struct Switch {
+    stopped: Mutex<Bell>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Bell {
+    stopped: bool,
+    rung: bool,
+}
+
+/// The maintenance thread. Dropping it ends the thread.
+pub struct Maintenance {
+    switch: Arc<Switch>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Maintenance {
+    /// Starts the thread.
+    pub fn start(engine: Arc<Engine>) -> Result<Maintenance> {
+        let switch = Arc::new(Switch::default());
+        let bell = switch.clone();
+        engine.on_frozen(move || bell.ring());
+        let own = switch.clone();
+        let run = move || run(&engine, &own);
+        let thread = std::thread::Builder::new().name("maintenance".to_owned()).spawn(run)?;
+        Ok(Maintenance { switch, thread: Some(thread) })
+    }
+
+    /// Ends the thread after the step that it is in.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.switch.stopped.lock().stopped = true;
+        self.switch.wake.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the maintenance thread panicked");
+        }
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Switch {
+    fn ring(&self) {
+        self.stopped.lock().rung = true;
+        self.wake.notify_all();
+    }
+
+    /// Sleeps until the pause is over or somebody rings; true at the end.
+    fn pause(&self) -> bool {
+        let mut bell = self.stopped.lock();
+        if !bell.stopped && !bell.rung {
+            self.wake.wait_for(&mut bell, PAUSE);
+        }
+        bell.rung = false;
+        bell.stopped
+    }
+}
+
+fn run(engine: &Arc<Engine>, switch: &Switch) {
+    let mut retention = Retention::default();
+    while !switch.pause() {
+        // commits are refused while the server ends, and a step must not report that as a failure
+        if engine.is_stopping() {
+            continue;
+        }
+        if let Err(error) = step(engine, &mut retention)
+            && !engine.is_stopping()
+        {
+            tracing::warn!(%error, "a maintenance step failed and will be tried again");
+        }
+    }
+}
+
+/// Everything that is due.
+fn step(engine: &Arc<Engine>, retention: &mut Retention) -> Result<()> {
+    while engine.fold()? {}
+    let kept = engine.options().change_retention.as_micros() as i64;
+    if let Some(upto) = retention.note(engine.env().now(), engine.current(), kept) {
+        engine.release_log(upto)?;
+    }
+    engine.store_scopes()?;
+    while engine.sweep_expired()? > 0 {
+        engine.fold()?;
+    }
+    while !engine.is_stopping() && engine.free_dropped()? {
+        engine.fold()?;
+    }
+    Ok(())
+}
+
+/// Which position was current when, so that the log is kept for as long as it should be.
+#[derive(Default)]
+struct Retention {
+    marks: VecDeque<(UnixMicros, CommitSeq)>,
+}
+
+impl Retention {
+    /// Notes the present position. The position up to which the log need not be kept any more, when there is a new one.
+    fn note(&mut self, now: UnixMicros, current: CommitSeq, kept: i64) -> Option<CommitSeq> {
+        let step = kept / MARKS_PER_RETENTION;
+        if self.marks.back().is_none_or(|(noted, _)| now - noted >= step) {
+            self.marks.push_back((now, current));
+        }
+        let mut upto = None;
+        while self.marks.front().is_some_and(|(noted, _)| now - noted >= kept) {
+            upto = self.marks.pop_front().map(|(_, seq)| seq);
+        }
+        upto
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_kept_for_the_retention() {
+        let mut retention = Retention::default();
+        assert_eq!(retention.note(0, CommitSeq(5), 640), None);
+        assert_eq!(retention.note(5, CommitSeq(6), 640), None);
+        assert_eq!(retention.note(10, CommitSeq(7), 640), None);
+        assert_eq!(retention.note(639, CommitSeq(8), 640), None);
+        assert_eq!(retention.note(640, CommitSeq(9), 640), Some(CommitSeq(5)));
+        assert_eq!(retention.note(650, CommitSeq(9), 640), Some(CommitSeq(7)));
+    }
+}

@@ -1,2 +1,33 @@
-//! Transactions.
-pub mod lock;
+//! Transactions and the commit order: snapshots, own writes, locks, the committer, the changefeed. The only writer.
+//!
+//! A session begins a [`Transaction`], takes a [`StatementView`] for each statement, reads with
+//! [`get`](Transaction::get) and [`cursor`](Transaction::cursor), locks and writes rows, and ends with
+//! [`start_commit`](Transaction::start_commit), whose [`CommitTicket`] it polls. All work that does not need the
+//! commit's number is done by the session before it submits; the committer numbers, logs, syncs and publishes.
+//! Invariants: positions strictly increase and are published in order; what is published is durable (or was never
+//! meant to be); locks are released after publication, so whoever gets one reads what its last holder wrote.
+
+mod committer;
+mod cursor;
+mod engine;
+mod expiry;
+mod feed;
+mod lock;
+mod prepare;
+mod record;
+mod recovery;
+mod rows;
+mod scopes;
+mod snowflake;
+mod ticket;
+mod transaction;
+mod upkeep;
+
+pub use cursor::TxCursor;
+pub use engine::{Engine, EngineOptions};
+pub use feed::FeedReader;
+pub use lock::{LockKey, LockMode, LockPolicy, Locked};
+pub use recovery::{RecoveryReport, offset_mark};
+pub use rows::{Conflict, Written};
+pub use ticket::CommitTicket;
+pub use transaction::{Isolation, LockedRow, Savepoint, StatementView, Transaction, TxnOptions};

@@ -5,6 +5,7 @@
 
 use bigdecimal::BigDecimal;
 use bytes::Bytes;
+use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 
@@ -117,6 +118,13 @@ impl Deref for Str {
     type Target = str;
     fn deref(&self) -> &str {
         self.as_str()
+    }
+}
+
+/// Hashing and order are those of the bytes, so maps keyed by text can be asked with bytes.
+impl Borrow<[u8]> for Str {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

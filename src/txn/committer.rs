@@ -1,0 +1,379 @@
+//! The committer: gives commits their numbers, writes them to the log, publishes them. Group commit.
+//!
+//! A commit that finds nobody at work is flushed by its own thread; what arrives meanwhile is the next group, taken by
+//! the committer's thread in one write and one sync. There is no timer. The order of a commit: sequence assigned,
+//! record appended, synced, installed in the recent map, published, locks released, tag sent, readers woken. Positions
+//! are published in order because one group is at work at a time.
+
+use super::engine::Engine;
+use super::prepare::{Part, PartKind, Prepared};
+use super::record::{self, FragmentWriter, Meaning};
+use crate::catalog::Catalog;
+use crate::change::{Change, Commit};
+use crate::encoding::row;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::{ROOM_WAIT_MS_MAX, SEQ_RESERVE};
+use crate::storage::{Entry, Pressure};
+use crate::types::{CommitSeq, StorageId};
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flusher {
+    Nobody,
+    /// The thread of a lone commit.
+    Session,
+    /// The committer's thread, because commits arrived while another flush ran.
+    Thread,
+}
+
+struct Queue {
+    waiting: Vec<Prepared>,
+    flusher: Flusher,
+    stopped: bool,
+}
+
+/// Commits that wait, and the counters that only the one at work touches.
+pub(super) struct Committer {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    counters: Mutex<Counters>,
+}
+
+struct Counters {
+    next: CommitSeq,
+    /// Numbers that recovery skips, as of the last record.
+    reserved: u64,
+    snowflake_reserved: i64,
+    /// The next offset of each partition that was written since the start.
+    offsets: HashMap<(StorageId, u32), u64>,
+    /// The group's record, kept for its allocation.
+    record: Vec<u8>,
+}
+
+/// A commit with its number.
+struct Numbered {
+    seq: CommitSeq,
+    prepared: Prepared,
+}
+
+impl Committer {
+    /// A committer whose next commit is `next`.
+    pub(super) fn new(next: CommitSeq) -> Committer {
+        Committer {
+            queue: Mutex::new(Queue { waiting: Vec::new(), flusher: Flusher::Nobody, stopped: false }),
+            wake: Condvar::new(),
+            counters: Mutex::new(Counters {
+                next,
+                reserved: next.0,
+                snowflake_reserved: 0,
+                offsets: HashMap::new(),
+                record: Vec::new(),
+            }),
+        }
+    }
+
+    /// Takes a commit: flushes it at once if nobody is at work, else leaves it to the committer's thread.
+    pub(super) fn submit(&self, engine: &Engine, prepared: Prepared) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.stopped {
+                drop(queue);
+                prepared.fail(engine, stopped());
+                return;
+            }
+            if queue.flusher != Flusher::Nobody {
+                queue.waiting.push(prepared);
+                return;
+            }
+            queue.flusher = Flusher::Session;
+        }
+        self.flush(engine, vec![prepared]);
+        let mut queue = self.queue.lock();
+        if queue.waiting.is_empty() {
+            queue.flusher = Flusher::Nobody;
+        } else {
+            queue.flusher = Flusher::Thread;
+            self.wake.notify_all();
+        }
+        if queue.stopped {
+            self.wake.notify_all();
+        }
+    }
+
+    /// The committer's thread, until [`stop`](Self::stop).
+    pub(super) fn run(&self, engine: &Engine) {
+        let mut queue = self.queue.lock();
+        loop {
+            while queue.flusher != Flusher::Thread {
+                if queue.stopped && queue.flusher == Flusher::Nobody {
+                    return;
+                }
+                self.wake.wait(&mut queue);
+            }
+            let group = std::mem::take(&mut queue.waiting);
+            drop(queue);
+            self.flush(engine, group);
+            queue = self.queue.lock();
+            if queue.waiting.is_empty() {
+                queue.flusher = Flusher::Nobody;
+            }
+        }
+    }
+
+    /// Refuses commits from now on; those that wait are still flushed.
+    pub(super) fn stop(&self) {
+        self.queue.lock().stopped = true;
+        self.wake.notify_all();
+    }
+
+    fn flush(&self, engine: &Engine, group: Vec<Prepared>) {
+        let mut counters = self.counters.lock();
+        if let Err(error) = wait_for_room(engine) {
+            group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
+            return;
+        }
+        match counters.write(engine, group) {
+            Ok((numbered, marks)) => publish(engine, numbered, marks),
+            Err((error, group)) => {
+                // offsets given to commits that failed are given again: the next user reads them from the store
+                counters.offsets.clear();
+                group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
+            }
+        }
+    }
+}
+
+/// Slows writers from half full on, and lets them wait only at the bound.
+fn wait_for_room(engine: &Engine) -> Result<()> {
+    match engine.store.pressure() {
+        Pressure::None => Ok(()),
+        Pressure::Delay(time) => {
+            std::thread::sleep(time);
+            Ok(())
+        }
+        Pressure::Full => engine.store.wait_for_room(Duration::from_millis(ROOM_WAIT_MS_MAX)),
+    }
+}
+
+/// What the committer itself adds to a record.
+struct Marks {
+    seq: CommitSeq,
+    entry: (Bytes, Bytes),
+}
+
+impl Counters {
+    /// Numbers a group, writes its record and syncs it.
+    #[expect(clippy::type_complexity, reason = "a failure gives the group back to those who wait for it")]
+    fn write(
+        &mut self,
+        engine: &Engine,
+        mut group: Vec<Prepared>,
+    ) -> std::result::Result<(Vec<Numbered>, Option<Marks>), (Error, Vec<Prepared>)> {
+        match self.try_write(engine, &mut group) {
+            Ok((first, marks)) => {
+                let number = |(at, prepared)| Numbered { seq: CommitSeq(first.0 + at as u64), prepared };
+                Ok((group.into_iter().enumerate().map(number).collect(), marks))
+            }
+            Err(error) => Err((error, group)),
+        }
+    }
+
+    fn try_write(&mut self, engine: &Engine, group: &mut [Prepared]) -> Result<(CommitSeq, Option<Marks>)> {
+        let first = self.next;
+        self.record.clear();
+        for (at, prepared) in group.iter_mut().enumerate() {
+            let seq = CommitSeq(first.0 + at as u64);
+            self.patch(engine, prepared, seq)?;
+            if let Some(fragment) = &prepared.durable {
+                self.record.extend_from_slice(fragment);
+            }
+        }
+        let mut last = CommitSeq(first.0 + group.len() as u64 - 1);
+        let marks = self.marks(engine, last.next())?;
+        if marks.is_some() {
+            last = last.next();
+        }
+        self.next = last.next();
+        if !self.record.is_empty() {
+            engine.log.append(first, last, &self.record)?;
+            engine.log.sync()?;
+        }
+        if self.record.capacity() > RECORD_KEPT_BYTES {
+            self.record = Vec::new();
+        }
+        Ok((first, marks))
+    }
+
+    /// Reserves numbers and ids ahead, when what the last record reserved is half used.
+    fn marks(&mut self, engine: &Engine, seq: CommitSeq) -> Result<Option<Marks>> {
+        let durable = !self.record.is_empty();
+        let seq_low = seq.0 + if durable { SEQ_RESERVE / 2 } else { 2 } >= self.reserved;
+        let ids_low = durable && engine.snowflake.last() > self.snowflake_reserved;
+        if !seq_low && !ids_low {
+            return Ok(None);
+        }
+        self.reserved = seq.0 + SEQ_RESERVE;
+        self.snowflake_reserved = engine.snowflake.reserve();
+        let entry = super::recovery::marks_entry(self.reserved, self.snowflake_reserved);
+        let mut writer = FragmentWriter::new(engine.env.now(), 64);
+        writer.entry(&entry.0, Some(&entry.1), &Meaning::Plain);
+        let mut fragment = writer.finish()?;
+        record::set_seq(&mut fragment, seq);
+        self.record.extend_from_slice(&fragment);
+        Ok(Some(Marks { seq, entry }))
+    }
+
+    /// Writes what only the committer knows at the places that the session left for it.
+    fn patch(&mut self, engine: &Engine, prepared: &mut Prepared, seq: CommitSeq) -> Result<()> {
+        if let Some(fragment) = &mut prepared.durable {
+            record::set_seq(fragment, seq);
+        }
+        for part in &prepared.parts {
+            let buffer = match (&mut prepared.durable, part.volatile) {
+                (Some(durable), false) => durable,
+                _ => &mut prepared.volatile,
+            };
+            let Some(value) = part.value else { continue };
+            match part.kind {
+                PartKind::Plain => {}
+                PartKind::Row | PartKind::Expiring(_) => row::set_seq(value.of_mut(buffer), seq),
+                PartKind::Message { storage, partition, offset_at, .. } => {
+                    let offset = self.next_offset(engine, storage, partition)?;
+                    let key = part.key.of_mut(buffer);
+                    let tail = key.len() - 8;
+                    key[tail..].copy_from_slice(&offset.to_be_bytes());
+                    let row = value.of_mut(buffer);
+                    row::set_seq(row, seq);
+                    row[offset_at as usize..][..8].copy_from_slice(&offset.to_le_bytes());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next_offset(&mut self, engine: &Engine, storage: StorageId, partition: u32) -> Result<u64> {
+        let next = match self.offsets.get(&(storage, partition)) {
+            Some(next) => *next,
+            None => engine.offset_end(storage, partition)?,
+        };
+        self.offsets.insert((storage, partition), next + 1);
+        Ok(next)
+    }
+}
+
+/// Bytes of the record's buffer that are kept between groups.
+const RECORD_KEPT_BYTES: usize = 1 << 20;
+
+/// Installs, publishes, releases the locks, tells those who wait, wakes the readers: in this order.
+fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
+    let mut commits = Vec::with_capacity(group.len());
+    let mut ended = Vec::with_capacity(group.len());
+    let mut catalog: Option<Arc<Catalog>> = None;
+    let mut last = CommitSeq::ZERO;
+    for Numbered { seq, mut prepared } in group {
+        let installed = install(engine, &mut prepared, seq);
+        if !prepared.catalog.is_empty() {
+            catalog = Some(apply_catalog(&catalog.unwrap_or_else(|| engine.catalog()), &prepared));
+        }
+        let changed = (!prepared.catalog.is_empty()).then(|| catalog.clone()).flatten();
+        commits.push(Arc::new(make_commit(&mut prepared, installed, seq, changed)));
+        ended.push((seq, prepared));
+        last = seq;
+    }
+    if let Some(marks) = marks {
+        let (key, value) = marks.entry;
+        engine.store.install(marks.seq, [Entry { key, value: Some(value), volatile: false }]);
+        last = marks.seq;
+    }
+    engine.store.publish(last);
+    if let Some(catalog) = catalog {
+        engine.set_catalog(catalog);
+    }
+    for (seq, prepared) in ended {
+        prepared.succeed(engine, seq);
+    }
+    engine.feed.push(commits);
+}
+
+/// A commit's buffers once they are final.
+struct Installed {
+    durable: Bytes,
+    volatile: Bytes,
+}
+
+impl Installed {
+    fn buffer(&self, part: &Part) -> &Bytes {
+        if part.volatile { &self.volatile } else { &self.durable }
+    }
+}
+
+fn install(engine: &Engine, prepared: &mut Prepared, seq: CommitSeq) -> Installed {
+    let installed = Installed {
+        durable: Bytes::from(prepared.durable.take().unwrap_or_default()),
+        volatile: Bytes::from(std::mem::take(&mut prepared.volatile)),
+    };
+    let entries = prepared.parts.iter().map(|part| {
+        let buffer = installed.buffer(part);
+        let key = part.key.of(buffer);
+        if let PartKind::Expiring(expires) = part.kind {
+            engine.expiry.add(expires, key.clone());
+        }
+        Entry { key, value: part.value.map(|value| value.of(buffer)), volatile: part.volatile }
+    });
+    engine.store.install(seq, entries);
+    installed
+}
+
+fn make_commit(prepared: &mut Prepared, installed: Installed, seq: CommitSeq, catalog: Option<Arc<Catalog>>) -> Commit {
+    let parts = &prepared.parts;
+    let changes = prepared.changes.drain(..).map(|change| {
+        let part = &parts[change.part];
+        let buffer = installed.buffer(part);
+        Change {
+            relation: change.relation,
+            scope: change.scope,
+            kind: change.kind,
+            key: part.key.of(buffer),
+            old: change.old,
+            new: part.value.map(|value| value.of(buffer)),
+        }
+    });
+    let changes = changes.collect();
+    let mut arrivals = Vec::new();
+    for part in parts {
+        if let PartKind::Message { topic, .. } = part.kind {
+            record::add_arrival(&mut arrivals, topic, &part.key.of(installed.buffer(part)))
+                .expect("the session made the key with partition and offset");
+        }
+    }
+    Commit {
+        seq,
+        time: prepared.time,
+        changes,
+        notifications: std::mem::take(&mut prepared.notifications),
+        arrivals,
+        catalog,
+    }
+}
+
+/// The catalog after a commit: the newest one with the commit's entries, not the transaction's private copy.
+fn apply_catalog(before: &Catalog, prepared: &Prepared) -> Arc<Catalog> {
+    let mut catalog = before.clone();
+    for (key, entry) in &prepared.catalog {
+        match entry {
+            Some(entry) => catalog.put(entry.clone()),
+            None => catalog.remove(*key),
+        }
+    }
+    catalog.version += 1;
+    Arc::new(catalog)
+}
+
+fn stopped() -> Error {
+    Error::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}

@@ -1,0 +1,283 @@
+//! The engine: one data directory, opened; the only writer of it.
+
+use super::committer::Committer;
+use super::expiry::Expiry;
+use super::feed::{Feed, FeedReader, LoggedCommits};
+use super::lock::LockTable;
+use super::recovery::{self, Counters, RecoveryReport};
+use super::scopes::Scopes;
+use super::snowflake::Snowflake;
+use super::transaction::{Transaction, TxnOptions, check_isolation};
+use crate::catalog::{self, Catalog};
+use crate::change::Commit;
+use crate::env::Env;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::{GENERATION_BYTES, RECENT_BYTES_MAX};
+use crate::storage::datadir::DataDir;
+use crate::storage::disk::RealDisk;
+use crate::storage::log::{CommitLog, FileLog, LogOptions};
+use crate::storage::{Store, StoreOptions, StoreSnapshot};
+use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How an engine is opened.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// The data directory; made if it is not there.
+    pub dir: PathBuf,
+    /// Name of the superuser of a new data directory.
+    pub superuser: String,
+    /// Address space reserved for LMDB: the largest size the store can have.
+    pub map_size: usize,
+    /// Readers of LMDB at once: worker threads and held snapshots.
+    pub readers: u32,
+    /// Size at which recent commits are folded into LMDB.
+    pub generation_bytes: usize,
+    /// Size of recent commits at which writers wait.
+    pub recent_bytes_max: usize,
+    /// How long the log is kept after folding, for subscriptions that resume.
+    pub change_retention: Duration,
+}
+
+impl EngineOptions {
+    /// The defaults for a directory.
+    pub fn new(dir: impl Into<PathBuf>) -> EngineOptions {
+        EngineOptions {
+            dir: dir.into(),
+            superuser: "tertulia".to_owned(),
+            map_size: 1 << 40,
+            readers: 1_024,
+            generation_bytes: GENERATION_BYTES,
+            recent_bytes_max: RECENT_BYTES_MAX,
+            change_retention: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// One opened data directory.
+pub struct Engine {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) log: Arc<dyn CommitLog>,
+    pub(super) locks: LockTable,
+    pub(super) committer: Committer,
+    pub(super) feed: Arc<Feed>,
+    pub(super) scopes: Scopes,
+    pub(super) snowflake: Snowflake,
+    pub(super) expiry: Expiry,
+    catalog: RwLock<Arc<Catalog>>,
+    next_transaction: AtomicU64,
+    next_oid: AtomicU32,
+    next_storage: AtomicU32,
+    options: EngineOptions,
+    stopping: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held for its lock on the directory.
+    _dir: DataDir,
+}
+
+impl Engine {
+    /// Opens a data directory: locks it, replays the log, loads the catalog. A new one gets the first schemas and the
+    /// superuser.
+    pub fn open(options: EngineOptions, env: Arc<dyn Env>) -> Result<(Arc<Engine>, RecoveryReport)> {
+        let dir = DataDir::open(&options.dir)?;
+        let store = Arc::new(Store::open(StoreOptions {
+            dir: dir.store(),
+            map_size: options.map_size,
+            generation_bytes: options.generation_bytes,
+            recent_bytes_max: options.recent_bytes_max,
+            readers: options.readers,
+        })?);
+        let (log, log_report) = FileLog::open(Arc::new(RealDisk::new()), &dir.log(), LogOptions::default())?;
+        let log: Arc<dyn CommitLog> = Arc::new(log);
+        let (replayed, last) = recovery::replay(&store, &*log, &log_report)?;
+        let snapshot = store.snapshot()?;
+        let mut catalog = recovery::load_catalog(&snapshot)?;
+        let created = catalog.roles().next().is_none();
+        if created {
+            catalog = catalog::bootstrap(&options.superuser);
+        }
+        let counters = recovery::read_counters(&snapshot)?;
+        let marks = recovery::read_marks(&snapshot)?;
+        let scope_end = recovery::scope_end(&snapshot)?;
+        drop(snapshot);
+        // commits without a record may have had numbers up to the reserved ones, and clients may remember them
+        let current = CommitSeq(last.0.max(marks.seq_reserved));
+        store.publish(current);
+        let snowflake = Snowflake::default();
+        snowflake.continue_after(marks.snowflake_reserved);
+        let engine = Arc::new(Engine {
+            env,
+            store,
+            log,
+            locks: LockTable::default(),
+            committer: Committer::new(current.next()),
+            feed: Arc::new(Feed::new(current)),
+            scopes: Scopes::new(scope_end),
+            snowflake,
+            expiry: Expiry::default(),
+            next_transaction: AtomicU64::new(1),
+            next_oid: AtomicU32::new(counters.next_oid.max(catalog.oid_end().0)),
+            next_storage: AtomicU32::new(counters.next_storage.max(1)),
+            catalog: RwLock::new(Arc::new(catalog)),
+            options,
+            stopping: AtomicBool::new(false),
+            thread: Mutex::new(None),
+            _dir: dir,
+        });
+        engine.start_committer()?;
+        if created {
+            engine.store_bootstrap()?;
+        }
+        Ok((engine, RecoveryReport { tail_cut: log_report.tail_cut, replayed, last, created }))
+    }
+
+    fn start_committer(self: &Arc<Engine>) -> Result<()> {
+        let engine = self.clone();
+        let run = move || engine.committer.run(&engine);
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(run)?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    fn store_bootstrap(self: &Arc<Engine>) -> Result<()> {
+        use super::lock::{LockKey, LockMode, LockPolicy};
+        let mut transaction = self.begin(TxnOptions::default())?;
+        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::NoWait)?;
+        for entry in self.catalog().entries() {
+            transaction.put_catalog(entry)?;
+        }
+        transaction.start_commit()?.block()?;
+        Ok(())
+    }
+
+    /// Begins a transaction.
+    pub fn begin(self: &Arc<Engine>, options: TxnOptions) -> Result<Transaction> {
+        check_isolation(options.isolation)?;
+        let id = self.next_transaction.fetch_add(1, Ordering::Relaxed);
+        Ok(Transaction::new(self.clone(), id, options))
+    }
+
+    /// The newest committed catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().clone()
+    }
+
+    pub(super) fn set_catalog(&self, catalog: Arc<Catalog>) {
+        *self.catalog.write() = catalog;
+    }
+
+    /// The number of a user id. 22023 for an empty or oversize one.
+    pub fn scope_of(&self, user: &str) -> Result<ScopeId> {
+        self.scopes.scope_of(user, || self.store.snapshot())
+    }
+
+    /// The user id of a number.
+    pub fn user_of(&self, scope: ScopeId) -> Option<Str> {
+        self.scopes.user_of(scope, || self.store.snapshot())
+    }
+
+    /// The last published commit.
+    pub fn current(&self) -> CommitSeq {
+        self.store.published()
+    }
+
+    /// SNOWFLAKE_ID()
+    pub fn snowflake(&self) -> i64 {
+        self.snowflake.next(self.env.now())
+    }
+
+    /// Time and randomness.
+    pub fn env(&self) -> &Arc<dyn Env> {
+        &self.env
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// A snapshot outside any transaction, for readers of the commit sequence.
+    pub fn snapshot(&self) -> Result<StoreSnapshot> {
+        self.store.snapshot()
+    }
+
+    /// A follower of the commits after now.
+    pub fn feed(&self) -> FeedReader {
+        self.feed_after(self.current())
+    }
+
+    /// A follower of the commits after a position.
+    pub fn feed_after(&self, seq: CommitSeq) -> FeedReader {
+        FeedReader::new(self.feed.clone(), self.log.clone(), seq)
+    }
+
+    /// The commits after a position up to now, for a subscription that resumes: from memory where that reaches back so
+    /// far, else from the log, which has no notifications and no changes of STREAM tables. 72000 where even the log
+    /// does not reach back.
+    pub fn commits_after(&self, seq: CommitSeq) -> Result<Box<dyn Iterator<Item = Result<Arc<Commit>>> + Send>> {
+        match self.recent_commits_after(seq) {
+            Some(commits) => Ok(Box::new(commits.into_iter().map(Ok))),
+            None => Ok(Box::new(LoggedCommits::new(&*self.log, seq, self.current())?)),
+        }
+    }
+
+    /// The commits after a position with all their changes, those of STREAM tables too; none where some of them are not
+    /// in memory any more, or were before this start.
+    pub fn recent_commits_after(&self, seq: CommitSeq) -> Option<Vec<Arc<Commit>>> {
+        self.feed.after(seq, usize::MAX)
+    }
+
+    pub(super) fn alloc_oid(&self) -> Oid {
+        Oid(self.next_oid.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn alloc_storage(&self) -> StorageId {
+        StorageId(self.next_storage.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn counters_entry(&self) -> (Bytes, Bytes) {
+        recovery::counters_entry(Counters {
+            next_oid: self.next_oid.load(Ordering::Relaxed),
+            next_storage: self.next_storage.load(Ordering::Relaxed),
+        })
+    }
+
+    pub(super) fn offset_end(&self, storage: StorageId, partition: u32) -> Result<u64> {
+        recovery::offset_end(&self.store.snapshot()?, storage, partition)
+    }
+
+    /// The next offset that a partition's message will get, as of what is published.
+    pub fn next_offset(&self, snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
+        recovery::offset_end(snapshot, storage, partition)
+    }
+
+    /// Calls `wake` whenever a generation of recent commits is ready to be folded.
+    pub fn on_frozen(&self, wake: impl Fn() + Send + Sync + 'static) {
+        self.store.on_frozen(Box::new(wake));
+    }
+
+    /// Whether [`shutdown`](Self::shutdown) was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Refuses further commits, flushes those under way and ends the committer's thread. What is not folded yet is in
+    /// the log.
+    pub fn shutdown(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        self.committer.stop();
+        if let Some(thread) = self.thread.lock().take() {
+            let joined = thread.join();
+            joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;
+        }
+        self.feed.wake();
+        self.log.sync()
+    }
+}

@@ -1,0 +1,202 @@
+//! The changefeed: published commits in order, for readers that follow them.
+//!
+//! A ring keeps the most recent commits, read or not: readers take from it, and subscriptions on STREAM tables, whose
+//! changes are in no log, resume from it. A reader that falls behind the ring continues from the log.
+
+use super::record;
+use crate::change::Commit;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::{FEED_BYTES_MAX, FEED_COMMITS_MAX};
+use crate::storage::log::{CommitLog, LogReader};
+use crate::types::CommitSeq;
+use crate::wait::{self, Signal, Wait};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Ring {
+    commits: VecDeque<Arc<Commit>>,
+    bytes: usize,
+    /// The last commit that is not in the ring any more, or was before it.
+    gone: CommitSeq,
+    waiting: Vec<Signal>,
+}
+
+/// The recent commits.
+#[derive(Default)]
+pub(super) struct Feed {
+    ring: Mutex<Ring>,
+}
+
+impl Feed {
+    /// A feed that begins after `seq`.
+    pub(super) fn new(seq: CommitSeq) -> Feed {
+        Feed { ring: Mutex::new(Ring { gone: seq, ..Ring::default() }) }
+    }
+
+    /// Adds published commits, in order, and wakes the readers.
+    pub(super) fn push(&self, commits: impl IntoIterator<Item = Arc<Commit>>) {
+        let woken = {
+            let mut ring = self.ring.lock();
+            for commit in commits {
+                ring.bytes += weight(&commit);
+                ring.commits.push_back(commit);
+            }
+            while ring.commits.len() > FEED_COMMITS_MAX || (ring.bytes > FEED_BYTES_MAX && ring.commits.len() > 1) {
+                let commit = ring.commits.pop_front().expect("the ring was just found longer than that");
+                ring.bytes -= weight(&commit);
+                ring.gone = commit.seq;
+            }
+            std::mem::take(&mut ring.waiting)
+        };
+        for signal in woken {
+            signal.fire();
+        }
+    }
+
+    /// The commits after `seq` that are in the ring; none where some of them are not any more.
+    pub(super) fn after(&self, seq: CommitSeq, max: usize) -> Option<Vec<Arc<Commit>>> {
+        let ring = self.ring.lock();
+        if seq < ring.gone {
+            return None;
+        }
+        let first = ring.commits.partition_point(|commit| commit.seq <= seq);
+        Some(ring.commits.range(first..).take(max).cloned().collect())
+    }
+
+    fn wait_after(&self, seq: CommitSeq) -> Wait {
+        let mut ring = self.ring.lock();
+        if seq < ring.gone || ring.commits.back().is_some_and(|last| last.seq > seq) {
+            return Wait::ready();
+        }
+        let (signal, wait) = wait::pair(None);
+        ring.waiting.push(signal);
+        wait
+    }
+
+    /// Wakes every reader, at the end.
+    pub(super) fn wake(&self) {
+        let woken = std::mem::take(&mut self.ring.lock().waiting);
+        drop(woken);
+    }
+}
+
+/// About the memory that a commit keeps.
+fn weight(commit: &Commit) -> usize {
+    let changes: usize = commit
+        .changes
+        .iter()
+        .map(|change| {
+            128 + change.key.len()
+                + change.old.as_ref().map_or(0, |row| row.len())
+                + change.new.as_ref().map_or(0, |row| row.len())
+        })
+        .sum();
+    let notifications: usize = commit
+        .notifications
+        .iter()
+        .map(|notification| 64 + notification.payload.len() + notification.channel.len())
+        .sum();
+    128 + changes + notifications
+}
+
+/// One follower of the commit sequence.
+pub struct FeedReader {
+    feed: Arc<Feed>,
+    log: Arc<dyn CommitLog>,
+    position: CommitSeq,
+}
+
+impl FeedReader {
+    pub(super) fn new(feed: Arc<Feed>, log: Arc<dyn CommitLog>, position: CommitSeq) -> FeedReader {
+        FeedReader { feed, log, position }
+    }
+
+    /// Adds the next commits, `max` at most, in order. False when the reader had fallen so far behind that it continued
+    /// from the log: the notifications and the changes of STREAM tables in between are lost to it.
+    pub fn next(&mut self, max: usize, out: &mut Vec<Arc<Commit>>) -> Result<bool> {
+        if let Some(commits) = self.feed.after(self.position, max) {
+            if let Some(last) = commits.last() {
+                self.position = last.seq;
+            }
+            out.extend(commits);
+            return Ok(true);
+        }
+        let gone = self.feed.ring.lock().gone;
+        let mut logged = LoggedCommits::new(&*self.log, self.position, gone)?;
+        for _ in 0..max {
+            match logged.next() {
+                Some(commit) => {
+                    let commit = commit?;
+                    self.position = commit.seq;
+                    out.push(commit);
+                }
+                None => {
+                    self.position = gone;
+                    break;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Over when there is something to read.
+    pub fn wait(&self) -> Wait {
+        self.feed.wait_after(self.position)
+    }
+
+    /// The last commit that was read.
+    pub fn position(&self) -> CommitSeq {
+        self.position
+    }
+}
+
+/// Commits read back from the log, up to a position.
+pub(super) struct LoggedCommits {
+    reader: LogReader,
+    ready: VecDeque<Arc<Commit>>,
+    after: CommitSeq,
+    upto: CommitSeq,
+    failed: bool,
+}
+
+impl LoggedCommits {
+    /// Those after `after`, up to and with `upto`. 72000 where the log does not reach back so far.
+    pub(super) fn new(log: &dyn CommitLog, after: CommitSeq, upto: CommitSeq) -> Result<LoggedCommits> {
+        if after.next() < log.oldest() {
+            let message = format!("changes after position {after} are not kept any more");
+            return Err(Error::new(SqlState::SNAPSHOT_TOO_OLD, message)
+                .hint("Read the rows again, and keep changes longer with change_retention."));
+        }
+        Ok(LoggedCommits { reader: log.read_from(after)?, ready: VecDeque::new(), after, upto, failed: false })
+    }
+
+    fn fill(&mut self) -> Result<bool> {
+        let Some(record) = self.reader.next().transpose()? else { return Ok(false) };
+        for fragment in record::fragments(record.payload)? {
+            if fragment.seq > self.after && fragment.seq <= self.upto {
+                self.ready.push_back(Arc::new(fragment.commit()?));
+            }
+        }
+        Ok(record.first <= self.upto)
+    }
+}
+
+impl Iterator for LoggedCommits {
+    type Item = Result<Arc<Commit>>;
+
+    fn next(&mut self) -> Option<Result<Arc<Commit>>> {
+        while self.ready.is_empty() && !self.failed {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.ready.pop_front().map(Ok)
+    }
+}

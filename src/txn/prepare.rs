@@ -1,0 +1,243 @@
+//! From a write set to what the committer needs: all of a commit's work that can be done before it has a number.
+
+use super::engine::Engine;
+use super::lock::LockOwner;
+use super::record::{FragmentWriter, Meaning, Span};
+use super::ticket::Receipt;
+use crate::catalog::{self, Catalog, CatalogEntry, CatalogKey, RelationKind, TableKind};
+use crate::change::{AtEnd, Change, ChangeKind, Derive, Notification, TopicAppend, WriteSet, net_changes};
+use crate::encoding::key::{self, Space};
+use crate::encoding::row;
+use crate::env::UnixMicros;
+use crate::error::Result;
+use crate::types::{CommitSeq, Oid, ScopeId, StorageId};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::iter::Peekable;
+use std::sync::Arc;
+
+/// A commit that waits for its number.
+pub(super) struct Prepared {
+    /// The fragment of the log record; none where nothing is durable.
+    pub(super) durable: Option<Vec<u8>>,
+    /// Entries that are in memory only, in the same form.
+    pub(super) volatile: Vec<u8>,
+    pub(super) parts: Vec<Part>,
+    pub(super) changes: Vec<PreparedChange>,
+    pub(super) notifications: Vec<Notification>,
+    pub(super) catalog: Vec<(CatalogKey, Option<CatalogEntry>)>,
+    /// Scopes whose names this commit stores.
+    pub(super) named: Vec<ScopeId>,
+    pub(super) time: UnixMicros,
+    pub(super) locks: LockOwner,
+    pub(super) at_end: Vec<Box<dyn AtEnd>>,
+    pub(super) receipt: Receipt,
+}
+
+/// One entry of the ordered map, as places in a buffer.
+pub(super) struct Part {
+    pub(super) volatile: bool,
+    pub(super) key: Span,
+    pub(super) value: Option<Span>,
+    pub(super) kind: PartKind,
+}
+
+/// What the committer fills in.
+#[derive(Clone, Copy)]
+pub(super) enum PartKind {
+    /// Nothing.
+    Plain,
+    /// The commit sequence of a row.
+    Row,
+    /// The commit sequence of a STREAM row, which vanishes then.
+    Expiring(UnixMicros),
+    /// Sequence and offset of a topic message.
+    Message { topic: Oid, storage: StorageId, partition: u32, offset_at: u32 },
+}
+
+/// A change whose key and new row are a part's.
+pub(super) struct PreparedChange {
+    pub(super) part: usize,
+    pub(super) relation: Oid,
+    pub(super) scope: ScopeId,
+    pub(super) kind: ChangeKind,
+    pub(super) old: Option<Bytes>,
+}
+
+/// What a transaction hands over with its write set.
+pub(super) struct Handover<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) catalog: &'a Catalog,
+    pub(super) derivers: &'a HashMap<Oid, Vec<Arc<dyn Derive>>>,
+    pub(super) scopes: &'a [ScopeId],
+    pub(super) time: UnixMicros,
+}
+
+/// The result of preparing: a [`Prepared`] less who waits for it.
+pub(super) struct Encoded {
+    durable: FragmentWriter,
+    volatile: FragmentWriter,
+    parts: Vec<Part>,
+    changes: Vec<PreparedChange>,
+    named: Vec<ScopeId>,
+}
+
+/// Encodes a write set. Fails where a message cannot be derived; nothing has happened then.
+pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Encoded> {
+    let changes = net_changes(set);
+    let mut appends = set.appends().to_vec();
+    for change in &changes {
+        for deriver in handover.derivers.get(&change.relation).into_iter().flatten() {
+            deriver.derive(change, handover.time, &mut appends)?;
+        }
+    }
+    let mut encoded = Encoded {
+        durable: FragmentWriter::new(handover.time, set.bytes() + 64),
+        volatile: FragmentWriter::new(handover.time, 0),
+        parts: Vec::with_capacity(set.net().size_hint().0 + appends.len()),
+        changes: Vec::with_capacity(changes.len()),
+        named: Vec::new(),
+    };
+    encoded.rows(set, changes, handover)?;
+    encoded.messages(&appends);
+    encoded.catalog(set, handover)?;
+    encoded.names(handover);
+    Ok(encoded)
+}
+
+impl Encoded {
+    fn rows(&mut self, set: &WriteSet, changes: Vec<Change>, handover: &Handover<'_>) -> Result<()> {
+        let mut changes = changes.into_iter().peekable();
+        for (first, last) in set.net() {
+            let change = next_for(&mut changes, &first.key);
+            let Some(was) = &first.change else {
+                self.entry(last.volatile, &last.key, last.value.as_deref(), &Meaning::Plain, PartKind::Plain);
+                continue;
+            };
+            if was.old.is_none() && last.value.is_none() {
+                // made and removed again: nobody has seen it
+                continue;
+            }
+            let part = self.parts.len();
+            let ttl = if last.volatile { ttl_of(handover.catalog, was.relation) } else { None };
+            match (&last.value, ttl) {
+                (Some(value), Some(ttl)) => {
+                    // a STREAM row's time runs from its commit
+                    let expires = handover.time.saturating_add(ttl);
+                    let mut value = value.to_vec();
+                    row::set_expires(&mut value, expires);
+                    self.entry(true, &last.key, Some(&value), &Meaning::Plain, PartKind::Expiring(expires));
+                }
+                (value, _) => {
+                    let meaning = match &change {
+                        Some(change) if !last.volatile => Meaning::Change(change),
+                        _ => Meaning::Plain,
+                    };
+                    self.entry(last.volatile, &last.key, value.as_deref(), &meaning, PartKind::Row);
+                }
+            }
+            if let Some(Change { relation, scope, kind, old, .. }) = change {
+                self.changes.push(PreparedChange { part, relation, scope, kind, old });
+            }
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self, appends: &[TopicAppend]) {
+        for append in appends {
+            let mut key = key::prefix(Space::Topic, append.storage, ScopeId::SHARED);
+            key.extend_from_slice(&append.partition.to_be_bytes());
+            key.extend_from_slice(&[0; 8]);
+            let TopicAppend { topic, storage, partition, offset_at, .. } = *append;
+            let kind = PartKind::Message { topic, storage, partition, offset_at };
+            self.entry(false, &key, Some(&append.row), &Meaning::Message(append.topic), kind);
+        }
+    }
+
+    fn catalog(&mut self, set: &WriteSet, handover: &Handover<'_>) -> Result<()> {
+        for (name, entry) in set.catalog() {
+            let value = entry.as_ref().map(catalog::encode_entry).transpose()?;
+            self.entry(false, &catalog::entry_key(*name), value.as_deref(), &Meaning::Plain, PartKind::Plain);
+        }
+        if !set.catalog().is_empty() {
+            let (key, value) = handover.engine.counters_entry();
+            self.entry(false, &key, Some(&value), &Meaning::Plain, PartKind::Plain);
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, handover: &Handover<'_>) {
+        for scope in handover.scopes {
+            let Some(entries) = handover.engine.scopes.entries_if_unstored(*scope) else { continue };
+            for (key, value) in entries {
+                self.entry(false, &key, Some(&value), &Meaning::Plain, PartKind::Plain);
+            }
+            self.named.push(*scope);
+        }
+    }
+
+    fn entry(&mut self, volatile: bool, key: &[u8], value: Option<&[u8]>, meaning: &Meaning<'_>, kind: PartKind) {
+        let writer = if volatile { &mut self.volatile } else { &mut self.durable };
+        let (key, value) = writer.entry(key, value, meaning);
+        self.parts.push(Part { volatile, key, value, kind });
+    }
+
+    /// Adds who waits and what is to be done at the end.
+    pub(super) fn submit_as(
+        self,
+        set: &WriteSet,
+        time: UnixMicros,
+        locks: LockOwner,
+        at_end: Vec<Box<dyn AtEnd>>,
+        receipt: Receipt,
+    ) -> Result<Prepared> {
+        Ok(Prepared {
+            durable: (!self.durable.is_empty()).then(|| self.durable.finish()).transpose()?,
+            volatile: self.volatile.finish()?,
+            parts: self.parts,
+            changes: self.changes,
+            notifications: set.notifications().to_vec(),
+            catalog: set.catalog().to_vec(),
+            named: self.named,
+            time,
+            locks,
+            at_end,
+            receipt,
+        })
+    }
+}
+
+/// The changes are in the order of the keys' first writes, though not every key has one.
+fn next_for(changes: &mut Peekable<std::vec::IntoIter<Change>>, key: &Bytes) -> Option<Change> {
+    changes.next_if(|change| change.key == *key)
+}
+
+fn ttl_of(catalog: &Catalog, relation: Oid) -> Option<i64> {
+    match catalog.relation(relation)?.kind {
+        RelationKind::Table(TableKind::Stream { ttl_micros }) => Some(ttl_micros),
+        _ => None,
+    }
+}
+
+impl Prepared {
+    /// Gives everything back after a failure.
+    pub(super) fn fail(mut self, engine: &Engine, error: crate::error::Error) {
+        for hook in self.at_end.drain(..) {
+            hook.end(None);
+        }
+        engine.locks.release(&mut self.locks);
+        self.receipt.settle(Err(error));
+    }
+
+    /// Ends it after publication.
+    pub(super) fn succeed(mut self, engine: &Engine, seq: CommitSeq) {
+        for scope in self.named.drain(..) {
+            engine.scopes.mark_stored(scope);
+        }
+        for hook in self.at_end.drain(..) {
+            hook.end(Some(seq));
+        }
+        engine.locks.release(&mut self.locks);
+        self.receipt.settle(Ok(seq));
+    }
+}

@@ -1,0 +1,200 @@
+//! Start-up: the store, the log after its position, and the counters that go on from there.
+
+use super::record;
+use crate::catalog::{self, Catalog};
+use crate::encoding::key::{self, Space, prefix_successor};
+use crate::error::{Error, Result, SqlState};
+use crate::storage::log::{CommitLog, LogReport};
+use crate::storage::{Direction, Entry, Store, StoreSnapshot};
+use crate::types::{CommitSeq, ScopeId, StorageId};
+use bytes::Bytes;
+use std::ops::Bound;
+
+/// After the prefix of a storage in space Meta: the storage is to be freed. The space's number follows.
+pub(super) const DROPPED: &[u8] = b"dropped";
+/// After the prefix of a topic's storage in space Meta: the first offset after messages that retention removed. The
+/// partition follows.
+const OFFSETS: &[u8] = b"offset";
+
+/// What start-up found.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// What was cut off the log's end, where a write had not finished.
+    pub tail_cut: Option<String>,
+    /// Commits that the log had and the store had not.
+    pub replayed: u64,
+    /// The last commit.
+    pub last: CommitSeq,
+    /// Whether the data directory was new.
+    pub created: bool,
+}
+
+/// The counters as stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) next_oid: u32,
+    pub(super) next_storage: u32,
+}
+
+/// The marks as stored: numbers that may have been given out without a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    pub(super) seq_reserved: u64,
+    pub(super) snowflake_reserved: i64,
+}
+
+fn meta_key(name: &[u8]) -> Vec<u8> {
+    let mut out = key::prefix(Space::Meta, StorageId(0), ScopeId::SHARED);
+    out.extend_from_slice(name);
+    out
+}
+
+fn two_numbers(first: u64, second: u64) -> Bytes {
+    Bytes::from([first.to_le_bytes(), second.to_le_bytes()].concat())
+}
+
+fn read_two_numbers(snapshot: &StoreSnapshot, name: &[u8]) -> Result<(u64, u64)> {
+    let Some(bytes) = snapshot.get(&meta_key(name))? else { return Ok((0, 0)) };
+    if bytes.len() != 16 {
+        return Err(Error::new(SqlState::DATA_CORRUPTED, "stored counter cannot be decoded"));
+    }
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    Ok((number(0), number(8)))
+}
+
+/// The entry that stores the counters.
+pub(super) fn counters_entry(counters: Counters) -> (Bytes, Bytes) {
+    (Bytes::from(meta_key(b"counters")), two_numbers(counters.next_oid.into(), counters.next_storage.into()))
+}
+
+/// The entry that stores the marks.
+pub(super) fn marks_entry(seq_reserved: u64, snowflake_reserved: i64) -> (Bytes, Bytes) {
+    (Bytes::from(meta_key(b"marks")), two_numbers(seq_reserved, snowflake_reserved as u64))
+}
+
+pub(super) fn read_counters(snapshot: &StoreSnapshot) -> Result<Counters> {
+    let (oid, storage) = read_two_numbers(snapshot, b"counters")?;
+    Ok(Counters { next_oid: oid as u32, next_storage: storage as u32 })
+}
+
+pub(super) fn read_marks(snapshot: &StoreSnapshot) -> Result<Marks> {
+    let (seq_reserved, snowflake) = read_two_numbers(snapshot, b"marks")?;
+    Ok(Marks { seq_reserved, snowflake_reserved: snowflake as i64 })
+}
+
+/// Installs what the log has after the store's position. Says how many commits that were, and the last one's number.
+pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> Result<(u64, CommitSeq)> {
+    let position = store.position();
+    if report.last != CommitSeq::ZERO && position > report.last {
+        let message = format!("the store is at commit {position} but the commit log ends at {}", report.last);
+        return Err(Error::new(SqlState::DATA_CORRUPTED, message).hint(
+            "Files of the commit log are missing or older than the store; restore the data directory as a whole.",
+        ));
+    }
+    if position.next() < log.oldest() {
+        let message = format!("the commit log begins at {} but the store ends at commit {position}", log.oldest());
+        return Err(Error::new(SqlState::DATA_CORRUPTED, message)
+            .hint("Files of the commit log are missing; restore the data directory as a whole."));
+    }
+    let mut last = position;
+    let mut replayed = 0;
+    let mut records = log.read_from(position)?;
+    while let Some(record) = records.next().transpose()? {
+        for fragment in record::fragments(record.payload)? {
+            if fragment.seq <= position {
+                continue;
+            }
+            let entries = fragment.entries()?.into_iter();
+            store.install(
+                fragment.seq,
+                entries.map(|entry| Entry { key: entry.key, value: entry.value, volatile: false }),
+            );
+            replayed += 1;
+        }
+        last = last.max(record.last);
+        store.publish(last);
+        while store.needs_fold() {
+            store.fold()?;
+        }
+    }
+    Ok((replayed, last))
+}
+
+/// The catalog as stored.
+pub(super) fn load_catalog(snapshot: &StoreSnapshot) -> Result<Catalog> {
+    let mut catalog = Catalog::default();
+    for_each(snapshot, catalog::entries_prefix(), |_, value| {
+        catalog.put(catalog::decode_entry(&value)?);
+        Ok(())
+    })?;
+    Ok(catalog)
+}
+
+/// The first scope number that was never stored.
+pub(super) fn scope_end(snapshot: &StoreSnapshot) -> Result<u64> {
+    let (from, to) = super::scopes::names_range();
+    let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Backward);
+    let mut last = Vec::new();
+    while last.is_empty() && cursor.next_batch(snapshot, &mut last, 1)? {}
+    match last.first() {
+        Some((key, _)) => Ok(super::scopes::scope_in_key(key)?.0 + 1),
+        None => Ok(1),
+    }
+}
+
+/// The next offset of a topic's partition.
+pub(super) fn offset_end(snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
+    let mut from = key::prefix(Space::Topic, storage, ScopeId::SHARED);
+    from.extend_from_slice(&partition.to_be_bytes());
+    let to = prefix_successor(&from).expect("a topic's keys do not begin with ff");
+    let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Backward);
+    let mut last = Vec::new();
+    while last.is_empty() && cursor.next_batch(snapshot, &mut last, 1)? {}
+    let after_last = last.first().and_then(|(key, _)| key.last_chunk::<8>()).map_or(0, |o| u64::from_be_bytes(*o) + 1);
+    let mark = snapshot.get(&offset_mark(storage, partition))?;
+    let marked = mark.as_deref().and_then(|bytes| bytes.first_chunk::<8>()).map_or(0, |o| u64::from_be_bytes(*o));
+    Ok(after_last.max(marked))
+}
+
+/// The key whose value (u64, big-endian) keeps a partition's offsets growing when retention removes its last message.
+pub fn offset_mark(storage: StorageId, partition: u32) -> Vec<u8> {
+    let mut out = key::prefix(Space::Meta, storage, ScopeId::SHARED);
+    out.extend_from_slice(OFFSETS);
+    out.extend_from_slice(&partition.to_be_bytes());
+    out
+}
+
+/// Storages that are to be freed, with the keys of their marks.
+pub(super) fn dropped_storages(snapshot: &StoreSnapshot) -> Result<Vec<(Bytes, u8, StorageId)>> {
+    let mut dropped = Vec::new();
+    for_each(snapshot, vec![Space::Meta as u8], |key, _| {
+        if let Some((space, rest)) = key.get(13..).unwrap_or_default().split_last()
+            && rest == DROPPED
+        {
+            let storage = u32::from_be_bytes(key[1..5].try_into().expect("four bytes"));
+            dropped.push((key.clone(), *space, StorageId(storage)));
+        }
+        Ok(())
+    })?;
+    Ok(dropped)
+}
+
+/// Calls `visit` for every key that begins with `prefix`.
+fn for_each(
+    snapshot: &StoreSnapshot,
+    prefix: Vec<u8>,
+    mut visit: impl FnMut(Bytes, Bytes) -> Result<()>,
+) -> Result<()> {
+    let to = prefix_successor(&prefix).expect("a space's number is not ff");
+    let mut cursor = snapshot.cursor(Bound::Included(prefix), Bound::Excluded(to), Direction::Forward);
+    let mut batch = Vec::new();
+    loop {
+        let more = cursor.next_batch(snapshot, &mut batch, crate::limits::SCAN_BATCH)?;
+        for (key, value) in batch.drain(..) {
+            visit(key, value)?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Writing rows of tables: locks, uniqueness, index entries and the write itself, in one place for every statement.
+//!
+//! Each call either does everything or asks to wait and be called again; locks that it has got by then are kept.
+
+use super::lock::{LockKey, LockMode, LockPolicy, Locked};
+use super::transaction::{StatementView, Transaction};
+use crate::change::{RowChange, Write};
+use crate::error::{Error, Result, SqlState};
+use crate::table::{Model, unique_violation};
+use crate::types::{ScopeId, Value, Zone};
+use crate::wait::Wait;
+use bytes::Bytes;
+
+/// What became of a row that was to be written.
+pub enum Written {
+    /// It is in the write set, under this key.
+    Done(Bytes),
+    /// Call again after this wait.
+    Wait(Wait),
+    /// Another row has a key that must be unique.
+    Conflict(Conflict),
+}
+
+/// The row that stands in the way.
+#[derive(Clone, Debug)]
+pub struct Conflict {
+    /// The constraint: a position in [`Model::uniques`], none for the primary key.
+    pub unique: Option<usize>,
+    /// The row's key.
+    pub key: Bytes,
+    /// Its newest version. It is not locked unless it is by the primary key.
+    pub row: Bytes,
+}
+
+impl Conflict {
+    /// 23505 for the values that could not be written.
+    pub fn error(&self, model: &Model, schema: &str, values: &[Value], zone: &Zone) -> Error {
+        let relation = model.relation();
+        let primary = relation.primary_key.as_ref();
+        let (name, columns) = match self.unique {
+            Some(at) => (model.uniques()[at].name.as_str(), model.uniques()[at].columns.as_slice()),
+            None => primary.map_or(("", [].as_slice()), |key| (key.name.as_str(), key.columns.as_slice())),
+        };
+        unique_violation(relation, schema, name, columns, values, zone)
+    }
+}
+
+/// The answer to one lock and one look.
+enum Probe {
+    Free,
+    Wait(Wait),
+    Taken(Conflict),
+}
+
+impl Transaction {
+    /// Inserts a row: all columns of the relation, checked and converted by the caller.
+    pub fn insert_row(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        values: &[Value],
+    ) -> Result<Written> {
+        check_scope(model, scope)?;
+        let row_id = if model.has_row_id() { self.engine().snowflake() } else { 0 };
+        let key = model.row_key(scope, values, row_id)?;
+        if !model.has_row_id() {
+            match self.probe_row(view, model, &key)? {
+                Probe::Free => {}
+                Probe::Wait(wait) => return Ok(Written::Wait(wait)),
+                Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
+            }
+        }
+        let mut entries = Vec::with_capacity(model.uniques().len());
+        for at in 0..model.uniques().len() {
+            let Some(entry) = model.uniques()[at].entry_key(scope, values)? else { continue };
+            match self.probe_entry(view, model, at, &entry, None)? {
+                Probe::Free => entries.push(entry),
+                Probe::Wait(wait) => return Ok(Written::Wait(wait)),
+                Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
+            }
+        }
+        let row = model.encode_row(values, self.engine().env.now())?;
+        // an expired row that the sweep has not reached yet is gone for everybody
+        self.put_row(view, model, scope, key.clone(), Some(row), None, None)?;
+        for entry in entries {
+            self.put_entry(view, model, entry, Some(key.clone()))?;
+        }
+        Ok(Written::Done(key))
+    }
+
+    /// Replaces a row whose lock is held. `old` is its newest version, as [`lock_row`](Self::lock_row) gave it.
+    pub fn update_row(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        row: (&Bytes, &Bytes),
+        values: &[Value],
+    ) -> Result<Written> {
+        check_scope(model, scope)?;
+        let (key, old) = row;
+        let new_key = if model.has_row_id() { key.clone() } else { model.row_key(scope, values, 0)? };
+        if new_key != *key {
+            match self.probe_row(view, model, &new_key)? {
+                Probe::Free => {}
+                Probe::Wait(wait) => return Ok(Written::Wait(wait)),
+                Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
+            }
+        }
+        let mut entries = Vec::new();
+        let old_values = if model.uniques().is_empty() { Vec::new() } else { model.decode(old)? };
+        for (at, unique) in model.uniques().iter().enumerate() {
+            let (before, after) = (unique.entry_key(scope, &old_values)?, unique.entry_key(scope, values)?);
+            if before == after && new_key == *key {
+                continue;
+            }
+            if let Some(after) = &after
+                && before.as_ref() != Some(after)
+            {
+                match self.probe_entry(view, model, at, after, Some(key))? {
+                    Probe::Free => {}
+                    Probe::Wait(wait) => return Ok(Written::Wait(wait)),
+                    Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
+                }
+            }
+            entries.push((before, after));
+        }
+        let encoded = model.encode_row(values, self.engine().env.now())?;
+        if new_key == *key {
+            self.put_row(view, model, scope, key.clone(), Some(encoded), Some(old.clone()), None)?;
+        } else {
+            self.put_move(view, model, scope, (key, old), (new_key.clone(), encoded))?;
+        }
+        for (before, after) in entries {
+            if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+                self.put_entry(view, model, before, None)?;
+            }
+            if let Some(after) = after {
+                self.put_entry(view, model, after, Some(new_key.clone()))?;
+            }
+        }
+        Ok(Written::Done(new_key))
+    }
+
+    /// Removes a row whose lock is held. `old` is its newest version.
+    pub fn delete_row(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        key: &Bytes,
+        old: &Bytes,
+    ) -> Result<()> {
+        check_scope(model, scope)?;
+        self.put_row(view, model, scope, key.clone(), None, Some(old.clone()), None)?;
+        if model.uniques().is_empty() {
+            return Ok(());
+        }
+        let values = model.decode(old)?;
+        for unique in model.uniques() {
+            if let Some(entry) = unique.entry_key(scope, &values)? {
+                self.put_entry(view, model, entry, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks a row's key and looks whether a row is there.
+    fn probe_row(&mut self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Probe> {
+        match self.lock(LockKey::Key(key.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
+            Locked::Granted => {}
+            Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
+            Locked::NotAvailable => return Err(unasked()),
+        }
+        Ok(match self.live_row(view, model, key)? {
+            Some(row) => Probe::Taken(Conflict { unique: None, key: key.clone(), row }),
+            None => Probe::Free,
+        })
+    }
+
+    /// Locks an entry of a unique constraint and looks whether it names another row.
+    fn probe_entry(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        unique: usize,
+        entry: &Bytes,
+        own: Option<&Bytes>,
+    ) -> Result<Probe> {
+        match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
+            Locked::Granted => {}
+            Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
+            Locked::NotAvailable => return Err(unasked()),
+        }
+        let Some(key) = self.newest(view, entry)? else { return Ok(Probe::Free) };
+        if own == Some(&key) {
+            return Ok(Probe::Free);
+        }
+        Ok(match self.live_row(view, model, &key)? {
+            Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
+            None if model.is_volatile() => Probe::Free,
+            None => {
+                let name = &model.uniques()[unique].name;
+                let message = format!("index \"{name}\" has an entry without a row");
+                return Err(Error::new(SqlState::INDEX_CORRUPTED, message));
+            }
+        })
+    }
+
+    fn live_row(&self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Option<Bytes>> {
+        match self.newest(view, key)? {
+            Some(row) if model.is_live(&row, self.engine().env.now())? => Ok(Some(row)),
+            _ => Ok(None),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one write, all of them different")]
+    fn put_row(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        key: Bytes,
+        value: Option<Bytes>,
+        old: Option<Bytes>,
+        moved_from: Option<Bytes>,
+    ) -> Result<()> {
+        let relation = model.relation().oid;
+        let change = RowChange { relation, scope, old, moved_from, moves_away: false };
+        self.put(Write { command: view.command(), key, value, volatile: model.is_volatile(), change: Some(change) })
+    }
+
+    fn put_move(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        from: (&Bytes, &Bytes),
+        to: (Bytes, Bytes),
+    ) -> Result<()> {
+        let relation = model.relation().oid;
+        let change = RowChange { relation, scope, old: Some(from.1.clone()), moved_from: None, moves_away: true };
+        let volatile = model.is_volatile();
+        self.put(Write { command: view.command(), key: from.0.clone(), value: None, volatile, change: Some(change) })?;
+        self.put_row(view, model, scope, to.0, Some(to.1), None, Some(from.0.clone()))
+    }
+
+    fn put_entry(&mut self, view: &StatementView, model: &Model, key: Bytes, value: Option<Bytes>) -> Result<()> {
+        self.put(Write { command: view.command(), key, value, volatile: model.is_volatile(), change: None })
+    }
+}
+
+/// A scoped table is never written in the shared scope, nor the other way round.
+fn check_scope(model: &Model, scope: ScopeId) -> Result<()> {
+    if model.relation().is_scoped() == (scope != ScopeId::SHARED) {
+        return Ok(());
+    }
+    Err(Error::internal(format!("table {} was written in the wrong scope", model.relation().oid)))
+}
+
+fn unasked() -> Error {
+    Error::internal("a lock that was to be waited for is not available")
+}

@@ -1,0 +1,56 @@
+//! SNOWFLAKE_ID: numbers that grow with time and never go back, whatever the clock does.
+//!
+//! Milliseconds since 2020 stand above 22 bits of counter. While the clock is behind the last number, counting goes on
+//! from there. Over a restart the log remembers up to where numbers may have been given out.
+
+use crate::env::UnixMicros;
+use crate::limits::SNOWFLAKE_RESERVE_MICROS;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// 2020-01-01 in milliseconds since the Unix epoch.
+const EPOCH_MILLIS: i64 = 1_577_836_800_000;
+const COUNTER_BITS: u32 = 22;
+
+/// The last number given out.
+#[derive(Default)]
+pub(super) struct Snowflake(AtomicI64);
+
+impl Snowflake {
+    /// The next number.
+    pub(super) fn next(&self, now: UnixMicros) -> i64 {
+        let from_clock = (now / 1000 - EPOCH_MILLIS).max(0) << COUNTER_BITS;
+        let next = |last: i64| Some(from_clock.max(last + 1));
+        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).expect("the closure never refuses");
+        from_clock.max(last + 1)
+    }
+
+    /// The last number given out.
+    pub(super) fn last(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Up to where a record that is written now reserves.
+    pub(super) fn reserve(&self) -> i64 {
+        self.last() + ((SNOWFLAKE_RESERVE_MICROS / 1000) << COUNTER_BITS)
+    }
+
+    /// Goes on above what an earlier run may have given out.
+    pub(super) fn continue_after(&self, reserved: i64) {
+        self.0.fetch_max(reserved, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_grow_even_when_the_clock_goes_back() {
+        let ids = Snowflake::default();
+        let first = ids.next(1_700_000_000_000_000);
+        let second = ids.next(1_600_000_000_000_000);
+        assert!(second > first);
+        ids.continue_after(ids.reserve());
+        assert!(ids.next(1_700_000_000_000_000) > first + (9_000 << COUNTER_BITS));
+    }
+}

@@ -1,0 +1,449 @@
+//! A transaction: what it reads, what it has written, what it holds.
+//!
+//! Under READ COMMITTED each statement reads a fresh snapshot; under REPEATABLE READ all read the first one's, and a
+//! write to a row that changed since is refused (first updater wins, found under the row's lock). A statement sees the
+//! transaction's own writes as of its start.
+
+use super::cursor::TxCursor;
+use super::engine::Engine;
+use super::lock::{LockKey, LockMode, LockOwner, LockPolicy, Locked};
+use super::prepare::{self, Handover};
+use super::ticket::{self, CommitTicket};
+use crate::catalog::{Catalog, CatalogEntry, CatalogKey};
+use crate::change::{AtEnd, Derive, Mark, Notification, TopicAppend, Write, WriteSet};
+use crate::encoding::key::{self, Space};
+use crate::env::UnixMicros;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::WRITE_SET_BYTES_MAX;
+use crate::storage::{Direction, StoreSnapshot};
+use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// PostgreSQL's isolation levels; READ UNCOMMITTED is READ COMMITTED, as there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Each statement reads what is committed when it begins.
+    #[default]
+    ReadCommitted,
+    /// All statements read what was committed when the first began.
+    RepeatableRead,
+    /// As if one transaction ran after the other.
+    Serializable,
+}
+
+/// How a transaction begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TxnOptions {
+    /// Isolation level.
+    pub isolation: Isolation,
+    /// READ ONLY: statements that write are refused when they are bound; a write that gets here is an internal error.
+    pub read_only: bool,
+    /// The session's process id, for deadlock reports.
+    pub pid: i32,
+}
+
+/// What one statement reads: a snapshot, and the transaction's own writes of earlier commands. Cheap to clone; a cursor
+/// keeps the one it was declared with.
+#[derive(Clone)]
+pub struct StatementView {
+    snapshot: Arc<StoreSnapshot>,
+    command: u32,
+}
+
+impl StatementView {
+    /// The position that the statement reads: current_seq().
+    pub fn seq(&self) -> CommitSeq {
+        self.snapshot.seq()
+    }
+
+    /// The statement's command number.
+    pub fn command(&self) -> u32 {
+        self.command
+    }
+
+    pub(super) fn snapshot(&self) -> &StoreSnapshot {
+        &self.snapshot
+    }
+}
+
+/// A place to roll back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint {
+    mark: Mark,
+    at_end: usize,
+}
+
+/// The newest version of a row, under its lock.
+pub enum LockedRow {
+    /// The lock is held; the row's newest version, none when it is gone.
+    Granted(Option<Bytes>),
+    /// Ask again after this wait.
+    Wait(crate::wait::Wait),
+    /// Another transaction holds it, and the policy was not to wait.
+    NotAvailable,
+}
+
+/// An open transaction. Dropping it rolls it back.
+pub struct Transaction {
+    engine: Arc<Engine>,
+    id: u64,
+    options: TxnOptions,
+    time: UnixMicros,
+    command: u32,
+    pinned: Option<Arc<StoreSnapshot>>,
+    pub(super) writes: WriteSet,
+    /// The catalog with this transaction's own DDL.
+    own_catalog: Option<Arc<Catalog>>,
+    locks: LockOwner,
+    derivers: HashMap<Oid, Vec<Arc<dyn Derive>>>,
+    /// Scopes that were written durably: their user ids must be stored with the commit.
+    scopes: Vec<ScopeId>,
+    at_end: Vec<Box<dyn AtEnd>>,
+}
+
+impl Transaction {
+    pub(super) fn new(engine: Arc<Engine>, id: u64, options: TxnOptions) -> Transaction {
+        Transaction {
+            time: engine.env.now(),
+            engine,
+            id,
+            options,
+            command: 0,
+            pinned: None,
+            writes: WriteSet::default(),
+            own_catalog: None,
+            locks: LockOwner::new(id, options.pid),
+            derivers: HashMap::new(),
+            scopes: Vec::new(),
+            at_end: Vec::new(),
+        }
+    }
+
+    /// The engine it runs on.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Its number among this run's transactions.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// When it began, microseconds since the Unix epoch: now().
+    pub fn time(&self) -> UnixMicros {
+        self.time
+    }
+
+    /// How it was begun.
+    pub fn options(&self) -> &TxnOptions {
+        &self.options
+    }
+
+    /// SET TRANSACTION. 25001 once a statement has read or written under the old isolation level.
+    pub fn set_options(&mut self, options: TxnOptions) -> Result<()> {
+        if options.isolation != self.options.isolation {
+            if self.command > 0 {
+                return Err(Error::new(
+                    SqlState::ACTIVE_SQL_TRANSACTION,
+                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+                ));
+            }
+            check_isolation(options.isolation)?;
+        }
+        self.options = options;
+        Ok(())
+    }
+
+    /// The catalog as this transaction sees it: the newest, or its own version once it has made DDL.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.own_catalog.clone().unwrap_or_else(|| self.engine.catalog())
+    }
+
+    /// Whether the catalog has uncommitted entries of this transaction: plans made with it are its own.
+    pub fn has_own_catalog(&self) -> bool {
+        self.own_catalog.is_some()
+    }
+
+    /// Whether a commit would have anything to do.
+    pub fn has_written(&self) -> bool {
+        !self.writes.is_empty() || !self.at_end.is_empty()
+    }
+
+    /// Begins a statement: the next command, and what it reads.
+    pub fn statement(&mut self) -> Result<StatementView> {
+        self.command += 1;
+        let snapshot = match (&self.pinned, self.options.isolation) {
+            (Some(pinned), _) => pinned.clone(),
+            (None, Isolation::ReadCommitted) => Arc::new(self.engine.store.snapshot()?),
+            (None, _) => self.pinned.insert(Arc::new(self.engine.store.snapshot()?)).clone(),
+        };
+        Ok(StatementView { snapshot, command: self.command })
+    }
+
+    /// A key's value as the statement sees it.
+    pub fn get(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.writes.get(key, view.command) {
+            Some(own) => Ok(own.cloned()),
+            None => view.snapshot.get(key),
+        }
+    }
+
+    /// The keys between two bounds as the statement sees them.
+    pub fn cursor(
+        &self,
+        view: &StatementView,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        direction: Direction,
+    ) -> TxCursor {
+        TxCursor::new(view, from, to, direction)
+    }
+
+    /// A key's newest value: this transaction's own, else the newest published. For what is locked.
+    pub fn newest(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
+        if let Some(own) = self.writes.get(key, u32::MAX) {
+            return Ok(own.cloned());
+        }
+        if self.engine.current() == view.snapshot.seq() {
+            return view.snapshot.get(key);
+        }
+        self.engine.store.snapshot()?.get(key)
+    }
+
+    /// Asks for a lock, held until the transaction ends. After a wait the same question is asked again.
+    pub fn lock(&mut self, key: LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
+        self.engine.locks.lock(&mut self.locks, key, mode, policy)
+    }
+
+    /// Leaves the queue for a lock that is not wanted any more: a cancelled statement, a timeout.
+    pub fn stop_waiting(&mut self) {
+        self.engine.locks.stop_waiting(&mut self.locks);
+    }
+
+    /// Locks a row and reads its newest version: its predicate and its SET list are to be evaluated again where that
+    /// differs from what the statement saw. 40001 under REPEATABLE READ when it changed since the snapshot.
+    pub fn lock_row(
+        &mut self,
+        view: &StatementView,
+        key: &Bytes,
+        mode: LockMode,
+        policy: LockPolicy,
+    ) -> Result<LockedRow> {
+        match self.lock(LockKey::Key(key.clone()), mode, policy)? {
+            Locked::Wait(wait) => Ok(LockedRow::Wait(wait)),
+            Locked::NotAvailable => Ok(LockedRow::NotAvailable),
+            Locked::Granted => {
+                let newest = self.newest(view, key)?;
+                if self.options.isolation != Isolation::ReadCommitted {
+                    self.check_unchanged(view, key, newest.as_ref())?;
+                }
+                Ok(LockedRow::Granted(newest))
+            }
+        }
+    }
+
+    /// First updater wins: 40001 when somebody else has written the key since the snapshot.
+    fn check_unchanged(&self, view: &StatementView, key: &[u8], newest: Option<&Bytes>) -> Result<()> {
+        if self.writes.get(key, u32::MAX).is_some() {
+            return Ok(());
+        }
+        let seen = view.snapshot.get(key)?;
+        if seen.as_ref() == newest {
+            return Ok(());
+        }
+        let what = if newest.is_some() { "update" } else { "delete" };
+        Err(Error::new(
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            format!("could not serialize access due to concurrent {what}"),
+        ))
+    }
+
+    /// Adds a write. 53400 beyond the bound of a transaction.
+    pub fn put(&mut self, write: Write) -> Result<()> {
+        if self.options.read_only {
+            return Err(Error::internal("a write in a read-only transaction"));
+        }
+        if self.writes.bytes() > WRITE_SET_BYTES_MAX {
+            return Err(Error::new(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                format!("transaction writes more than {WRITE_SET_BYTES_MAX} bytes"),
+            )
+            .hint("Split it into smaller transactions."));
+        }
+        if let Some(change) = &write.change
+            && !write.volatile
+            && change.scope != ScopeId::SHARED
+            && !self.scopes.contains(&change.scope)
+        {
+            self.scopes.push(change.scope);
+        }
+        self.writes.push(write);
+        Ok(())
+    }
+
+    /// A plain durable write that is no table row: acknowledgements, marks.
+    pub fn put_plain(&mut self, key: Bytes, value: Option<Bytes>) -> Result<()> {
+        let command = self.command;
+        self.put(Write { command, key, value, volatile: false, change: None })
+    }
+
+    /// NOTIFY: at commit, once for equal channel and payload.
+    pub fn notify(&mut self, channel: Str, payload: Str) {
+        let pid = self.options.pid;
+        self.writes.notify(Notification { channel, payload, pid });
+    }
+
+    /// Adds a topic message that a statement made itself.
+    pub fn append(&mut self, append: TopicAppend) {
+        self.writes.append(append);
+    }
+
+    /// Says how a table's net changes become messages; asked at commit. Replaces what was said before.
+    pub fn derive_with(&mut self, table: Oid, derivers: Vec<Arc<dyn Derive>>) {
+        self.derivers.insert(table, derivers);
+    }
+
+    /// Whether [`derive_with`](Self::derive_with) was called for a table.
+    pub fn has_derivers(&self, table: Oid) -> bool {
+        self.derivers.contains_key(&table)
+    }
+
+    /// Does something with the transaction's end, beside the ordered map.
+    pub fn at_end(&mut self, hook: Box<dyn AtEnd>) {
+        self.at_end.push(hook);
+    }
+
+    /// Stores the number of a scope with the commit, as a write of one of its rows would.
+    pub fn name_scope(&mut self, scope: ScopeId) {
+        if scope != ScopeId::SHARED && !self.scopes.contains(&scope) {
+            self.scopes.push(scope);
+        }
+    }
+
+    /// Sets a catalog entry. The caller holds [`LockKey::Catalog`] in [`LockMode::Exclusive`], and its decisions come
+    /// from [`catalog`](Self::catalog) read after the grant.
+    pub fn put_catalog(&mut self, entry: CatalogEntry) -> Result<()> {
+        self.check_catalog_lock()?;
+        self.change_own_catalog(entry.key(), Some(&entry));
+        self.writes.change_catalog(entry.key(), Some(entry));
+        Ok(())
+    }
+
+    /// Removes a catalog entry, under the same lock.
+    pub fn remove_catalog(&mut self, key: CatalogKey) -> Result<()> {
+        self.check_catalog_lock()?;
+        self.change_own_catalog(key, None);
+        self.writes.change_catalog(key, None);
+        Ok(())
+    }
+
+    fn check_catalog_lock(&self) -> Result<()> {
+        if self.engine.locks.holds(&self.locks, &LockKey::Catalog, LockMode::Exclusive) {
+            return Ok(());
+        }
+        Err(Error::internal("the catalog was changed without its lock"))
+    }
+
+    fn change_own_catalog(&mut self, key: CatalogKey, entry: Option<&CatalogEntry>) {
+        let mut catalog = Catalog::clone(&self.catalog());
+        match entry {
+            Some(entry) => catalog.put(entry.clone()),
+            None => catalog.remove(key),
+        }
+        self.own_catalog = Some(Arc::new(catalog));
+    }
+
+    /// A new OID, never reused.
+    pub fn alloc_oid(&self) -> Oid {
+        self.engine.alloc_oid()
+    }
+
+    /// A new storage id, never reused.
+    pub fn alloc_storage(&self) -> StorageId {
+        self.engine.alloc_storage()
+    }
+
+    /// Has a storage's rows of one space freed in the background after the commit: DROP, TRUNCATE, CLEAR.
+    pub fn drop_storage(&mut self, space: Space, storage: StorageId) -> Result<()> {
+        let mut mark = key::prefix(Space::Meta, storage, ScopeId::SHARED);
+        mark.extend_from_slice(super::recovery::DROPPED);
+        mark.push(space as u8);
+        self.put_plain(Bytes::from(mark), Some(Bytes::from_static(&[1])))
+    }
+
+    /// The present place, to roll back to. Locks taken since are kept until the end.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { mark: self.writes.mark(), at_end: self.at_end.len() }
+    }
+
+    /// Forgets what was done since a savepoint.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        self.writes.cut(savepoint.mark);
+        for hook in self.at_end.drain(savepoint.at_end..) {
+            hook.end(None);
+        }
+        self.own_catalog = None;
+        if !self.writes.catalog().is_empty() {
+            let mut catalog = Catalog::clone(&self.engine.catalog());
+            for (key, entry) in self.writes.catalog() {
+                match entry {
+                    Some(entry) => catalog.put(entry.clone()),
+                    None => catalog.remove(*key),
+                }
+            }
+            self.own_catalog = Some(Arc::new(catalog));
+        }
+    }
+
+    /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so
+    /// does an error that the ticket tells.
+    pub fn start_commit(mut self) -> Result<CommitTicket> {
+        self.engine.locks.stop_waiting(&mut self.locks);
+        if self.writes.is_empty() && self.at_end.is_empty() && self.scopes.is_empty() {
+            return Ok(CommitTicket::done(self.engine.current()));
+        }
+        let catalog = self.catalog();
+        let handover = Handover {
+            engine: &self.engine,
+            catalog: &catalog,
+            derivers: &self.derivers,
+            scopes: &self.scopes,
+            time: self.engine.env.now(),
+        };
+        let encoded = prepare::encode(&self.writes, &handover)?;
+        let time = handover.time;
+        let (receipt, ticket) = ticket::pair();
+        let locks = std::mem::replace(&mut self.locks, LockOwner::new(self.id, self.options.pid));
+        let at_end = std::mem::take(&mut self.at_end);
+        let prepared = encoded.submit_as(&self.writes, time, locks, at_end, receipt)?;
+        self.pinned = None;
+        self.engine.committer.submit(&self.engine, prepared);
+        Ok(ticket)
+    }
+
+    /// Ends the transaction and everything it did.
+    pub fn rollback(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        for hook in self.at_end.drain(..) {
+            hook.end(None);
+        }
+        self.engine.locks.release(&mut self.locks);
+    }
+}
+
+/// SERIALIZABLE is refused until the ranges that a transaction read are validated at its commit.
+pub(super) fn check_isolation(isolation: Isolation) -> Result<()> {
+    match isolation {
+        Isolation::Serializable => Err(Error::unsupported("isolation level SERIALIZABLE")
+            .hint("Use REPEATABLE READ, and lock the rows that a decision depends on with SELECT FOR UPDATE.")),
+        _ => Ok(()),
+    }
+}

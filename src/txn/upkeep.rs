@@ -1,0 +1,182 @@
+//! The steps that keep an engine in shape. Each is short and does a bounded piece of work; the maintenance thread calls
+//! them in turn.
+
+use super::engine::Engine;
+use super::lock::{LockKey, LockMode, LockPolicy, Locked};
+use super::recovery;
+use super::transaction::{StatementView, Transaction, TxnOptions};
+use crate::change::Write;
+use crate::encoding::key::{Space, prefix_successor};
+use crate::encoding::row;
+use crate::error::Result;
+use crate::limits::SWEEP_ROWS_MAX;
+use crate::storage::{Direction, StoreSnapshot};
+use crate::table::Model;
+use crate::types::{CommitSeq, ScopeId};
+use bytes::Bytes;
+use std::ops::Bound;
+use std::sync::Arc;
+
+impl Engine {
+    /// Folds a frozen generation into LMDB, if there is one.
+    pub fn fold(&self) -> Result<bool> {
+        if !self.store.needs_fold() {
+            return Ok(false);
+        }
+        Ok(self.store.fold()?.is_some())
+    }
+
+    /// Gives up log segments whose commits are folded, up to a position that nobody resumes from any more.
+    pub fn release_log(&self, upto: CommitSeq) -> Result<()> {
+        self.log.release(upto.min(self.store.position()))
+    }
+
+    /// Removes STREAM rows whose time is over. No reader sees them any more, so the commit has no changes.
+    pub fn sweep_expired(self: &Arc<Engine>) -> Result<usize> {
+        let now = self.env.now();
+        let due = self.expiry.take(now, SWEEP_ROWS_MAX);
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let mut transaction = self.begin(TxnOptions::default())?;
+        let view = transaction.statement()?;
+        let models = self.streams_with_uniques()?;
+        let mut busy = Vec::new();
+        let count = due.len();
+        for (expires, key) in due {
+            match transaction.lock(LockKey::Key(key.clone()), LockMode::AccessExclusive, LockPolicy::NoWait)? {
+                Locked::Granted => {}
+                // its transaction decides first
+                _ => {
+                    busy.push((expires, key));
+                    continue;
+                }
+            }
+            let row = transaction.newest(&view, &key)?;
+            let Some(row) = row else { continue };
+            if row::expires(&row).is_some_and(|expires| expires <= now) {
+                remove_entries(&mut transaction, &view, &models, &key, &row)?;
+                remove_volatile(&mut transaction, key)?;
+            }
+        }
+        let swept = count - busy.len();
+        self.expiry.put_back(busy);
+        transaction.start_commit()?.block()?;
+        Ok(swept)
+    }
+
+    /// STREAM tables whose rows have index entries beside them.
+    fn streams_with_uniques(&self) -> Result<Vec<Arc<Model>>> {
+        let catalog = self.catalog();
+        let streams = catalog.relations().filter(|table| table.is_volatile() && !table.uniques.is_empty());
+        streams.map(Model::new).collect()
+    }
+
+    /// Stores the numbers of user ids that are known in memory only, when there are so many that they must be able to
+    /// be forgotten.
+    pub fn store_scopes(self: &Arc<Engine>) -> Result<()> {
+        let unstored = self.scopes.unstored_if_many();
+        if unstored.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.begin(TxnOptions::default())?;
+        for scope in unstored {
+            transaction.name_scope(scope);
+        }
+        transaction.start_commit()?.block()?;
+        Ok(())
+    }
+
+    /// Frees the next piece of a storage that was dropped. False when there is none.
+    pub fn free_dropped(self: &Arc<Engine>) -> Result<bool> {
+        let snapshot = self.store.snapshot()?;
+        let Some((mark, space, storage)) = recovery::dropped_storages(&snapshot)?.into_iter().next() else {
+            return Ok(false);
+        };
+        let mut from = vec![space];
+        from.extend_from_slice(&storage.0.to_be_bytes());
+        let to = prefix_successor(&from).expect("a space's number is not ff");
+        let freed = if space == Space::Stream as u8 {
+            self.free_in_memory(&snapshot, from, to)?
+        } else {
+            self.free_stored(&snapshot, from, to)?
+        };
+        if freed == Freed::All {
+            let mut transaction = self.begin(TxnOptions::default())?;
+            transaction.put_plain(mark, None)?;
+            transaction.start_commit()?.block()?;
+        }
+        Ok(true)
+    }
+
+    /// Removes keys by commits, for the volatile map has no other way.
+    fn free_in_memory(self: &Arc<Engine>, snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Freed> {
+        let keys = some_keys(snapshot, from, to)?;
+        if keys.is_empty() {
+            return Ok(Freed::All);
+        }
+        let mut transaction = self.begin(TxnOptions::default())?;
+        for key in keys {
+            remove_volatile(&mut transaction, key)?;
+        }
+        transaction.start_commit()?.block()?;
+        Ok(Freed::Some)
+    }
+
+    /// Removes keys by commits that are folded as all others are: so a range that is partly in the recent map and
+    /// partly in LMDB needs no second way.
+    fn free_stored(self: &Arc<Engine>, snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Freed> {
+        let keys = some_keys(snapshot, from, to)?;
+        if keys.is_empty() {
+            return Ok(Freed::All);
+        }
+        let mut transaction = self.begin(TxnOptions::default())?;
+        for key in keys {
+            transaction.put_plain(key, None)?;
+        }
+        transaction.start_commit()?.block()?;
+        Ok(Freed::Some)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freed {
+    All,
+    Some,
+}
+
+fn some_keys(snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Vec<Bytes>> {
+    let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Forward);
+    let mut batch = Vec::new();
+    while batch.is_empty() && cursor.next_batch(snapshot, &mut batch, SWEEP_ROWS_MAX)? {}
+    Ok(batch.into_iter().map(|(key, _)| key).collect())
+}
+
+/// Removes the index entries of an expired row, as far as they still name it.
+fn remove_entries(
+    transaction: &mut Transaction,
+    view: &StatementView,
+    models: &[Arc<Model>],
+    key: &Bytes,
+    row: &Bytes,
+) -> Result<()> {
+    let (Some(storage), Some(scope)) = (key.get(1..5), key.get(5..13)) else { return Ok(()) };
+    let Some(model) = models.iter().find(|model| model.relation().storage.0.to_be_bytes() == storage) else {
+        return Ok(());
+    };
+    let scope = ScopeId(u64::from_be_bytes(scope.try_into().expect("eight bytes")));
+    let values = model.decode(row)?;
+    for unique in model.uniques() {
+        let Some(entry) = unique.entry_key(scope, &values)? else { continue };
+        // who holds the entry's lock is about to replace it
+        let locked = transaction.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::NoWait)?;
+        if matches!(locked, Locked::Granted) && transaction.newest(view, &entry)?.as_ref() == Some(key) {
+            remove_volatile(transaction, entry)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_volatile(transaction: &mut Transaction, key: Bytes) -> Result<()> {
+    transaction.put(Write { command: 0, key, value: None, volatile: true, change: None })
+}
