@@ -282,3 +282,98 @@ pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {
     next[last] += 1;
     Some(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{compare, numeric};
+    use proptest::prelude::*;
+    use std::cmp::Ordering;
+
+    fn values() -> impl Strategy<Value = (Value, Value, SqlType)> {
+        let pair = |strategy: BoxedStrategy<Value>, ty: SqlType| {
+            (strategy.clone(), strategy).prop_map(move |(a, b)| (a, b, ty))
+        };
+        let decimal = (any::<i64>(), 0_i64..30)
+            .prop_map(|(digits, scale)| Numeric::Finite(bigdecimal::BigDecimal::new(digits.into(), scale)));
+        let small = (-1_000_i64..1_000, 0_i64..4)
+            .prop_map(|(digits, scale)| Numeric::Finite(bigdecimal::BigDecimal::new(digits.into(), scale)));
+        let special = prop_oneof![Just(Numeric::NaN), Just(Numeric::Infinity), Just(Numeric::NegativeInfinity)];
+        let number = prop_oneof![decimal, small, special].prop_map(Value::Numeric).boxed();
+        let interval = (any::<i32>(), any::<i32>(), any::<i64>())
+            .prop_map(|(months, days, micros)| Value::Interval(Interval { months, days, micros }));
+        let bytes = prop::collection::vec(prop_oneof![Just(0_u8), Just(255), any::<u8>()], 0..6)
+            .prop_map(|bytes| Value::Bytes(bytes.into()));
+        prop_oneof![
+            pair(any::<bool>().prop_map(Value::Bool).boxed(), SqlType::BOOL),
+            pair(any::<i16>().prop_map(|v| Value::Int(v.into())).boxed(), SqlType::INT2),
+            pair(any::<i32>().prop_map(|v| Value::Int(v.into())).boxed(), SqlType::INT4),
+            pair(any::<i64>().prop_map(Value::Int).boxed(), SqlType::INT8),
+            pair(any::<u32>().prop_map(|v| Value::Int(v.into())).boxed(), SqlType::OID),
+            pair(any::<f64>().prop_map(Value::Float).boxed(), SqlType::FLOAT8),
+            pair(any::<i32>().prop_map(Value::Date).boxed(), SqlType::DATE),
+            pair(any::<i64>().prop_map(Value::Timestamp).boxed(), SqlType::TIMESTAMPTZ),
+            pair(any::<[u8; 16]>().prop_map(Value::Uuid).boxed(), SqlType::UUID),
+            pair("[\0a-cé]{0,5}".prop_map(Value::text).boxed(), SqlType::TEXT),
+            pair(bytes.boxed(), SqlType::BYTEA),
+            pair(interval.boxed(), SqlType::INTERVAL),
+            pair(number, SqlType::NUMERIC),
+        ]
+    }
+
+    fn encoded(value: &Value, column: &KeyColumn) -> Vec<u8> {
+        let mut key = Vec::new();
+        encode_column(&mut key, value, column).expect("the type has a key form");
+        key
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_as_values_do((a, b, ty) in values(), descending: bool, rest_a: u8, rest_b: u8) {
+            let column = KeyColumn { ty, descending, nulls_first: descending };
+            let expected = if descending { compare(&b, &a, ty) } else { compare(&a, &b, ty) };
+            let (mut a_key, mut b_key) = (encoded(&a, &column), encoded(&b, &column));
+            prop_assert_eq!(a_key.cmp(&b_key), expected);
+            // A following column decides only between equal values.
+            a_key.push(rest_a);
+            b_key.push(rest_b);
+            prop_assert_eq!(a_key.cmp(&b_key), expected.then(rest_a.cmp(&rest_b)));
+        }
+
+        #[test]
+        fn keys_decode_to_equal_values((a, _, ty) in values(), descending: bool) {
+            let column = KeyColumn { ty, descending, nulls_first: false };
+            let mut key = encoded(&a, &column);
+            key.extend_from_slice(b"rest");
+            let mut left = key.as_slice();
+            let back = decode_column(&mut left, &column).expect("decodes");
+            prop_assert_eq!(compare(&a, &back, ty), Ordering::Equal);
+            prop_assert_eq!(left, b"rest");
+        }
+
+        #[test]
+        fn null_stands_where_it_is_told((a, _, ty) in values(), descending: bool, nulls_first: bool) {
+            let column = KeyColumn { ty, descending, nulls_first };
+            let expected = if nulls_first { Ordering::Less } else { Ordering::Greater };
+            prop_assert_eq!(encoded(&Value::Null, &column).cmp(&encoded(&a, &column)), expected);
+        }
+
+        #[test]
+        fn garbage_is_refused_or_decoded_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..24), at in 0..SqlType::ALL.len()) {
+            let _ = decode_column(&mut bytes.as_slice(), &KeyColumn::ascending(SqlType::ALL[at]));
+        }
+
+        #[test]
+        fn numeric_text_round_trips(digits: i128, scale in 0_i64..40) {
+            let number = Numeric::Finite(bigdecimal::BigDecimal::new(digits.into(), scale));
+            prop_assert_eq!(numeric::parse(&numeric::to_text(&number)).expect("parses"), number);
+        }
+    }
+
+    #[test]
+    fn successor_of_a_prefix_carries() {
+        assert_eq!(prefix_successor(&[1, 0xff, 0xff]), Some(vec![2]));
+        assert_eq!(prefix_successor(&[1, 2]), Some(vec![1, 3]));
+        assert_eq!(prefix_successor(&[0xff]), None);
+    }
+}

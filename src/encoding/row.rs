@@ -381,3 +381,84 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
 fn corrupted(why: &str) -> Error {
     Error::new(SqlState::DATA_CORRUPTED, format!("a stored row cannot be read: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Numeric;
+    use proptest::prelude::*;
+
+    fn column() -> impl Strategy<Value = (SqlType, Value)> {
+        let typed = prop_oneof![
+            any::<bool>().prop_map(|v| (SqlType::BOOL, Value::Bool(v))),
+            any::<i16>().prop_map(|v| (SqlType::INT2, Value::Int(v.into()))),
+            any::<i32>().prop_map(|v| (SqlType::INT4, Value::Int(v.into()))),
+            any::<i64>().prop_map(|v| (SqlType::INT8, Value::Int(v))),
+            any::<u32>().prop_map(|v| (SqlType::OID, Value::Int(v.into()))),
+            any::<i64>().prop_map(|v| (SqlType::TIMESTAMP, Value::Timestamp(v))),
+            any::<i32>().prop_map(|v| (SqlType::DATE, Value::Date(v))),
+            any::<[u8; 16]>().prop_map(|v| (SqlType::UUID, Value::Uuid(v))),
+            (-1e300..1e300).prop_map(|v| (SqlType::FLOAT8, Value::Float(v))),
+            ".{0,20}".prop_map(|v| (SqlType::TEXT, Value::text(v))),
+            (60_000_usize..70_000).prop_map(|n| (SqlType::TEXT, Value::text("x".repeat(n)))),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(|v| (SqlType::BYTEA, Value::Bytes(v.into()))),
+            (any::<i128>(), 0_i64..40).prop_map(|(digits, scale)| {
+                let number = Numeric::Finite(bigdecimal::BigDecimal::new(digits.into(), scale));
+                (SqlType::NUMERIC, Value::Numeric(number))
+            }),
+            (any::<i32>(), any::<i32>(), any::<i64>()).prop_map(|(months, days, micros)| {
+                (SqlType::INTERVAL, Value::Interval(Interval { months, days, micros }))
+            }),
+        ];
+        (typed, prop::bool::weighted(0.2)).prop_map(|((ty, value), null)| (ty, if null { Value::Null } else { value }))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_round_trip_and_take_new_columns(
+            columns in prop::collection::vec(column(), 0..20),
+            added in prop::collection::vec(column(), 0..4),
+            version: u16, seq: u64, expires: Option<i64>,
+        ) {
+            let (types, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+            let mut row = encode(&RowLayout::new(&types), version, expires, &values).expect("fits");
+            set_seq(&mut row, CommitSeq(seq));
+            let wider: Vec<_> = types.iter().copied().chain(added.iter().map(|(ty, _)| *ty)).collect();
+            let layout = RowLayout::new(&wider);
+            let view = RowView::new(row.into(), &layout).expect("a row");
+            prop_assert_eq!((view.version(), view.seq(), view.expires()), (version, CommitSeq(seq), expires));
+            for (index, value) in values.iter().enumerate() {
+                prop_assert_eq!(view.column(index).expect("readable"), Some(value.clone()));
+            }
+            for index in values.len()..wider.len() {
+                prop_assert_eq!(view.column(index).expect("readable"), None);
+            }
+        }
+
+        #[test]
+        fn damaged_rows_do_not_panic(
+            columns in prop::collection::vec(column(), 1..6), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+        ) {
+            let (types, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+            let layout = RowLayout::new(&types);
+            let mut row = encode(&layout, 1, None, &values).expect("fits");
+            let place = at.index(row.len());
+            row[place] = byte;
+            row.truncate(cut.index(row.len()) + 1);
+            if let Ok(view) = RowView::new(row.into(), &layout) {
+                (0..types.len()).for_each(|index| drop(view.column(index)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_fixed_column_can_be_overwritten() {
+        let layout = RowLayout::new(&[SqlType::TEXT, SqlType::INT4, SqlType::INT8]);
+        let values = [Value::text("a"), Value::Int(1), Value::Int(2)];
+        let mut row = encode(&layout, 1, Some(5), &values).expect("fits");
+        set_fixed_i64(&mut row, &layout, 2, -7);
+        let view = RowView::new(row.into(), &layout).expect("a row");
+        assert_eq!(view.column(2).expect("readable"), Some(Value::Int(-7)));
+        assert_eq!(view.column(0).expect("readable"), Some(Value::text("a")));
+    }
+}

@@ -148,7 +148,7 @@ fn decode_numeric(bytes: &[u8]) -> Result<Numeric> {
     if scale > 0x3fff {
         return Err(invalid("invalid scale in external \"numeric\" value"));
     }
-    let mut digits = String::from(if sign == NUMERIC_NEGATIVE { "-0" } else { "0" });
+    let mut digits = String::from("0");
     for _ in 0..count {
         match next()? {
             digit @ 0..10_000 => digits.push_str(&format!("{digit:04}")),
@@ -158,8 +158,10 @@ fn decode_numeric(bytes: &[u8]) -> Result<Numeric> {
     if bytes.len() != 8 + 2 * usize::from(count) {
         return Err(invalid("incorrect binary data format"));
     }
-    let exponent = 4 * (i64::from(weight) + 1 - i64::from(count));
-    Ok(numeric::trunc(&numeric::parse(&format!("{digits}e{exponent}"))?, i32::from(scale)))
+    // The digits have a leading zero more than the weight counts.
+    let exponent = 4 * (i32::from(weight) + 1) + 1;
+    let value = numeric::from_significand(sign == NUMERIC_NEGATIVE, &digits, exponent);
+    Ok(numeric::trunc(&value.expect("digits were pushed"), i32::from(scale)))
 }
 
 /// Appends the binary form of a non-null value.
@@ -192,6 +194,11 @@ pub fn encode(value: &Value, ty: SqlType, out: &mut Vec<u8>) {
     }
 }
 
+/// What PostgreSQL 15 sends as the display scale of the special values: bits of their header.
+fn infinity_scale(value: &Numeric) -> u16 {
+    if matches!(value, Numeric::NaN) { 0 } else { 0x20 }
+}
+
 fn encode_numeric(value: &Numeric, out: &mut Vec<u8>) {
     let put = |out: &mut Vec<u8>, fields: [u16; 4]| {
         fields.iter().for_each(|field| out.extend_from_slice(&field.to_be_bytes()));
@@ -204,8 +211,7 @@ fn encode_numeric(value: &Numeric, out: &mut Vec<u8>) {
             Numeric::Infinity => NUMERIC_INFINITY,
             Numeric::NegativeInfinity => NUMERIC_NEGATIVE_INFINITY,
         };
-        // PostgreSQL 15 sends the infinities with a display scale of 0 and the weight of zero.
-        return put(out, [0, 0, sign, scale]);
+        return put(out, [0, 0, sign, if matches!(value, Numeric::Finite(_)) { scale } else { infinity_scale(value) }]);
     };
     let weight = (exponent - 1).div_euclid(4);
     let lead = (4 * (weight + 1) - exponent) as usize;

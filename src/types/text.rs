@@ -134,7 +134,7 @@ fn parse_bytea(text: &str) -> Result<Bytes> {
     if let Some(digits) = text.strip_prefix("\\x") {
         return parse_bytea_hex(digits);
     }
-    let refuse = || invalid(SqlType::BYTEA, text);
+    let refuse = || Error::new(SqlState::INVALID_TEXT_REPRESENTATION, "invalid input syntax for type bytea");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

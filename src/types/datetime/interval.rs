@@ -208,8 +208,8 @@ fn read_words(text: &str) -> Read<Interval> {
                     unit(word).ok_or(Refusal::Form)?
                 }
                 Some((next, _)) if next.contains(':') => (Unit::Days(1), 32),
-                None => (Unit::Micros(1_000_000), 4),
-                Some(_) => return Err(Refusal::Form),
+                None if !ago => (Unit::Micros(1_000_000), 4),
+                _ => return Err(Refusal::Form),
             };
             mark(bit)?;
             add(&mut interval, unit, whole, fraction)?;

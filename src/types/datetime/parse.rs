@@ -325,20 +325,22 @@ fn read_seconds(text: &str) -> Read<i64> {
     Ok(whole * 1_000_000 + (fraction * 1e6).round_ties_even() as i64)
 }
 
-/// `hh:mm[:ss[.f]]`; a number of hours is checked at the end, with AM and PM.
+/// `hh:mm[:ss[.f]]`; with a fraction and one colon `mm:ss.f`.
 fn read_time(text: &str) -> Read<i64> {
-    let mut parts = text.split(':');
-    let mut whole = || parts.next().unwrap_or_default().parse::<i64>().map_err(|_| Refusal::Form);
-    let (hours, minutes) = (whole()?, whole()?);
-    let seconds = read_seconds(parts.next().unwrap_or("0"))?;
-    if parts.next().is_some() {
-        return Err(Refusal::Form);
-    }
-    clock(hours, minutes, seconds)
+    let parts: Vec<&str> = text.split(':').collect();
+    let (hours, minutes, seconds) = match parts[..] {
+        [hours, ""] => (hours, "0", "0"),
+        [minutes, seconds] if seconds.contains('.') => ("0", minutes, seconds),
+        [hours, minutes] => (hours, minutes, "0"),
+        [hours, minutes, seconds] => (hours, minutes, seconds),
+        _ => return Err(Refusal::Form),
+    };
+    let whole = |part: &str| part.parse::<i64>().map_err(|_| Refusal::Form);
+    clock(whole(hours)?, whole(minutes)?, read_seconds(seconds)?)
 }
 
 fn clock(hours: i64, minutes: i64, second_micros: i64) -> Read<i64> {
-    if minutes > 59 || second_micros > 60_000_000 || hours > 24 || hours == 24 && minutes * 60 + second_micros > 0 {
+    if minutes > 59 || second_micros > 61_000_000 || hours > 24 || hours == 24 && minutes * 60 + second_micros > 0 {
         return Err(Refusal::Range);
     }
     Ok((hours * 60 + minutes) * 60_000_000 + second_micros)
@@ -415,7 +417,7 @@ impl Fields {
             "tomorrow" => self.set_special(Special::Day(1)),
             "yesterday" => self.set_special(Special::Day(-1)),
             "epoch" => self.set_special(Special::Epoch),
-            "infinity" | "+infinity" => self.set_special(Special::Infinity),
+            "infinity" => self.set_special(Special::Infinity),
             "-infinity" => self.set_special(Special::NegativeInfinity),
             "allballs" => {
                 self.offset = Some(0);
@@ -482,7 +484,7 @@ impl Fields {
                 self.year = whole.parse().ok();
                 return self.day_of_year(fraction);
             }
-            if matches!(whole.len(), 6 | 8) && fraction.is_empty() {
+            if whole.len() >= 6 && fraction.is_empty() {
                 let (year, rest) = whole.split_at(whole.len() - 4);
                 self.date_number(year, Some(Part::Year))?;
                 self.month = rest[..2].parse().ok();
@@ -590,8 +592,12 @@ impl Fields {
             return match (special, self.time) {
                 _ if !alone => Err(Refusal::Form),
                 (special, None) => Ok(Moment::Special(special)),
+                (Special::Epoch, Some(_)) => Ok(Moment::Special(special)),
                 (_, Some(_)) => Err(Refusal::Form),
             };
+        }
+        if self.time_follows {
+            return Err(Refusal::Form);
         }
         let days = self.finish_date()?;
         let mut micros = self.time.unwrap_or(0);

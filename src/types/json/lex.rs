@@ -213,7 +213,10 @@ impl Reader<'_> {
             0xd800..=0xdbff => {
                 let low = match (self.byte(after), self.byte(after + 1)) {
                     (Some(b'\\'), Some(b'u')) => self.hex4(after + 2)?,
-                    _ => return Err(self.failed("Unicode low surrogate must follow a high surrogate.".to_owned())),
+                    _ => {
+                        self.end = (after + 1).min(self.text.len());
+                        return Err(self.failed("Unicode low surrogate must follow a high surrogate.".to_owned()));
+                    }
                 };
                 self.end = after + 6;
                 match low {
