@@ -437,7 +437,7 @@ pub fn apply_modifier(value: Numeric, modifier: i32) -> Result<Numeric> {
     }
     let precision = (modifier - 4) >> 16 & 0xffff;
     // The scale is a signed number of 11 bits.
-    let scale = ((modifier - 4 & 0x7ff) ^ 1024) - 1024;
+    let scale = (((modifier - 4) & 0x7ff) ^ 1024) - 1024;
     let refuse = |rule: String| {
         Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")
             .detail(format!("A field with precision {precision}, scale {scale} {rule}.")))

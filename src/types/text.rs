@@ -299,3 +299,58 @@ fn limit_length(text: Str, ty: SqlType, explicit: bool) -> Result<Str> {
     let kept = text.into_bytes().slice(..cut);
     Ok(Str::from_utf8(kept).expect("cut between characters"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn no_text_panics(text in "([-+ :./0-9eTZzP@\"{}\\\\\\[\\],xuntj]|[0-9]{1,19}|jan|day|mon|year|week|ago|bc|pm|é){0,12}") {
+            let zone = Zone::parse("Europe/Berlin").expect("a zone");
+            for &ty in SqlType::ALL {
+                if let Ok(value) = parse(&text, ty, &zone) {
+                    let mut json = Vec::new();
+                    json::write_json_value(&value, ty, &zone, true, &mut json);
+                    // What is written reads back as the same.
+                    let again = to_string(&value, ty, &zone);
+                    prop_assert_eq!(to_string(&parse(&again, ty, &zone).expect("reads back"), ty, &zone), again);
+                }
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
+            for &ty in SqlType::ALL {
+                if let Ok(value) = crate::types::binary::decode(&bytes.clone().into(), ty) {
+                    to_string(&value, ty, &Zone::utc());
+                }
+            }
+        }
+
+        #[test]
+        fn timestamps_round_trip(at in -211_813_488_000_000_000_i64..9_223_371_331_200_000_000) {
+            let value = Value::Timestamp(at);
+            let text = to_string(&value, SqlType::TIMESTAMP, &Zone::utc());
+            prop_assert_eq!(parse(&text, SqlType::TIMESTAMP, &Zone::utc()).expect("reads back"), value);
+        }
+
+        #[test]
+        fn floats_round_trip(value: f64) {
+            let text = to_string(&Value::Float(value), SqlType::FLOAT8, &Zone::utc());
+            prop_assert_eq!(parse(&text, SqlType::FLOAT8, &Zone::utc()).expect("reads back"), Value::Float(value));
+        }
+    }
+
+    #[test]
+    fn varchar_cuts_spaces_and_refuses_more() {
+        let ty = SqlType::VARCHAR.with_modifier(7);
+        assert_eq!(parse("abc  ", ty, &Zone::utc()).expect("fits"), Value::text("abc"));
+        let error = parse("abcd", ty, &Zone::utc()).expect_err("too long");
+        assert_eq!(error.fields().message, "value too long for type character varying(3)");
+        assert_eq!(apply_modifier(Value::text("abcd"), ty, true).expect("cut"), Value::text("abc"));
+    }
+}

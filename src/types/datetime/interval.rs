@@ -73,7 +73,7 @@ fn add(interval: &mut Interval, unit: Unit, whole: i64, fraction: f64) -> Read<(
         *field = small(i64::from(*field).checked_add(by).ok_or(Refusal::Range)?)?;
         Ok(())
     };
-    let mut add_days = |interval: &mut Interval, days: f64| -> Read<()> {
+    let add_days = |interval: &mut Interval, days: f64| -> Read<()> {
         grow(&mut interval.days, days.trunc() as i64)?;
         add_micros(interval, 0, (days - days.trunc()) * DAY as f64)
     };

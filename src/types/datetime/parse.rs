@@ -8,6 +8,9 @@ use super::calendar::{DAY, month_length, to_days};
 use super::{PG_EPOCH_UNIX_MICROS, Zone, timestamptz_to_timestamp};
 use crate::error::{Error, Result, SqlState};
 
+/// Beyond every year of PostgreSQL's calendar, and small enough to reckon with.
+const YEAR_MAX: i64 = 6_000_000;
+
 /// Why a text is no date or timestamp.
 #[derive(Debug)]
 enum Refusal {
@@ -105,8 +108,7 @@ pub fn parse_timestamptz(text: &str, zone: &Zone, now: Option<i64>) -> Result<i6
     let refuse = |refusal| report(refusal, text, "timestamp with time zone");
     let local = |days: i64, micros: i64, offset: Option<i32>| {
         let midnight = days.checked_mul(DAY);
-        let seconds = days.saturating_mul(86_400) + micros / 1_000_000 + PG_EPOCH_UNIX_MICROS / 1_000_000;
-        let offset = offset.unwrap_or_else(|| zone.offset_of_local(seconds));
+        let offset = offset.unwrap_or_else(|| zone.offset_of_local(local_seconds(days, micros)));
         checked(text, midnight, micros, i64::from(offset))
     };
     match read(text).map_err(refuse)? {
@@ -117,6 +119,11 @@ pub fn parse_timestamptz(text: &str, zone: &Zone, now: Option<i64>) -> Result<i6
         Moment::Special(special) => Ok(fixed(special)),
         Moment::Local { days, micros, offset } => local(days, micros, offset),
     }
+}
+
+/// Seconds since the Unix epoch as if in UTC; days beyond every calendar end at its end.
+fn local_seconds(days: i64, micros: i64) -> i64 {
+    days.clamp(2 * DATE_MIN, 2 * DATE_MAX) * 86_400 + micros / 1_000_000 + PG_EPOCH_UNIX_MICROS / 1_000_000
 }
 
 fn fixed(special: Special) -> i64 {
@@ -498,7 +505,7 @@ impl Fields {
     fn day_of_year(&mut self, text: &str) -> Read<()> {
         let year = self.year.ok_or(Refusal::Form)?;
         let day: i64 = text.parse().map_err(|_| Refusal::Form)?;
-        if !(1..=366).contains(&day) {
+        if !(1..=366).contains(&day) || year > YEAR_MAX {
             return Err(Refusal::Range);
         }
         self.days = Some(to_days(year, 1, 1) + day - 1);
@@ -546,6 +553,9 @@ impl Fields {
             self.number(clock)?;
             return self.set_offset(read_offset(offset)?);
         }
+        if self.time.is_some() && text.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(Refusal::Form);
+        }
         let pieces: Vec<&str> =
             text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| !piece.is_empty()).collect();
         // A month's name first, so that the numbers around it find their places.
@@ -580,7 +590,7 @@ impl Fields {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
             return Err(Refusal::MonthOrDay);
         }
-        if day > month_length(year, month) || year > 6_000_000 {
+        if day > month_length(year, month) || year > YEAR_MAX {
             return Err(Refusal::Range);
         }
         Ok(to_days(year, month, day))
@@ -610,7 +620,7 @@ impl Fields {
         }
         let offset = self.offset.or_else(|| {
             let zone = self.zone.as_ref()?;
-            Some(zone.offset_of_local(days * 86_400 + micros / 1_000_000 + PG_EPOCH_UNIX_MICROS / 1_000_000))
+            Some(zone.offset_of_local(local_seconds(days, micros)))
         });
         Ok(Moment::Local { days, micros, offset })
     }
