@@ -9,6 +9,7 @@ mod field;
 mod format;
 mod interval;
 mod parse;
+mod split;
 
 use super::{Interval, Zone};
 

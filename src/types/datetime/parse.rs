@@ -1,10 +1,11 @@
 //! Reading dates and timestamps in the forms that PostgreSQL takes with DateStyle `ISO, MDY`.
 //!
-//! As in PostgreSQL the text is split into fields by their look alone ([`split`]), and the fields are then read from
+//! As in PostgreSQL the text is split into fields by their look alone ([`split`](super::split)), and the fields are then read from
 //! left to right, each by what is still missing.
 
 use super::arithmetic::{DATE_MAX, DATE_MIN, TIMESTAMP_END, TIMESTAMP_MIN};
 use super::calendar::{DAY, month_length, to_days};
+use super::split::{Look, is_weekday, month_of, split};
 use super::{PG_EPOCH_UNIX_MICROS, Zone, timestamptz_to_timestamp};
 use crate::error::{Error, Result, SqlState};
 
@@ -24,15 +25,6 @@ enum Refusal {
 }
 
 type Read<T> = std::result::Result<T, Refusal>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Number,
-    Date,
-    Time,
-    Offset,
-    Word,
-}
 
 /// What was read so far.
 #[derive(Default)]
@@ -169,138 +161,9 @@ fn report(refusal: Refusal, text: &str, ty: &str) -> Error {
     }
 }
 
-/// Splits into fields by their look, lower case (PostgreSQL's ParseDateTime).
-fn split(text: &str) -> Read<Vec<(Look, String)>> {
-    let lower = text.to_ascii_lowercase();
-    let bytes = lower.as_bytes();
-    let mut fields = Vec::new();
-    let mut at = 0;
-    let run = |from: usize, belongs: &dyn Fn(u8) -> bool| {
-        from + bytes[from..].iter().take_while(|&&byte| belongs(byte)).count()
-    };
-    let digit = |byte: u8| byte.is_ascii_digit();
-    while at < bytes.len() {
-        let start = at;
-        let look = match bytes[at] {
-            b'0'..=b'9' => {
-                at = run(at, &digit);
-                match bytes.get(at) {
-                    Some(b':') => {
-                        at = run(at, &|byte| digit(byte) || byte == b':' || byte == b'.');
-                        Look::Time
-                    }
-                    Some(&mark @ (b'-' | b'/' | b'.')) => {
-                        if bytes.get(at + 1).is_some_and(|&byte| digit(byte)) {
-                            at = run(at + 1, &digit);
-                            if bytes.get(at) == Some(&mark) {
-                                at = run(at, &|byte| digit(byte) || byte == mark);
-                                Look::Date
-                            } else if mark == b'.' {
-                                Look::Number
-                            } else {
-                                Look::Date
-                            }
-                        } else {
-                            at = run(at, &|byte| byte.is_ascii_alphanumeric() || byte == mark);
-                            Look::Date
-                        }
-                    }
-                    _ => Look::Number,
-                }
-            }
-            b'a'..=b'z' => {
-                at = run(at, &|byte| byte.is_ascii_alphabetic());
-                let joined = match bytes.get(at) {
-                    Some(b'-' | b'/' | b'.' | b'_') => true,
-                    Some(byte) if *byte == b'+' || digit(*byte) => !is_keyword(&lower[start..at]),
-                    _ => false,
-                };
-                if joined {
-                    at = run(at, &|byte| byte.is_ascii_alphanumeric() || b"+-/_.:".contains(&byte));
-                    Look::Date
-                } else {
-                    Look::Word
-                }
-            }
-            b'-' | b'+' => {
-                at = run(at + 1, &|byte| byte.is_ascii_whitespace());
-                match bytes.get(at) {
-                    Some(b'0'..=b'9') => {
-                        at = run(at, &|byte| digit(byte) || byte == b':' || byte == b'.' || byte == b'-');
-                        Look::Offset
-                    }
-                    Some(b'a'..=b'z') => {
-                        at = run(at, &|byte| byte.is_ascii_alphabetic());
-                        Look::Word
-                    }
-                    _ => return Err(Refusal::Form),
-                }
-            }
-            byte if byte.is_ascii_whitespace() || byte.is_ascii_punctuation() && byte != b'.' => {
-                at += 1;
-                continue;
-            }
-            _ => return Err(Refusal::Form),
-        };
-        fields.push((look, lower[start..at].chars().filter(|c| !c.is_ascii_whitespace()).collect()));
-    }
-    Ok(fields)
-}
-
-fn month_of(word: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let found =
-        MONTHS.iter().position(|name| word == *name || word == &name[..3] || word == "sept" && *name == "september");
-    found.map(|index| index as i64 + 1)
-}
-
-fn is_weekday(word: &str) -> bool {
-    [
-        "sun",
-        "sunday",
-        "mon",
-        "monday",
-        "tue",
-        "tues",
-        "tuesday",
-        "wed",
-        "weds",
-        "wednesday",
-        "thu",
-        "thur",
-        "thurs",
-        "thursday",
-        "fri",
-        "friday",
-        "sat",
-        "saturday",
-    ]
-    .contains(&word)
-}
-
-/// A word that may stand right before a number or a plus sign.
-fn is_keyword(word: &str) -> bool {
-    month_of(word).is_some()
-        || is_weekday(word)
-        || ["t", "j", "jd", "y", "m", "d", "h", "s", "am", "pm", "ad", "bc", "on", "at"].contains(&word)
-}
-
 fn read(text: &str) -> Read<Moment> {
     let mut fields = Fields::default();
-    let parts = split(text)?;
+    let parts = split(text).ok_or(Refusal::Form)?;
     if parts.is_empty() {
         return Err(Refusal::Form);
     }
