@@ -87,7 +87,7 @@ impl Zone {
     }
 
     fn fixed_hours(hours: f64) -> Option<Zone> {
-        let seconds = (hours * 3600.0).round() as i32;
+        let seconds = hours.is_finite().then(|| (hours * 3600.0).round() as i32)?;
         let offset = Offset::from_seconds(seconds).ok()?;
         let shown = |seconds: i32| {
             let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 60);
