@@ -294,10 +294,11 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
     if let Some(catalog) = catalog {
         engine.set_catalog(catalog);
     }
+    engine.feed.push(commits);
     for (seq, prepared) in ended {
         prepared.succeed(engine, seq);
     }
-    engine.feed.push(commits);
+    engine.feed.wake();
 }
 
 /// A commit's buffers once they are final.

@@ -35,23 +35,17 @@ impl Feed {
         Feed { ring: Mutex::new(Ring { gone: seq, ..Ring::default() }) }
     }
 
-    /// Adds published commits, in order, and wakes the readers.
+    /// Adds published commits, in order. Their readers are woken later, by [`wake`](Self::wake).
     pub(super) fn push(&self, commits: impl IntoIterator<Item = Arc<Commit>>) {
-        let woken = {
-            let mut ring = self.ring.lock();
-            for commit in commits {
-                ring.bytes += weight(&commit);
-                ring.commits.push_back(commit);
-            }
-            while ring.commits.len() > FEED_COMMITS_MAX || (ring.bytes > FEED_BYTES_MAX && ring.commits.len() > 1) {
-                let commit = ring.commits.pop_front().expect("the ring was just found longer than that");
-                ring.bytes -= weight(&commit);
-                ring.gone = commit.seq;
-            }
-            std::mem::take(&mut ring.waiting)
-        };
-        for signal in woken {
-            signal.fire();
+        let mut ring = self.ring.lock();
+        for commit in commits {
+            ring.bytes += weight(&commit);
+            ring.commits.push_back(commit);
+        }
+        while ring.commits.len() > FEED_COMMITS_MAX || (ring.bytes > FEED_BYTES_MAX && ring.commits.len() > 1) {
+            let commit = ring.commits.pop_front().expect("the ring was just found longer than that");
+            ring.bytes -= weight(&commit);
+            ring.gone = commit.seq;
         }
     }
 
@@ -75,10 +69,12 @@ impl Feed {
         wait
     }
 
-    /// Wakes every reader, at the end.
+    /// Wakes the readers.
     pub(super) fn wake(&self) {
         let woken = std::mem::take(&mut self.ring.lock().waiting);
-        drop(woken);
+        for signal in woken {
+            signal.fire();
+        }
     }
 }
 

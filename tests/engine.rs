@@ -1,0 +1,537 @@
+//! The engine without SQL: the commit order, locks, recovery, and the invariants that everything above rests on.
+
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind, Unique};
+use tertulia::change::{Change, ChangeKind, Commit, Derive, TopicAppend};
+use tertulia::encoding::key::{Space, prefix, prefix_successor};
+use tertulia::encoding::row::{self, RowLayout, RowView};
+use tertulia::env::{ManualEnv, UnixMicros};
+use tertulia::error::{Result, SqlState};
+use tertulia::storage::Direction;
+use tertulia::table::Model;
+use tertulia::txn::{
+    Engine, EngineOptions, Isolation, LockKey, LockMode, LockPolicy, LockedRow, StatementView, Transaction, TxnOptions,
+    Written,
+};
+use tertulia::types::{CommitSeq, Oid, ScopeId, SqlType, StorageId, Value, Zone};
+
+const START: UnixMicros = 1_700_000_000_000_000;
+
+struct Fixture {
+    engine: Arc<Engine>,
+    env: Arc<ManualEnv>,
+    dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Arc::new(ManualEnv::new(START, 1));
+        let (engine, report) = Engine::open(options(&dir), env.clone()).unwrap();
+        assert!(report.created);
+        Fixture { engine, env, dir }
+    }
+
+    /// Shuts the engine down and opens the directory again.
+    fn reopen(self) -> Fixture {
+        let Fixture { engine, env, dir } = self;
+        engine.shutdown().unwrap();
+        drop(engine);
+        let (engine, report) = Engine::open(options(&dir), env.clone()).unwrap();
+        assert!(!report.created && report.tail_cut.is_none());
+        Fixture { engine, env, dir }
+    }
+
+    fn begin(&self) -> Transaction {
+        self.engine.begin(TxnOptions::default()).unwrap()
+    }
+
+    fn table(&self, name: &str, kind: TableKind) -> Arc<Model> {
+        let mut transaction = self.begin();
+        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::Wait).unwrap();
+        let column = |name: &str, ty| Column {
+            name: name.into(),
+            ty,
+            not_null: false,
+            default: None,
+            dropped: false,
+            missing: None,
+        };
+        let relation = Arc::new(Relation {
+            oid: transaction.alloc_oid(),
+            schema: Schema::PUBLIC,
+            name: name.into(),
+            owner: Oid(10),
+            kind: RelationKind::Table(kind),
+            storage: transaction.alloc_storage(),
+            columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
+            row_version: 0,
+            primary_key: Some(PrimaryKey {
+                oid: transaction.alloc_oid(),
+                name: format!("{name}_pkey"),
+                columns: vec![0],
+            }),
+            uniques: vec![Unique {
+                oid: transaction.alloc_oid(),
+                name: format!("{name}_body_key"),
+                columns: vec![1],
+                storage: transaction.alloc_storage(),
+            }],
+            checks: Vec::new(),
+            acl: Vec::new(),
+            options: Vec::new(),
+        });
+        transaction.put_catalog(CatalogEntry::Relation(relation.clone())).unwrap();
+        commit(transaction);
+        Model::new(self.engine.catalog().relation(relation.oid).unwrap()).unwrap()
+    }
+
+    /// The rows of a scope as `id=body`.
+    fn rows(&self, model: &Model, scope: ScopeId) -> String {
+        let mut transaction = self.begin();
+        let view = transaction.statement().unwrap();
+        rows_seen(&transaction, &view, model, scope)
+    }
+}
+
+fn options(dir: &tempfile::TempDir) -> EngineOptions {
+    EngineOptions { map_size: 1 << 30, ..EngineOptions::new(dir.path().join("data")) }
+}
+
+fn commit(transaction: Transaction) -> CommitSeq {
+    transaction.start_commit().unwrap().block().unwrap()
+}
+
+fn values(id: i64, body: &str) -> Vec<Value> {
+    vec![Value::Int(id), Value::text(body)]
+}
+
+fn scan(transaction: &Transaction, view: &StatementView, prefix: Vec<u8>, direction: Direction) -> Vec<(Bytes, Bytes)> {
+    let to = prefix_successor(&prefix).unwrap();
+    let mut cursor = transaction.cursor(view, Bound::Included(prefix), Bound::Excluded(to), direction);
+    let mut out = Vec::new();
+    while cursor.next_batch(transaction, view, &mut out, 3).unwrap() {}
+    out
+}
+
+fn rows_seen(transaction: &Transaction, view: &StatementView, model: &Model, scope: ScopeId) -> String {
+    let rows = scan(transaction, view, model.key_prefix(scope), Direction::Forward);
+    let shown = rows.iter().map(|(_, row)| {
+        let values = model.decode(row).unwrap();
+        let (Value::Int(id), Value::Text(body)) = (&values[0], &values[1]) else { panic!("{values:?}") };
+        format!("{id}={body}")
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+fn insert(transaction: &mut Transaction, model: &Model, scope: ScopeId, id: i64, body: &str) -> Written {
+    let view = transaction.statement().unwrap();
+    transaction.insert_row(&view, model, scope, &values(id, body)).unwrap()
+}
+
+#[track_caller]
+fn must_insert(transaction: &mut Transaction, model: &Model, scope: ScopeId, id: i64, body: &str) -> Bytes {
+    match insert(transaction, model, scope, id, body) {
+        Written::Done(key) => key,
+        Written::Wait(_) => panic!("must not wait"),
+        Written::Conflict(conflict) => panic!("must not conflict: {conflict:?}"),
+    }
+}
+
+#[track_caller]
+fn must_lock(transaction: &mut Transaction, view: &StatementView, key: &Bytes) -> Bytes {
+    match transaction.lock_row(view, key, LockMode::AccessExclusive, LockPolicy::Wait).unwrap() {
+        LockedRow::Granted(row) => row.expect("the row is there"),
+        _ => panic!("must not wait"),
+    }
+}
+
+fn update(transaction: &mut Transaction, model: &Model, scope: ScopeId, id: i64, new: (i64, &str)) {
+    let view = transaction.statement().unwrap();
+    let key = model.row_key(scope, &values(id, ""), 0).unwrap();
+    let old = must_lock(transaction, &view, &key);
+    let written = transaction.update_row(&view, model, scope, (&key, &old), &values(new.0, new.1)).unwrap();
+    assert!(matches!(written, Written::Done(_)));
+}
+
+fn delete(transaction: &mut Transaction, model: &Model, scope: ScopeId, id: i64) {
+    let view = transaction.statement().unwrap();
+    let key = model.row_key(scope, &values(id, ""), 0).unwrap();
+    let old = must_lock(transaction, &view, &key);
+    transaction.delete_row(&view, model, scope, &key, &old).unwrap();
+}
+
+fn apply(state: &mut BTreeMap<Bytes, Bytes>, commit: &Commit) {
+    for change in &commit.changes {
+        match (&change.kind, &change.new) {
+            (ChangeKind::Delete, _) => assert!(state.remove(&change.key).is_some(), "{change:?}"),
+            (ChangeKind::Insert, Some(new)) => assert!(state.insert(change.key.clone(), new.clone()).is_none()),
+            (ChangeKind::Update, Some(new)) => {
+                let old_key =
+                    state.iter().find(|(_, row)| Some(*row) == change.old.as_ref()).map(|(key, _)| key.clone());
+                state.remove(&old_key.expect("the old row is there"));
+                state.insert(change.key.clone(), new.clone());
+            }
+            (kind, None) => panic!("{kind:?} without a row"),
+        }
+    }
+}
+
+#[test]
+fn replaying_the_log_gives_the_tables() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::User);
+    let scope = fixture.engine.scope_of("alice").unwrap();
+    let begin = fixture.engine.current();
+    let mut feed = fixture.engine.feed();
+
+    let mut transaction = fixture.begin();
+    for id in 0..10 {
+        must_insert(&mut transaction, &model, scope, id, &format!("b{id}"));
+    }
+    commit(transaction);
+    let mut transaction = fixture.begin();
+    update(&mut transaction, &model, scope, 1, (1, "changed"));
+    update(&mut transaction, &model, scope, 2, (22, "moved"));
+    delete(&mut transaction, &model, scope, 3);
+    delete(&mut transaction, &model, scope, 4);
+    must_insert(&mut transaction, &model, scope, 4, "again");
+    must_insert(&mut transaction, &model, scope, 50, "gone");
+    delete(&mut transaction, &model, scope, 50);
+    commit(transaction);
+    assert_eq!(fixture.rows(&model, scope), "0=b0 1=changed 4=again 5=b5 6=b6 7=b7 8=b8 9=b9 22=moved");
+
+    let mut followed = Vec::new();
+    assert!(feed.next(100, &mut followed).unwrap());
+    let fixture = fixture.reopen();
+    let logged: Vec<_> = fixture.engine.commits_after(begin).unwrap().map(Result::unwrap).collect();
+    let mut transaction = fixture.begin();
+    let view = transaction.statement().unwrap();
+    let present: BTreeMap<_, _> =
+        scan(&transaction, &view, model.key_prefix(scope), Direction::Forward).into_iter().collect();
+    for commits in [followed, logged] {
+        let mut state = BTreeMap::new();
+        commits.iter().for_each(|commit| apply(&mut state, commit));
+        assert_eq!(state, present);
+    }
+}
+
+#[test]
+fn a_commit_survives_a_restart_and_a_rollback_does_not() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::User);
+    let alice = fixture.engine.scope_of("alice").unwrap();
+    let bob = fixture.engine.scope_of("bob").unwrap();
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, alice, 1, "kept");
+    let seq = commit(transaction);
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, alice, 2, "lost");
+    transaction.rollback();
+    let id = fixture.engine.snowflake();
+
+    let fixture = fixture.reopen();
+    assert_eq!(fixture.engine.scope_of("alice").unwrap(), alice);
+    assert_eq!(fixture.engine.user_of(alice).as_deref(), Some("alice"));
+    assert_eq!(fixture.engine.scope_of("carol").unwrap(), bob, "bob never wrote, so his number is free");
+    assert_eq!(fixture.rows(&model, alice), "1=kept");
+    assert!(fixture.engine.current() > seq, "positions that clients may remember are in the past");
+    fixture.env.set_now(START - 1_000_000_000);
+    assert!(fixture.engine.snowflake() > id);
+    let table = fixture.engine.catalog().relation_by_name(Schema::PUBLIC, "t").unwrap().clone();
+    assert_eq!(table.oid, model.relation().oid);
+    let other = fixture.table("u", TableKind::User);
+    assert!(other.relation().oid > table.oid && other.relation().storage > table.uniques[0].storage);
+}
+
+#[test]
+fn statements_see_own_writes_of_earlier_commands_only() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let scope = ScopeId::SHARED;
+    let mut transaction = fixture.begin();
+    for id in [1, 3, 5, 7] {
+        must_insert(&mut transaction, &model, scope, id, &id.to_string());
+    }
+    commit(transaction);
+
+    let mut transaction = fixture.begin();
+    let before = transaction.statement().unwrap();
+    must_insert(&mut transaction, &model, scope, 4, "4");
+    delete(&mut transaction, &model, scope, 7);
+    let savepoint = transaction.savepoint();
+    delete(&mut transaction, &model, scope, 1);
+    must_insert(&mut transaction, &model, scope, 9, "9");
+    let after = transaction.statement().unwrap();
+    assert_eq!(rows_seen(&transaction, &before, &model, scope), "1=1 3=3 5=5 7=7");
+    assert_eq!(rows_seen(&transaction, &after, &model, scope), "3=3 4=4 5=5 9=9");
+    let backward = scan(&transaction, &after, model.key_prefix(scope), Direction::Backward);
+    let mut forward = scan(&transaction, &after, model.key_prefix(scope), Direction::Forward);
+    forward.reverse();
+    assert_eq!(backward, forward);
+    transaction.rollback_to(savepoint);
+    let after = transaction.statement().unwrap();
+    assert_eq!(rows_seen(&transaction, &after, &model, scope), "1=1 3=3 4=4 5=5");
+    commit(transaction);
+    assert_eq!(fixture.rows(&model, scope), "1=1 3=3 4=4 5=5");
+}
+
+#[test]
+fn unique_keys_hold_within_a_scope_and_reveal_nothing_of_others() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::User);
+    let alice = fixture.engine.scope_of("alice").unwrap();
+    let bob = fixture.engine.scope_of("bob").unwrap();
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, alice, 1, "x");
+    must_insert(&mut transaction, &model, bob, 1, "x");
+    let Written::Conflict(conflict) = insert(&mut transaction, &model, alice, 1, "y") else { panic!("same key") };
+    let error = conflict.error(&model, "public", &values(1, "y"), &Zone::utc());
+    assert_eq!(error.fields().message, "duplicate key value violates unique constraint \"t_pkey\"");
+    assert_eq!(error.fields().detail.as_deref(), Some("Key (id)=(1) already exists."));
+    let Written::Conflict(conflict) = insert(&mut transaction, &model, alice, 2, "x") else { panic!("same body") };
+    assert_eq!(conflict.unique, Some(0));
+    update(&mut transaction, &model, alice, 1, (1, "z"));
+    must_insert(&mut transaction, &model, alice, 2, "x");
+    delete(&mut transaction, &model, alice, 2);
+    must_insert(&mut transaction, &model, alice, 3, "x");
+    commit(transaction);
+    assert_eq!(fixture.rows(&model, alice), "1=z 3=x");
+    assert_eq!(fixture.rows(&model, bob), "1=x");
+}
+
+#[test]
+fn an_inserter_of_the_same_key_waits_for_the_first() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let mut first = fixture.begin();
+    let mut second = fixture.begin();
+    must_insert(&mut first, &model, ScopeId::SHARED, 1, "a");
+    let view = second.statement().unwrap();
+    let Written::Wait(wait) = second.insert_row(&view, &model, ScopeId::SHARED, &values(1, "b")).unwrap() else {
+        panic!("must wait")
+    };
+    assert!(!wait.is_done());
+    commit(first);
+    wait.block();
+    let again = second.insert_row(&view, &model, ScopeId::SHARED, &values(1, "b")).unwrap();
+    assert!(matches!(again, Written::Conflict(_)), "the view is old, but the newest row counts");
+}
+
+#[test]
+fn repeatable_read_refuses_to_update_what_changed() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let mut transaction = fixture.begin();
+    let key = must_insert(&mut transaction, &model, ScopeId::SHARED, 1, "a");
+    commit(transaction);
+    let options = TxnOptions { isolation: Isolation::RepeatableRead, ..TxnOptions::default() };
+    let mut old = fixture.engine.begin(options).unwrap();
+    let view = old.statement().unwrap();
+    let mut transaction = fixture.begin();
+    update(&mut transaction, &model, ScopeId::SHARED, 1, (1, "b"));
+    commit(transaction);
+    assert_eq!(rows_seen(&old, &view, &model, ScopeId::SHARED), "1=a");
+    let view = old.statement().unwrap();
+    assert_eq!(rows_seen(&old, &view, &model, ScopeId::SHARED), "1=a");
+    let Err(error) = old.lock_row(&view, &key, LockMode::AccessExclusive, LockPolicy::Wait) else {
+        panic!("must be refused")
+    };
+    assert_eq!(error.code(), SqlState::T_R_SERIALIZATION_FAILURE);
+    assert_eq!(error.fields().message, "could not serialize access due to concurrent update");
+}
+
+#[test]
+fn positions_strictly_increase_and_none_is_missed_under_concurrency() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::User);
+    let mut feed = fixture.engine.feed();
+    let threads: Vec<_> = (0..8)
+        .map(|thread: i64| {
+            let (engine, model) = (fixture.engine.clone(), model.clone());
+            std::thread::spawn(move || {
+                let scope = engine.scope_of(&format!("user{}", thread % 3)).unwrap();
+                let mut seqs = Vec::new();
+                for n in 0..50 {
+                    let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+                    let view = transaction.statement().unwrap();
+                    let id = thread * 1000 + n;
+                    let written = transaction.insert_row(&view, &model, scope, &values(id, &id.to_string())).unwrap();
+                    assert!(matches!(written, Written::Done(_)));
+                    let seq = commit(transaction);
+                    assert!(engine.current() >= seq, "acknowledged only once published");
+                    seqs.push(seq);
+                }
+                assert!(seqs.is_sorted());
+                seqs
+            })
+        })
+        .collect();
+    let mut acknowledged: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    acknowledged.sort();
+    let mut commits = Vec::new();
+    while feed.position() < *acknowledged.last().unwrap() {
+        feed.wait().block();
+        assert!(feed.next(64, &mut commits).unwrap());
+    }
+    let followed: Vec<_> = commits.iter().map(|commit| commit.seq).collect();
+    assert!(followed.is_sorted_by(|a, b| a < b));
+    assert_eq!(followed, acknowledged);
+    assert!(commits.iter().all(|commit| commit.changes.len() == 1));
+    let fixture = fixture.reopen();
+    let rows: usize = ["user0", "user1", "user2"]
+        .iter()
+        .map(|user| fixture.rows(&model, fixture.engine.scope_of(user).unwrap()).split(' ').count())
+        .sum();
+    assert_eq!(rows, 400);
+}
+
+#[test]
+fn stream_rows_vanish_without_a_change() {
+    let fixture = Fixture::new();
+    let model = fixture.table("s", TableKind::Stream { ttl_micros: 1_000_000 });
+    let scope = fixture.engine.scope_of("alice").unwrap();
+    let mut transaction = fixture.begin();
+    fixture.env.advance(500_000);
+    let key = must_insert(&mut transaction, &model, scope, 1, "x");
+    fixture.env.advance(700_000);
+    commit(transaction);
+    let mut feed = fixture.engine.feed();
+
+    fixture.env.advance(999_999);
+    assert_eq!(fixture.engine.sweep_expired().unwrap(), 0, "its time runs from its commit");
+    assert_eq!(fixture.rows(&model, scope), "1=x");
+    fixture.env.advance(1);
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, scope, 1, "x");
+    assert_eq!(fixture.engine.sweep_expired().unwrap(), 0, "whoever replaces it goes first");
+    drop(transaction);
+    assert_eq!(fixture.engine.sweep_expired().unwrap(), 1);
+    assert_eq!(fixture.rows(&model, scope), "");
+    let mut commits = Vec::new();
+    assert!(feed.next(10, &mut commits).unwrap());
+    assert!(commits.iter().all(|commit| commit.changes.is_empty()), "expiry emits no change");
+
+    let mut transaction = fixture.begin();
+    let view = transaction.statement().unwrap();
+    assert_eq!(transaction.get(&view, &key).unwrap(), None);
+    must_insert(&mut transaction, &model, scope, 2, "x");
+    commit(transaction);
+    assert!(fixture.engine.recent_commits_after(commits[0].seq).unwrap()[0].changes.len() == 1);
+    let fixture = fixture.reopen();
+    assert_eq!(fixture.rows(&model, scope), "", "STREAM rows are gone after a restart");
+}
+
+/// A topic message with the offset in its only column.
+struct Messages {
+    topic: Oid,
+    storage: StorageId,
+    layout: RowLayout,
+}
+
+impl Derive for Messages {
+    fn derive(&self, change: &Change, time: UnixMicros, out: &mut Vec<TopicAppend>) -> Result<()> {
+        let row = row::encode(&self.layout, 0, None, &[Value::Int(0), Value::Timestamp(time)])?;
+        let offset_at = row::fixed_i64_place(&row, &self.layout, 0) as u32;
+        let (topic, storage) = (self.topic, self.storage);
+        let partition = change.scope.0 as u32 % 2;
+        out.push(TopicAppend { command: 0, topic, storage, partition, row: Bytes::from(row), offset_at });
+        Ok(())
+    }
+}
+
+#[test]
+fn topic_messages_are_derived_from_net_changes_with_dense_offsets() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::User);
+    let storage = fixture.begin().alloc_storage();
+    let layout = RowLayout::new(&[SqlType::INT8, SqlType::TIMESTAMPTZ]);
+    let derive: Arc<dyn Derive> = Arc::new(Messages { topic: Oid(99), storage, layout: layout.clone() });
+    let begin = fixture.engine.current();
+    let write = |fixture: &Fixture, user: &str, ids: &[i64]| {
+        let scope = fixture.engine.scope_of(user).unwrap();
+        let mut transaction = fixture.begin();
+        transaction.derive_with(model.relation().oid, vec![derive.clone()]);
+        for id in ids {
+            must_insert(&mut transaction, &model, scope, *id, &id.to_string());
+        }
+        if ids.len() > 2 {
+            delete(&mut transaction, &model, scope, ids[0]);
+        }
+        commit(transaction)
+    };
+    write(&fixture, "alice", &[1]);
+    write(&fixture, "bob", &[1, 2]);
+    let mut rolled_back = fixture.begin();
+    rolled_back.derive_with(model.relation().oid, vec![derive.clone()]);
+    must_insert(&mut rolled_back, &model, fixture.engine.scope_of("alice").unwrap(), 7, "7");
+    drop(rolled_back);
+    write(&fixture, "alice", &[3, 4, 5]);
+    let arrivals = |commits: Vec<Arc<Commit>>| -> Vec<String> {
+        let arrivals = commits.iter().flat_map(|commit| &commit.arrivals);
+        arrivals.map(|a| format!("{}:{}+{}", a.partition, a.first, a.count)).collect()
+    };
+    let expect = ["1:0+1", "0:0+2", "1:1+2"];
+    assert_eq!(arrivals(fixture.engine.recent_commits_after(begin).unwrap()), expect);
+
+    let fixture = fixture.reopen();
+    let logged = fixture.engine.commits_after(begin).unwrap().map(Result::unwrap).collect();
+    assert_eq!(arrivals(logged), expect);
+    write(&fixture, "alice", &[6]);
+    let mut transaction = fixture.begin();
+    let view = transaction.statement().unwrap();
+    let mut partition = prefix(Space::Topic, storage, ScopeId::SHARED);
+    partition.extend(1u32.to_be_bytes());
+    let messages = scan(&transaction, &view, partition, Direction::Forward);
+    let offsets: Vec<_> = messages
+        .iter()
+        .map(|(key, row)| {
+            let view = RowView::new(row.clone(), &layout).unwrap();
+            assert!(view.seq() > begin);
+            (u64::from_be_bytes(*key.last_chunk().unwrap()), view.column(0).unwrap().unwrap())
+        })
+        .collect();
+    assert_eq!(offsets, (0..4).map(|n| (n, Value::Int(n as i64))).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_storage_of_a_dropped_table_is_freed() {
+    let fixture = Fixture::new();
+    for kind in [TableKind::Shared, TableKind::Stream { ttl_micros: 1 << 40 }] {
+        let model = fixture.table("t", kind);
+        let scope = model.scope(fixture.engine.scope_of("alice").unwrap());
+        let mut transaction = fixture.begin();
+        for id in 0..1500 {
+            must_insert(&mut transaction, &model, scope, id, &id.to_string());
+        }
+        commit(transaction);
+        let mut transaction = fixture.begin();
+        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::Wait).unwrap();
+        let relation = model.relation();
+        transaction.remove_catalog(CatalogEntry::Relation(relation.clone()).key()).unwrap();
+        transaction.drop_storage(model.space(), relation.storage).unwrap();
+        transaction.drop_storage(Space::Index, relation.uniques[0].storage).unwrap();
+        commit(transaction);
+        while fixture.engine.free_dropped().unwrap() {}
+        assert_eq!(fixture.rows(&model, scope), "");
+        let mut transaction = fixture.begin();
+        let view = transaction.statement().unwrap();
+        assert!(scan(&transaction, &view, model.uniques()[0].key_prefix(scope), Direction::Forward).is_empty());
+        assert!(
+            scan(&transaction, &view, vec![Space::Meta as u8, 0, 0, 0, relation.storage.0 as u8], Direction::Forward)
+                .is_empty()
+        );
+    }
+}
+
+#[test]
+fn serializable_is_refused_with_a_hint() {
+    let fixture = Fixture::new();
+    let options = TxnOptions { isolation: Isolation::Serializable, ..TxnOptions::default() };
+    let Err(error) = fixture.engine.begin(options) else { panic!("must be refused") };
+    assert_eq!(error.code(), SqlState::FEATURE_NOT_SUPPORTED);
+    assert!(error.fields().hint.is_some());
+}
