@@ -15,6 +15,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::limits::{ROOM_WAIT_MS_MAX, SEQ_RESERVE};
 use crate::storage::{Entry, Pressure};
 use crate::types::{CommitSeq, StorageId};
+use crate::wait;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -153,7 +154,8 @@ fn wait_for_room(engine: &Engine) -> Result<()> {
     match engine.store.pressure() {
         Pressure::None => Ok(()),
         Pressure::Delay(time) => {
-            std::thread::sleep(time);
+            let (_signal, wait) = wait::pair(Some(time));
+            wait.block();
             Ok(())
         }
         Pressure::Full => engine.store.wait_for_room(Duration::from_millis(ROOM_WAIT_MS_MAX)),
