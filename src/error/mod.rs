@@ -124,6 +124,11 @@ impl Error {
         Error::with_severity(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message)
     }
 
+    /// A notice with a SQLSTATE of its own.
+    pub fn notice_with_code(code: SqlState, message: impl Into<String>) -> Error {
+        Error::with_severity(Severity::Notice, code, message)
+    }
+
     /// XX000. Clients read only `internal error`; `cause` goes to the log.
     pub fn internal(cause: impl fmt::Display) -> Error {
         let mut error = Error::new(SqlState::INTERNAL_ERROR, "internal error");
