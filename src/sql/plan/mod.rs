@@ -1,1 +1,76 @@
-//! Plans: what to read in which order, generic in the parameters.
+//! Plans: what a statement does, first as a logical tree (what the binder means), then as a tree of physical nodes
+//! (how the executor goes about it).
+//!
+//! A plan is generic in its parameters and in whose rows it touches: key ranges are expressions that the executor
+//! evaluates when it starts, and the scope is handed in with the execution. So a plan is made once and shared by all
+//! sessions that see the same catalog under the same role and search path.
+
+use crate::types::{Oid, SqlType};
+
+/// A planned statement, shared by all its executions.
+#[derive(Debug)]
+pub struct Plan {
+    /// Which statement it is: decides the command tag.
+    pub command: Command,
+    /// Types of the parameters, in order.
+    pub params: Vec<SqlType>,
+    /// Result columns; none where the statement returns no rows.
+    pub columns: Option<Vec<ResultColumn>>,
+    /// Version of the catalog it was made against.
+    pub catalog_version: u64,
+    /// The relations it uses: it is stale once one of them, or a name that led to one, has changed.
+    pub relations: Vec<Oid>,
+}
+
+impl Plan {
+    /// Whether it may write: refused in a READ ONLY transaction, and run to its end before its rows are given out.
+    pub fn writes(&self) -> bool {
+        self.command.writes()
+    }
+}
+
+/// Which statement a plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// SELECT, VALUES, TABLE.
+    Select,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// EXPLAIN of any of them, which does not run it.
+    Explain,
+}
+
+impl Command {
+    /// Whether the statement writes.
+    pub fn writes(self) -> bool {
+        matches!(self, Command::Insert | Command::Update | Command::Delete)
+    }
+
+    /// The statement's name as PostgreSQL's messages have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Command::Select => "SELECT",
+            Command::Insert => "INSERT",
+            Command::Update => "UPDATE",
+            Command::Delete => "DELETE",
+            Command::Explain => "EXPLAIN",
+        }
+    }
+}
+
+/// A column of a result, as RowDescription says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultColumn {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub ty: SqlType,
+    /// The table that the column comes from, or [`Oid::INVALID`].
+    pub table: Oid,
+    /// The column's number in that table, from 1; 0 for none, negative for system columns.
+    pub attnum: i16,
+}

@@ -1,0 +1,40 @@
+//! Positions in errors: from the parser's lines and columns to PostgreSQL's characters from 1.
+
+use sqlparser::tokenizer::{Location, Span};
+
+/// The position of a span's start in a text; none for a span that is nowhere.
+pub(crate) fn position(text: &str, span: Span) -> Option<u32> {
+    locate(text, span.start)
+}
+
+fn locate(text: &str, location: Location) -> Option<u32> {
+    if location.line == 0 {
+        return None;
+    }
+    let before: usize =
+        text.split_inclusive('\n').take(location.line as usize - 1).map(|line| line.chars().count()).sum();
+    u32::try_from(before + location.column as usize).ok()
+}
+
+/// The position of an operator that stands between two operands: the first place after the left one that holds it.
+pub(crate) fn between(text: &str, left: Span, operator: &str) -> Option<u32> {
+    let after = locate(text, left.end)? as usize - 1;
+    let rest: String = text.chars().skip(after).collect();
+    // Parentheses and blanks may stand between an operand and its operator, a longer operator may not.
+    let offset = rest.to_ascii_lowercase().find(&operator.to_ascii_lowercase())?;
+    u32::try_from(after + rest[..offset].chars().count() + 1).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_over_lines() {
+        let text = "SELECT 'ä',\n  x + y";
+        let x = Span::new(Location::new(2, 3), Location::new(2, 4));
+        assert_eq!(position(text, x), Some(15));
+        assert_eq!(between(text, x, "+"), Some(17));
+        assert_eq!(position(text, Span::empty()), None);
+    }
+}
