@@ -200,6 +200,14 @@ impl Error {
         &self.0
     }
 
+    /// The same error, ending its session: what fails during start-up is FATAL.
+    pub fn into_fatal(mut self) -> Error {
+        if self.0.severity == Severity::Error {
+            self.0.severity = Severity::Fatal;
+        }
+        self
+    }
+
     /// Whether the session must end after this.
     pub fn is_fatal(&self) -> bool {
         matches!(self.0.severity, Severity::Fatal | Severity::Panic)

@@ -5,8 +5,10 @@
 //! returns the wait as a value; a step whose output is full returns so that the socket can be written. The same
 //! session runs in process in tests.
 
+mod output;
 mod request;
 mod settings;
 
+pub use output::{Flow, Output, TransactionStatus};
 pub use request::{Format, Request, Target};
 pub use settings::{Definition, Settings, USER_ID, definition};

@@ -1,7 +1,7 @@
 //! What a session answers: the backend messages, as calls, so that rows are encoded where the bytes go.
 
-use crate::error::Error;
 use super::Format;
+use crate::error::Error;
 use crate::sql::plan::ResultColumn;
 use crate::types::{SqlType, Value, Zone};
 use crate::wait::Wait;

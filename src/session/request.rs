@@ -1,5 +1,6 @@
 //! What a client asks for: the frontend messages that reach a session.
 
+use crate::error::Error;
 use crate::types::Oid;
 use bytes::Bytes;
 
@@ -66,6 +67,14 @@ pub enum Request {
     Flush,
     /// Sync.
     Sync,
+    /// A message whose body cannot be read: the error, then ReadyForQuery, or in the extended protocol nothing up to
+    /// Sync.
+    Malformed {
+        /// What is wrong with it.
+        error: Error,
+        /// Whether it belongs to the extended protocol.
+        extended: bool,
+    },
     /// A message of the COPY sub-protocol or another that this state does not expect: 08P01.
     Unexpected(u8),
 }

@@ -4,7 +4,139 @@
 //! so are the messages: rows are written straight into the output buffer, and a message body is read with checked
 //! lengths, where pgwire 0.42's decoders panic on a short one. pgwire serves the SCRAM exchange (in
 //! [`auth`](crate::auth)).
+//!
+//! Whom a connection talks to, it knows as a [`Conversation`]: what a session says and is told, without sockets.
 
 mod backend;
+mod connection;
+mod frontend;
+mod login;
+mod output;
+mod registry;
 mod socket;
 mod startup;
+
+use crate::catalog::Role;
+use crate::config::Config;
+use crate::error::Result;
+use crate::interrupt::Interrupt;
+use crate::limits::HANDSHAKES_MAX;
+use crate::session::{Flow, Output, Request};
+use crate::txn::Engine;
+use crate::wait::Wait;
+use registry::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+/// One session as its connection sees it.
+pub trait Conversation: Send {
+    /// Reports the settings that a client is told at start-up (ParameterStatus).
+    fn greet(&mut self, output: &mut dyn Output);
+    /// Begins a request; the one before is done.
+    fn start(&mut self, request: Request);
+    /// Goes on with it.
+    fn step(&mut self, output: &mut dyn Output) -> Flow;
+    /// Hands over the notifications that wait: sender, channel, payload. Asked only outside a transaction.
+    ///
+    /// # Errors
+    /// The session fell behind and ends.
+    fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()>;
+    /// Over when there are notifications.
+    fn notified(&mut self) -> Wait;
+    /// How long the client may stay silent now (idle_in_transaction_session_timeout).
+    fn idle_limit(&self) -> Option<Duration>;
+}
+
+/// Who has logged in.
+pub struct Newcomer {
+    /// The role.
+    pub role: Arc<Role>,
+    /// The process id that clients know the session by.
+    pub pid: i32,
+    /// Settings from the start-up packet, in order.
+    pub settings: Vec<(String, String)>,
+    /// How the session is told to stop.
+    pub interrupt: Arc<Interrupt>,
+}
+
+/// Begins the conversation of someone who has logged in.
+pub type Converse = Box<dyn Fn(Newcomer) -> Result<Box<dyn Conversation>> + Send + Sync>;
+
+/// What all connections share.
+struct Context {
+    engine: Arc<Engine>,
+    database: String,
+    authentication_timeout: Duration,
+    registry: Arc<Registry>,
+    converse: Converse,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Context {
+    async fn until_stopping(&self) {
+        // the sender lives as long as the listener, whose end is a stop too
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await;
+    }
+}
+
+/// Accepts connections until it is stopped.
+pub struct Acceptor {
+    context: Arc<Context>,
+    stop: watch::Sender<bool>,
+    /// Closed when the last connection has ended.
+    ended: mpsc::Receiver<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Begins to accept. Must be called within a tokio runtime.
+    pub fn start(listener: TcpListener, config: &Config, engine: Arc<Engine>, converse: Converse) -> Acceptor {
+        let (stop, stopping) = watch::channel(false);
+        let (alive, ended) = mpsc::channel(1);
+        let context = Arc::new(Context {
+            registry: Registry::new(config.max_connections, engine.env().clone()),
+            engine,
+            database: config.database.clone(),
+            authentication_timeout: config.authentication_timeout,
+            converse,
+            stopping,
+        });
+        let sockets = Arc::new(Semaphore::new(config.max_connections + HANDSHAKES_MAX));
+        let task = tokio::spawn(accept(listener, context.clone(), sockets, alive));
+        Acceptor { context, stop, ended, task }
+    }
+
+    /// Stops accepting, ends every session with 57P01, and waits for them as long as `grace`.
+    pub async fn stop(mut self, grace: Duration) {
+        // nobody listening for it means that nobody needs to hear it
+        let _ = self.stop.send(true);
+        self.context.registry.shut_down();
+        self.task.abort();
+        let _ = self.task.await;
+        if tokio::time::timeout(grace, self.ended.recv()).await.is_err() {
+            tracing::warn!("some clients did not take their last message and are cut off");
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, context: Arc<Context>, sockets: Arc<Semaphore>, alive: mpsc::Sender<()>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // out of file descriptors, most likely: others must end before it can be better
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(socket) = sockets.clone().try_acquire_owned() else { continue };
+        let (context, alive) = (context.clone(), alive.clone());
+        tokio::spawn(async move {
+            connection::serve(context, stream).await;
+            drop((socket, alive));
+        });
+    }
+}

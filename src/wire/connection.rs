@@ -1,0 +1,230 @@
+//! The loop of one connection: it waits at once for the client, for notifications, for cancellation and for shutdown,
+//! and writes once per ReadyForQuery, Flush or full buffer.
+
+use super::frontend::{self, Frontend};
+use super::login::{self, Guest, Refusal};
+use super::output::Encoder;
+use super::socket::Socket;
+use super::{Context, Conversation, backend};
+use crate::error::{Error, SqlState};
+use crate::interrupt::Interrupt;
+use crate::session::{Flow, Output, Request, TransactionStatus};
+use crate::wait::Wait;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Serves a connection to its end.
+pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
+    let mut socket = Socket::new(stream);
+    let mut output = Encoder::default();
+    let admitted = tokio::select! {
+        admitted = login::admit(&context, &mut socket, &mut output) => admitted,
+        // PostgreSQL too closes without a word, so that a scanner learns nothing
+        _ = tokio::time::sleep(context.authentication_timeout) => Err(Refusal::Silent),
+        _ = context.until_stopping() => Err(Refusal::Told(Error::fatal(
+            SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down",
+        ))),
+    };
+    match admitted {
+        Ok(Guest { conversation, place }) => {
+            let mut connection = Connection {
+                socket,
+                output,
+                conversation,
+                interrupt: place.interrupt.clone(),
+                status: TransactionStatus::Idle,
+            };
+            let end = connection.run().await;
+            connection.say_goodbye(end).await;
+        }
+        Err(Refusal::Silent) => {}
+        Err(Refusal::Told(error)) => {
+            output.error(&error);
+            // it may have gone already, and nobody is left to tell
+            let _ = socket.write(&mut output.buffer).await;
+        }
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client has gone or said so, or it has been told.
+    Quiet,
+    /// The client is told.
+    Told(Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        tracing::debug!(%error, "connection lost");
+        End::Quiet
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End::Told(error.into_fatal())
+    }
+}
+
+struct Connection {
+    socket: Socket,
+    output: Encoder,
+    conversation: Box<dyn Conversation>,
+    interrupt: Arc<Interrupt>,
+    /// As of the last ReadyForQuery.
+    status: TransactionStatus,
+}
+
+impl Connection {
+    async fn run(&mut self) -> End {
+        match self.converse().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn converse(&mut self) -> Result<std::convert::Infallible, End> {
+        self.output.put_ready(TransactionStatus::Idle);
+        self.flush().await?;
+        loop {
+            while let Some(message) = frontend::decode(&mut self.socket.input)? {
+                match message {
+                    Frontend::Request(request) => self.answer(request).await?,
+                    Frontend::Malformed { error, extended } => {
+                        self.answer(Request::Malformed { error, extended }).await?;
+                    }
+                    Frontend::Terminate => return Err(End::Quiet),
+                }
+            }
+            self.idle().await?;
+        }
+    }
+
+    /// Steps a request to its end.
+    async fn answer(&mut self, request: Request) -> Result<(), End> {
+        let flush = matches!(request, Request::Flush);
+        self.conversation.start(request);
+        loop {
+            match self.conversation.step(&mut self.output) {
+                Flow::Done => break,
+                Flow::Wait(wait) => self.wait(wait).await?,
+                Flow::Full => self.flush().await?,
+                Flow::Yield => {
+                    if self.socket.is_gone() {
+                        return Err(End::Quiet);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Flow::End => {
+                    self.flush().await?;
+                    return Err(End::Quiet);
+                }
+            }
+        }
+        if let Some(status) = self.output.ready.take() {
+            self.status = status;
+            if status == TransactionStatus::Idle {
+                self.deliver()?;
+            }
+            self.output.put_ready(status);
+            // a cancel that came too late for its statement must not hit the next one
+            self.interrupt.forget_cancel();
+            self.flush().await?;
+        } else if flush || self.output.is_full() {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the engine, for the limit, for an interrupt, or for the client's going away.
+    async fn wait(&mut self, wait: Wait) -> Result<(), End> {
+        if self.output.urgent {
+            self.flush().await?;
+        }
+        let limit = wait.limit;
+        tokio::select! {
+            _ = wait => Ok(()),
+            _ = interrupted(&self.interrupt) => Ok(()),
+            _ = sleep(limit) => Ok(()),
+            _ = self.socket.until_gone() => Err(End::Quiet),
+        }
+    }
+
+    /// Waits for the client's next bytes; meanwhile notifications go out, and a shutdown ends the session.
+    async fn idle(&mut self) -> Result<(), End> {
+        self.socket.release();
+        self.output.release();
+        let limit = self.conversation.idle_limit();
+        let deadline = sleep(limit);
+        tokio::pin!(deadline);
+        loop {
+            let notified = self.conversation.notified();
+            tokio::select! {
+                filled = self.socket.fill() => {
+                    return if filled? { Ok(()) } else { Err(End::Quiet) };
+                }
+                _ = notified, if self.status == TransactionStatus::Idle => {
+                    self.deliver()?;
+                    self.flush().await?;
+                    self.output.release();
+                }
+                _ = interrupted(&self.interrupt) => {
+                    // a cancel with nothing to cancel is forgotten
+                    self.interrupt.forget_cancel();
+                    self.interrupt.check()?;
+                }
+                _ = &mut deadline => {
+                    let message = "terminating connection due to idle-in-transaction timeout";
+                    return Err(Error::fatal(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message).into());
+                }
+            }
+        }
+    }
+
+    /// Puts the pending notifications into the output.
+    fn deliver(&mut self) -> Result<(), End> {
+        let buffer = &mut self.output.buffer;
+        self.conversation.notifications(&mut |pid, channel, payload| {
+            backend::notification(buffer, pid, channel, payload);
+        })?;
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.output.urgent = false;
+        if !self.output.buffer.is_empty() {
+            self.socket.write(&mut self.output.buffer).await?;
+        }
+        Ok(())
+    }
+
+    async fn say_goodbye(mut self, end: End) {
+        if let End::Told(error) = end {
+            self.output.error(&error);
+            // it may have gone already, and nobody is left to tell
+            let _ = self.socket.write(&mut self.output.buffer).await;
+        }
+    }
+}
+
+/// Over when the session is interrupted, at once if it is already.
+async fn interrupted(interrupt: &Interrupt) {
+    poll_fn(|context| {
+        // registered first, or a reason set between the two would wake nobody
+        interrupt.register(context.waker());
+        if interrupt.is_set() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+async fn sleep(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
