@@ -1,10 +1,124 @@
-//! Sockets, threads and shutdown.
+//! The server: a data directory, its engine, its threads and its socket, from start to shutdown.
+
+mod password;
+mod sessions;
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::env::{Env, SystemEnv};
+use crate::error::{Error, Result, SqlState};
+use crate::maintenance::Maintenance;
+use crate::txn::{Engine, EngineOptions, RecoveryReport};
+use crate::wire::Acceptor;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Serves until SIGTERM or SIGINT. `password` is the superuser's at the first start.
+/// How long clients have to take their last message when the server ends.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Statements run on the threads that serve connections: their nesting is bounded, and this is enough stack for it.
+const STACK_BYTES: usize = 8 << 20;
+
+/// A server that runs.
+pub struct Server {
+    address: SocketAddr,
+    engine: Arc<Engine>,
+    maintenance: Maintenance,
+    acceptor: Acceptor,
+}
+
+impl Server {
+    /// Opens the data directory and begins to accept. `password` is the superuser's at the first start; without it one
+    /// is made. Must be called within [`runtime`].
+    pub async fn start(config: Config, password: Option<String>, env: Arc<dyn Env>) -> Result<Server> {
+        // before the data directory: a port that is taken must not touch the data
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr()?;
+        let options = EngineOptions {
+            map_size: config.map_size,
+            generation_bytes: config.generation_bytes,
+            recent_bytes_max: config.recent_bytes_max,
+            ..EngineOptions::new(&config.data)
+        };
+        let (engine, recovery) = Engine::open(options, env)?;
+        report(&recovery);
+        password::ensure(&engine, &config.data, password)?;
+        let maintenance = Maintenance::start(engine.clone())?;
+        let converse = sessions::converse(&engine, &config)?;
+        let acceptor = Acceptor::start(listener, &config, engine.clone(), converse);
+        tracing::info!(%address, data = %config.data.display(), "ready to accept connections");
+        Ok(Server { address, engine, maintenance, acceptor })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its engine, for tests and tools in the same process.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Ends every session with 57P01 and closes the data directory; what was committed is in the log.
+    pub async fn shutdown(self) -> Result<()> {
+        self.acceptor.stop(SHUTDOWN_GRACE).await;
+        self.maintenance.stop();
+        self.engine.shutdown()?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
 pub fn run(config: Config, password: Option<String>) -> Result<()> {
-    let _ = (config, password);
-    Err(Error::unsupported("serving"))
+    let runtime = runtime(config.worker_threads)?;
+    let result = runtime.block_on(async {
+        // before the start, so that a signal during a long recovery is not lost
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(config, password, Arc::new(SystemEnv::new())).await?;
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("received {name}, shutting down");
+        server.shutdown().await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// The threads that a server runs on.
+pub fn runtime(worker_threads: usize) -> Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads)
+        .thread_name("worker")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    Ok(runtime)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "connections from other machines are not encrypted");
+    }
+    TcpListener::bind(address).await.map_err(|error| {
+        let code = SqlState::CONNECTION_EXCEPTION;
+        Error::new(code, format!("could not listen on {address}: {error}"))
+            .hint("Is another server running there? Choose another address with --listen.")
+    })
+}
+
+fn report(recovery: &RecoveryReport) {
+    if let Some(cut) = &recovery.tail_cut {
+        tracing::warn!("the commit log ended in an unfinished write, which was never acknowledged: {cut}");
+    }
+    if recovery.replayed > 0 {
+        tracing::info!(commits = recovery.replayed, last = recovery.last.0, "replayed the commit log");
+    }
 }

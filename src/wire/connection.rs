@@ -5,7 +5,7 @@ use super::frontend::{self, Frontend};
 use super::login::{self, Guest, Refusal};
 use super::output::Encoder;
 use super::socket::Socket;
-use super::{Context, Conversation, backend};
+use super::{Context, Conversation, Phase, backend};
 use crate::error::{Error, SqlState};
 use crate::interrupt::Interrupt;
 use crate::session::{Flow, Output, Request, TransactionStatus};
@@ -25,7 +25,7 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
         admitted = login::admit(&context, &mut socket, &mut output) => admitted,
         // PostgreSQL too closes without a word, so that a scanner learns nothing
         _ = tokio::time::sleep(context.authentication_timeout) => Err(Refusal::Silent),
-        _ = context.until_stopping() => Err(Refusal::Told(Error::fatal(
+        _ = context.until(Phase::Stopping) => Err(Refusal::Told(Error::fatal(
             SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down",
         ))),
     };

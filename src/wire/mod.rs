@@ -71,20 +71,30 @@ struct Context {
     authentication_timeout: Duration,
     registry: Arc<Registry>,
     converse: Converse,
-    stopping: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// How far a server is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Sessions end and say so.
+    Stopping,
+    /// What is still there is cut off.
+    Cut,
 }
 
 impl Context {
-    async fn until_stopping(&self) {
-        // the sender lives as long as the listener, whose end is a stop too
-        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await;
+    async fn until(&self, phase: Phase) {
+        // an error says that the sender has gone, and with it the server
+        let _ = self.phase.clone().wait_for(|&reached| reached >= phase).await;
     }
 }
 
 /// Accepts connections until it is stopped.
 pub struct Acceptor {
     context: Arc<Context>,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// Closed when the last connection has ended.
     ended: mpsc::Receiver<()>,
     task: tokio::task::JoinHandle<()>,
@@ -93,7 +103,7 @@ pub struct Acceptor {
 impl Acceptor {
     /// Begins to accept. Must be called within a tokio runtime.
     pub fn start(listener: TcpListener, config: &Config, engine: Arc<Engine>, converse: Converse) -> Acceptor {
-        let (stop, stopping) = watch::channel(false);
+        let (sender, phase) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let context = Arc::new(Context {
             registry: Registry::new(config.max_connections, engine.env().clone()),
@@ -101,22 +111,23 @@ impl Acceptor {
             database: config.database.clone(),
             authentication_timeout: config.authentication_timeout,
             converse,
-            stopping,
+            phase,
         });
         let sockets = Arc::new(Semaphore::new(config.max_connections + HANDSHAKES_MAX));
         let task = tokio::spawn(accept(listener, context.clone(), sockets, alive));
-        Acceptor { context, stop, ended, task }
+        Acceptor { context, phase: sender, ended, task }
     }
 
     /// Stops accepting, ends every session with 57P01, and waits for them as long as `grace`.
     pub async fn stop(mut self, grace: Duration) {
-        // nobody listening for it means that nobody needs to hear it
-        let _ = self.stop.send(true);
+        self.phase.send_replace(Phase::Stopping);
         self.context.registry.shut_down();
         self.task.abort();
         let _ = self.task.await;
         if tokio::time::timeout(grace, self.ended.recv()).await.is_err() {
             tracing::warn!("some clients did not take their last message and are cut off");
+            self.phase.send_replace(Phase::Cut);
+            self.ended.recv().await;
         }
     }
 }
@@ -135,7 +146,10 @@ async fn accept(listener: TcpListener, context: Arc<Context>, sockets: Arc<Semap
         let Ok(socket) = sockets.clone().try_acquire_owned() else { continue };
         let (context, alive) = (context.clone(), alive.clone());
         tokio::spawn(async move {
-            connection::serve(context, stream).await;
+            tokio::select! {
+                _ = connection::serve(context.clone(), stream) => {}
+                _ = context.until(Phase::Cut) => {}
+            }
             drop((socket, alive));
         });
     }
