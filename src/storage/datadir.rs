@@ -1,0 +1,117 @@
+//! The data directory: its format version, and the lock that keeps a second server out.
+//!
+//! ```text
+//! VERSION   "tertulia 1\n"
+//! LOCK      the server's process id, locked while it runs
+//! log/      the commit log
+//! index/    LMDB
+//! pgpass    the superuser's password, where the server made it
+//! ```
+
+use crate::error::{Error, Result, SqlState};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The format that this version writes and reads.
+const VERSION: &str = "tertulia 1";
+
+/// An open data directory; nobody else opens it while this lives.
+pub struct DataDir {
+    path: PathBuf,
+    /// Keeps the lock.
+    _lock: File,
+    /// Whether it was made by this opening.
+    fresh: bool,
+}
+
+impl DataDir {
+    /// Opens or makes a data directory.
+    ///
+    /// # Errors
+    /// 55006 where another server has it, 0A000 for a format that this version does not know, 58030 where it cannot be
+    /// made, F0000 where the directory holds something else.
+    pub fn open(path: &Path) -> Result<DataDir> {
+        fs::create_dir_all(path)?;
+        let lock = lock(path)?;
+        let version = path.join("VERSION");
+        let fresh = match fs::read_to_string(&version) {
+            Ok(found) => {
+                check_version(path, found.trim_end())?;
+                false
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                refuse_foreign(path)?;
+                true
+            }
+            Err(error) => return Err(error.into()),
+        };
+        fs::create_dir_all(path.join("log"))?;
+        fs::create_dir_all(path.join("index"))?;
+        if fresh {
+            let mut file = File::create(&version)?;
+            file.write_all(format!("{VERSION}\n").as_bytes())?;
+            file.sync_all()?;
+            File::open(path)?.sync_all()?;
+        }
+        Ok(DataDir { path: path.to_owned(), _lock: lock, fresh })
+    }
+
+    /// Whether this opening made the directory.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the commit log is.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where LMDB is.
+    pub fn store(&self) -> PathBuf {
+        self.path.join("index")
+    }
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path.join("LOCK"))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        file.read_to_string(&mut holder)?;
+        let message = format!("data directory \"{}\" is in use by another server", path.display());
+        let detail = format!("Its process id is {}.", holder.trim());
+        return Err(Error::new(SqlState::OBJECT_IN_USE, message).detail(detail));
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+fn check_version(path: &Path, found: &str) -> Result<()> {
+    if found == VERSION {
+        return Ok(());
+    }
+    let message = format!("data directory \"{}\" has the format \"{found}\"", path.display());
+    let hint = format!("This version of the server reads \"{VERSION}\". Use the version that wrote it.");
+    Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).hint(hint))
+}
+
+/// A directory without VERSION must hold nothing of anybody else's.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if !["LOCK", "log", "index", "pgpass"].iter().any(|ours| name == *ours) {
+            let message = format!("directory \"{}\" is not empty and is no data directory", path.display());
+            let detail = format!("It holds \"{}\".", name.to_string_lossy());
+            return Err(Error::new(SqlState::CONFIG_FILE_ERROR, message).detail(detail));
+        }
+    }
+    Ok(())
+}

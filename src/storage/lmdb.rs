@@ -1,0 +1,179 @@
+//! LMDB: the index that is built from the log, written only by folds.
+
+use crate::error::{Error, Result, SqlState};
+use crate::types::CommitSeq;
+use heed::types::{Bytes as Raw, Str};
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use parking_lot::Mutex;
+use std::path::Path;
+
+/// The entry that says up to which commit the map is complete.
+const POSITION: &str = "position";
+/// Databases in the environment: the map and the meta entries.
+const DATABASES: u32 = 4;
+/// Readers kept for use by the next statement.
+const POOLED_READERS: usize = 64;
+
+/// The environment and its two databases.
+pub(super) struct Lmdb {
+    env: Env<WithoutTls>,
+    map: Database<'static, Raw, Raw>,
+    meta: Database<'static, Str, Raw>,
+    pool: Mutex<Pool>,
+}
+
+/// Idle readers, all of one fold.
+struct Pool {
+    fold: u64,
+    idle: Vec<RoTxn<'static, WithoutTls>>,
+}
+
+/// A read transaction, given back to the pool when it is dropped.
+pub(super) struct Reader {
+    txn: Option<RoTxn<'static, WithoutTls>>,
+    fold: u64,
+}
+
+fn failed(error: heed::Error) -> Error {
+    match error {
+        heed::Error::Mdb(heed::MdbError::MapFull) => {
+            let message = "could not write: the folded store has reached the size reserved for it";
+            Error::new(SqlState::DISK_FULL, message).hint("Raise the setting map_size and restart.")
+        }
+        heed::Error::Mdb(heed::MdbError::ReadersFull) => {
+            Error::new(SqlState::TOO_MANY_CONNECTIONS, "too many snapshots are open")
+        }
+        heed::Error::Io(error) => error.into(),
+        other => Error::internal(format!("LMDB: {other}")),
+    }
+}
+
+impl Lmdb {
+    /// Opens the environment in a directory, which must exist.
+    pub(super) fn open(directory: &Path, map_size: usize, readers: u32) -> Result<Lmdb> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(map_size.next_multiple_of(4096)).max_readers(readers).max_dbs(DATABASES);
+        // SAFETY: the data directory's lock keeps every other process away, and this process opens it once; no unsafe
+        // flag is used.
+        let env = unsafe { options.open(directory) }.map_err(failed)?;
+        let txn = env.write_txn().map_err(failed)?;
+        let opened = env.create_databases_and_commit(txn, |opener, txn| -> heed::Result<CommitOrAbort<_, ()>> {
+            let map = opener.create_database::<Raw, Raw>(txn, Some("map"))?;
+            let meta = opener.create_database::<Str, Raw>(txn, Some("meta"))?;
+            Ok(CommitOrAbort::Commit((map, meta)))
+        });
+        let (map, meta) = opened.map_err(failed)?.unwrap_commit();
+        let pool = Mutex::new(Pool { fold: 0, idle: Vec::new() });
+        Ok(Lmdb { env, map, meta, pool })
+    }
+
+    /// The commit up to which the map is complete.
+    pub(super) fn position(&self) -> Result<CommitSeq> {
+        let txn = self.env.read_txn().map_err(failed)?;
+        match self.meta.get(&txn, POSITION).map_err(failed)? {
+            None => Ok(CommitSeq::ZERO),
+            Some(bytes) => {
+                let bytes = bytes.try_into().map_err(|_| Error::internal("LMDB: the position is damaged"))?;
+                Ok(CommitSeq(u64::from_le_bytes(bytes)))
+            }
+        }
+    }
+
+    /// A reader of the map as it is after at least `fold` folds.
+    pub(super) fn reader(&self, fold: u64) -> Result<Reader> {
+        let pooled = {
+            let mut pool = self.pool.lock();
+            if pool.fold == fold { pool.idle.pop() } else { None }
+        };
+        let txn = match pooled {
+            Some(txn) => txn,
+            None => self.env.clone().static_read_txn().map_err(failed)?,
+        };
+        Ok(Reader { txn: Some(txn), fold })
+    }
+
+    /// Gives a reader back.
+    pub(super) fn give_back(&self, mut reader: Reader) {
+        let mut pool = self.pool.lock();
+        if pool.fold == reader.fold
+            && pool.idle.len() < POOLED_READERS
+            && let Some(txn) = reader.txn.take()
+        {
+            pool.idle.push(txn);
+        }
+    }
+
+    /// Closes the idle readers, which would keep old pages alive, and pools those of `fold` from now on.
+    pub(super) fn begin_fold(&self, fold: u64) {
+        let old = {
+            let mut pool = self.pool.lock();
+            pool.fold = fold;
+            std::mem::take(&mut pool.idle)
+        };
+        drop(old);
+    }
+
+    /// A value of the map.
+    pub(super) fn get<'a>(&self, reader: &'a Reader, key: &[u8]) -> Result<Option<&'a [u8]>> {
+        self.map.get(reader.txn(), key).map_err(failed)
+    }
+
+    /// The database itself, for cursors.
+    pub(super) fn map(&self) -> Database<'static, Raw, Raw> {
+        self.map
+    }
+
+    /// Begins a write.
+    pub(super) fn write(&self) -> Result<Write<'_>> {
+        Ok(Write { lmdb: self, txn: self.env.write_txn().map_err(failed)? })
+    }
+}
+
+impl Reader {
+    /// The transaction.
+    pub(super) fn txn(&self) -> &RoTxn<'static, WithoutTls> {
+        self.txn.as_ref().expect("a reader has its transaction until it is given back")
+    }
+}
+
+/// A write transaction. Dropped without commit, it changes nothing.
+pub(super) struct Write<'a> {
+    lmdb: &'a Lmdb,
+    txn: RwTxn<'a>,
+}
+
+impl Write<'_> {
+    /// Sets or removes a key.
+    pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        match value {
+            Some(value) => self.lmdb.map.put(&mut self.txn, key, value).map_err(failed),
+            None => self.lmdb.map.delete(&mut self.txn, key).map(|_| ()).map_err(failed),
+        }
+    }
+
+    /// Removes up to `limit` keys of a range; whether all are gone.
+    pub(super) fn delete_range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
+        let range = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for entry in self.lmdb.map.range(&self.txn, &range).map_err(failed)?.take(limit) {
+            keys.push(entry.map_err(failed)?.0.to_vec());
+        }
+        for key in &keys {
+            self.lmdb.map.delete(&mut self.txn, key).map_err(failed)?;
+        }
+        Ok(keys.len() < limit)
+    }
+
+    /// Stores the position and commits durably.
+    pub(super) fn commit(mut self, position: Option<CommitSeq>) -> Result<()> {
+        if let Some(position) = position {
+            self.lmdb.meta.put(&mut self.txn, POSITION, &position.0.to_le_bytes()).map_err(failed)?;
+        }
+        self.txn.commit().map_err(failed)
+    }
+}
+
+/// Converts a failure of a cursor.
+pub(super) fn cursor_failed(error: heed::Error) -> Error {
+    failed(error)
+}

@@ -1,0 +1,238 @@
+//! The log in files of one directory.
+
+use super::segment::{self, HEADER_BYTES, Segment, Walk, corrupt, record_bytes};
+use super::{CommitLog, LogReader};
+use crate::error::{Error, Result, SqlState};
+use crate::storage::disk::Disk;
+use crate::types::CommitSeq;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// The name of a segment that is being prepared.
+const SPARE: &str = "spare";
+
+/// How a log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// Bytes of a segment; a larger record gets one of its own.
+    pub segment_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions { segment_bytes: 64 << 20 }
+    }
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default)]
+pub struct LogReport {
+    /// Where a torn tail was cut, for the operator.
+    pub tail_cut: Option<String>,
+    /// The last sequence in the log.
+    pub last: CommitSeq,
+}
+
+/// A spare segment on its way: made by a thread of its own, so that a roll does not wait for it.
+enum Spare {
+    None,
+    Making(JoinHandle<Result<()>>),
+}
+
+struct State {
+    segments: VecDeque<Segment>,
+    spare: Spare,
+    buffer: Vec<u8>,
+}
+
+/// A log of segment files.
+pub struct FileLog {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    options: LogOptions,
+    state: Mutex<State>,
+    poisoned: AtomicBool,
+}
+
+impl FileLog {
+    /// Opens the log, or makes an empty one that begins after sequence 0.
+    ///
+    /// # Errors
+    /// XX001 with the place where the log is corrupt before its tail; 0A000 for an unknown format.
+    pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions) -> Result<(FileLog, LogReport)> {
+        disk.create_dir(directory)?;
+        let mut report = LogReport::default();
+        let mut segments: VecDeque<Segment> = VecDeque::new();
+        for name in disk.list(directory)?.into_iter().filter(|name| name.ends_with(".log")) {
+            let file = disk.open(&directory.join(&name))?;
+            let Some(mut found) = Segment::open(&name, file)? else {
+                // A crash while the segment was made: nothing was ever in it.
+                disk.remove(&directory.join(&name))?;
+                continue;
+            };
+            if let Some(before) = segments.back()
+                && (before.last != found.previous || report.tail_cut.is_some())
+            {
+                let what = format!("segment {name} continues after {}", found.previous);
+                return Err(corrupt(&before.name, before.end, &what));
+            }
+            if let Walk::Torn = found.walk()? {
+                report.tail_cut = Some(format!("segment {name}, offset {}", found.end));
+            }
+            segments.push_back(found);
+        }
+        if let Some(last) = segments.back() {
+            report.last = last.last;
+            if report.tail_cut.is_some() {
+                last.cut()?;
+            }
+        }
+        let state = State { segments, spare: Spare::None, buffer: Vec::new() };
+        let log =
+            FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() };
+        if log.state.lock().segments.is_empty() {
+            log.add_segment(&mut log.state.lock(), CommitSeq::ZERO, 0)?;
+        }
+        Ok((log, report))
+    }
+
+    /// Adds a segment that has room for a record of `least` bytes.
+    fn add_segment(&self, state: &mut State, previous: CommitSeq, least: u64) -> Result<()> {
+        let capacity = self.options.segment_bytes.max(HEADER_BYTES + least);
+        let name = segment::name_after(previous);
+        let path = self.directory.join(&name);
+        let spare = self.directory.join(SPARE);
+        let ready = match std::mem::replace(&mut state.spare, Spare::None) {
+            Spare::Making(thread) if capacity == self.options.segment_bytes => {
+                thread.join().map_err(|_| Error::internal("the thread that prepares log segments failed"))??;
+                true
+            }
+            other => {
+                state.spare = other;
+                false
+            }
+        };
+        if ready {
+            self.disk.rename(&spare, &path)?;
+        } else {
+            segment::allocate(&*self.disk.create(&path)?, capacity)?;
+        }
+        let file = self.disk.open(&path)?;
+        segment::write_header(&*file, previous)?;
+        file.sync_data()?;
+        self.disk.sync_dir(&self.directory)?;
+        let fresh = Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity };
+        state.segments.push_back(fresh);
+        Ok(())
+    }
+
+    /// Begins to prepare the next segment once half of the current one is full.
+    fn prepare_spare(&self, state: &mut State) {
+        let half_full = state.segments.back().is_some_and(|segment| segment.end * 2 > segment.capacity);
+        if !half_full || matches!(state.spare, Spare::Making(_)) {
+            return;
+        }
+        let (disk, path, capacity) = (self.disk.clone(), self.directory.join(SPARE), self.options.segment_bytes);
+        let make = move || segment::allocate(&*disk.create(&path)?, capacity);
+        if let Ok(thread) = std::thread::Builder::new().name("log-segment".into()).spawn(make) {
+            state.spare = Spare::Making(thread);
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::SeqCst) {
+            let message = "commit log has failed; nothing can be written until the server is restarted";
+            return Err(Error::new(SqlState::IO_ERROR, message));
+        }
+        Ok(())
+    }
+
+    fn poison<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.poisoned.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    fn try_append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let bytes = record_bytes(payload.len());
+        let (end, capacity, before) = match state.segments.back() {
+            Some(current) => (current.end, current.capacity, current.last),
+            None => return Err(Error::internal("the log has no segment")),
+        };
+        assert!(first > before && last >= first, "sequences increase: {first}..{last} after {before}");
+        if end + bytes > capacity {
+            if let Some(current) = state.segments.back() {
+                current.file.sync_data()?;
+            }
+            self.add_segment(state, before, bytes)?;
+        }
+        segment::encode_record(first, last, payload, &mut state.buffer);
+        let current = state.segments.back_mut().expect("a segment was there or has been added");
+        current.file.write_at(current.end, &state.buffer)?;
+        current.end += bytes;
+        current.last = last;
+        if state.buffer.capacity() > 4 << 20 {
+            state.buffer = Vec::new();
+        }
+        self.prepare_spare(state);
+        Ok(())
+    }
+}
+
+impl CommitLog for FileLog {
+    fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
+        self.check()?;
+        self.poison(self.try_append(first, last, payload))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.check()?;
+        let current = self.state.lock().segments.back().map(|segment| segment.file.clone());
+        match current {
+            Some(file) => self.poison(file.sync_data()),
+            None => Ok(()),
+        }
+    }
+
+    fn read_from(&self, after: CommitSeq) -> Result<LogReader> {
+        let state = self.state.lock();
+        if state.segments.front().is_some_and(|oldest| oldest.previous > after) {
+            let message = format!("commits after {after} are no longer kept");
+            return Err(Error::new(SqlState::UNDEFINED_FILE, message));
+        }
+        let needed = state.segments.iter().filter(|segment| segment.last > after);
+        Ok(LogReader::new(needed.cloned().collect(), after))
+    }
+
+    fn release(&self, upto: CommitSeq) -> Result<()> {
+        let mut state = self.state.lock();
+        let mut removed = false;
+        while state.segments.len() > 1 && state.segments.front().is_some_and(|oldest| oldest.last <= upto) {
+            if let Some(oldest) = state.segments.pop_front() {
+                self.disk.remove(&self.directory.join(&oldest.name))?;
+                removed = true;
+            }
+        }
+        if removed { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+    }
+
+    fn oldest(&self) -> CommitSeq {
+        self.state.lock().segments.front().map_or(CommitSeq::ZERO, |segment| segment.previous)
+    }
+}
+
+impl Drop for FileLog {
+    fn drop(&mut self) {
+        if let Spare::Making(thread) = std::mem::replace(&mut self.state.lock().spare, Spare::None) {
+            // A spare that could not be made is made again at the next start.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Snapshots: the map as of one commit, for point reads and ordered scans.
+
+use super::Direction;
+use super::lmdb::{Reader, cursor_failed};
+use super::recent::Generation;
+use super::store::{Generations, Store};
+use crate::error::Result;
+use crate::limits::SCAN_BATCH;
+use crate::types::CommitSeq;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The map as of one commit. Cheap to open; held no longer than needed, since it keeps old LMDB pages alive.
+pub struct StoreSnapshot {
+    store: Arc<Store>,
+    seq: CommitSeq,
+    generations: Arc<Generations>,
+    reader: Option<Reader>,
+}
+
+impl StoreSnapshot {
+    pub(super) fn new(store: Arc<Store>, seq: CommitSeq, generations: Arc<Generations>, reader: Reader) -> Self {
+        StoreSnapshot { store, seq, generations, reader: Some(reader) }
+    }
+
+    /// The newest commit that it sees.
+    pub fn seq(&self) -> CommitSeq {
+        self.seq
+    }
+
+    fn reader(&self) -> &Reader {
+        self.reader.as_ref().expect("a snapshot has its reader until it is dropped")
+    }
+
+    /// The memory tiers, newest first; the volatile twin's keys are its own.
+    fn tiers(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        std::iter::once(&self.store.volatile)
+            .chain(std::iter::once(&self.generations.active))
+            .chain(&self.generations.frozen)
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        for tier in self.tiers() {
+            if let Some(found) = tier.get(key, self.seq) {
+                return Ok(found);
+            }
+        }
+        Ok(self.store.lmdb.get(self.reader(), key)?.map(Bytes::copy_from_slice))
+    }
+
+    /// A cursor over the keys between two bounds.
+    pub fn cursor(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, direction: Direction) -> StoreCursor {
+        let tiers = self.generations.frozen.len() + 3;
+        let source = || Source { from: from.clone(), to: to.clone(), ..Source::default() };
+        StoreCursor { direction, sources: (0..tiers).map(|_| source()).collect(), ahead: FIRST_BATCH }
+    }
+}
+
+impl Drop for StoreSnapshot {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            self.store.lmdb.give_back(reader);
+        }
+        self.store.forget_snapshot(self.seq);
+    }
+}
+
+/// Entries that a cursor reads ahead from LMDB at first; it doubles from batch to batch.
+const FIRST_BATCH: usize = 16;
+
+/// One tier's part of a scan: what is read ahead, and the bounds of what is not.
+struct Source {
+    from: Bound<Vec<u8>>,
+    to: Bound<Vec<u8>>,
+    ahead: VecDeque<(Bytes, Option<Bytes>)>,
+    exhausted: bool,
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { from: Bound::Unbounded, to: Bound::Unbounded, ahead: VecDeque::new(), exhausted: false }
+    }
+}
+
+impl Source {
+    /// Moves the near bound behind the last key read.
+    fn advance(&mut self, direction: Direction) {
+        if let Some((last, _)) = self.ahead.back() {
+            let near = match direction {
+                Direction::Forward => &mut self.from,
+                Direction::Backward => &mut self.to,
+            };
+            *near = Bound::Excluded(last.to_vec());
+        }
+    }
+}
+
+/// An ordered scan of a snapshot. It reads ahead in batches and holds no lock between calls.
+pub struct StoreCursor {
+    direction: Direction,
+    /// Newest tier first; LMDB last.
+    sources: Vec<Source>,
+    ahead: usize,
+}
+
+impl StoreCursor {
+    /// Appends up to `max` further entries in order; whether there may be more. The snapshot is the one that made the
+    /// cursor.
+    pub fn next_batch(&mut self, snapshot: &StoreSnapshot, out: &mut Vec<(Bytes, Bytes)>, max: usize) -> Result<bool> {
+        let wanted = out.len() + max;
+        let mut memory: Vec<(Bytes, Option<Bytes>)> = Vec::new();
+        while out.len() < wanted {
+            self.fill(snapshot, max, &mut memory)?;
+            match self.pop_newest() {
+                None => return Ok(false),
+                Some((_, None)) => {}
+                Some((key, Some(value))) => out.push((key, value)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads ahead where a source has nothing ready.
+    fn fill(&mut self, snapshot: &StoreSnapshot, max: usize, memory: &mut Vec<(Bytes, Option<Bytes>)>) -> Result<()> {
+        let direction = self.direction;
+        let lmdb = self.sources.len() - 1;
+        for (source, tier) in self.sources[..lmdb].iter_mut().zip(snapshot.tiers()) {
+            while source.ahead.is_empty() && !source.exhausted {
+                source.exhausted = tier.batch((&source.from, &source.to), direction, snapshot.seq, memory);
+                source.ahead.extend(memory.drain(..));
+                source.advance(direction);
+            }
+        }
+        let source = &mut self.sources[lmdb];
+        if source.ahead.is_empty() && !source.exhausted {
+            let count = self.ahead.min(max.clamp(1, SCAN_BATCH));
+            self.ahead = (self.ahead * 2).min(SCAN_BATCH);
+            read_lmdb(source, snapshot, direction, count)?;
+            source.advance(direction);
+        }
+        Ok(())
+    }
+
+    /// Takes the next key; the newest tier that has it wins and the others' versions are dropped.
+    fn pop_newest(&mut self) -> Option<(Bytes, Option<Bytes>)> {
+        let mut best: Option<usize> = None;
+        for (index, source) in self.sources.iter().enumerate() {
+            let Some((key, _)) = source.ahead.front() else { continue };
+            let better = best.is_none_or(|best| {
+                let chosen = &self.sources[best].ahead[0].0;
+                match self.direction {
+                    Direction::Forward => key < chosen,
+                    Direction::Backward => key > chosen,
+                }
+            });
+            if better {
+                best = Some(index);
+            }
+        }
+        let best = best?;
+        let found = self.sources[best].ahead.pop_front()?;
+        for source in &mut self.sources[best + 1..] {
+            if source.ahead.front().is_some_and(|(key, _)| *key == found.0) {
+                source.ahead.pop_front();
+            }
+        }
+        Some(found)
+    }
+}
+
+/// Reads up to `count` entries of LMDB into one shared buffer.
+fn read_lmdb(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction, count: usize) -> Result<()> {
+    fn edge(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+        bound.as_ref().map(Vec::as_slice)
+    }
+    let (from, to) = (edge(&source.from), edge(&source.to));
+    if is_empty_range(from, to) {
+        source.exhausted = true;
+        return Ok(());
+    }
+    let (map, txn) = (snapshot.store.lmdb.map(), snapshot.reader().txn());
+    let mut places: Vec<(usize, usize)> = Vec::with_capacity(count);
+    let mut buffer = BytesMut::new();
+    let mut take = |key: &[u8], value: &[u8]| {
+        buffer.extend_from_slice(key);
+        buffer.extend_from_slice(value);
+        places.push((key.len(), value.len()));
+    };
+    match direction {
+        Direction::Forward => {
+            for entry in map.range(txn, &(from, to)).map_err(cursor_failed)?.take(count) {
+                let (key, value) = entry.map_err(cursor_failed)?;
+                take(key, value);
+            }
+        }
+        Direction::Backward => {
+            for entry in map.rev_range(txn, &(from, to)).map_err(cursor_failed)?.take(count) {
+                let (key, value) = entry.map_err(cursor_failed)?;
+                take(key, value);
+            }
+        }
+    }
+    source.exhausted = places.len() < count;
+    let mut shared = buffer.freeze();
+    for (key, value) in places {
+        let key = shared.split_to(key);
+        source.ahead.push_back((key, Some(shared.split_to(value))));
+    }
+    Ok(())
+}
+
+fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to) | Bound::Included(to)) => from >= to,
+        _ => false,
+    }
+}

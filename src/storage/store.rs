@@ -1,0 +1,288 @@
+//! The ordered map of versions: recent commits over LMDB.
+//!
+//! Invariants: only published commits are in a frozen generation; a generation is dropped only after LMDB has its
+//! content durably; a snapshot sees exactly the commits up to its sequence.
+
+use super::lmdb::Lmdb;
+use super::recent::Generation;
+use super::snapshot::StoreSnapshot;
+use super::{Entry, Pressure};
+use crate::error::{Error, Result, SqlState};
+use crate::types::CommitSeq;
+use crate::wait::{self, Signal};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bytes of one LMDB commit of a fold; a larger fold is split by key range, and only its last part moves the position.
+const FOLD_PART_BYTES: usize = 128 << 20;
+/// The longest that a single writer is held back by [`Pressure::Delay`].
+const DELAY_MAX: Duration = Duration::from_millis(20);
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Directory of the LMDB environment; it must exist.
+    pub dir: PathBuf,
+    /// Address space that LMDB reserves, the largest size of the folded store.
+    pub map_size: usize,
+    /// Snapshots that may be open at once.
+    pub readers: u32,
+    /// Bytes of the active generation at which it is frozen.
+    pub generation_bytes: usize,
+    /// Bytes of all generations at which writers wait.
+    pub recent_bytes_max: usize,
+}
+
+/// The generations at one moment.
+pub(super) struct Generations {
+    /// Counts folds: LMDB has everything that is not in these generations since then.
+    pub fold: u64,
+    pub active: Arc<Generation>,
+    /// Newest first.
+    pub frozen: Vec<Arc<Generation>>,
+}
+
+/// The store.
+pub struct Store {
+    pub(super) lmdb: Lmdb,
+    options: StoreOptions,
+    generations: RwLock<Arc<Generations>>,
+    pub(super) volatile: Arc<Generation>,
+    position: AtomicU64,
+    published: AtomicU64,
+    /// How many snapshots read at each sequence, so that the volatile twin knows what nobody can see.
+    snapshots: Mutex<BTreeMap<CommitSeq, usize>>,
+    /// Who waits for room, and for something to fold.
+    waiting: Mutex<Waiting>,
+    /// One fold at a time.
+    folding: Mutex<()>,
+    prune_cursor: Mutex<Option<Bytes>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    room: Vec<Signal>,
+    frozen: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Store {
+    /// Opens the store. Its published sequence is what LMDB has; the caller replays the log after it.
+    pub fn open(options: StoreOptions) -> Result<Store> {
+        let lmdb = Lmdb::open(&options.dir, options.map_size, options.readers)?;
+        let position = lmdb.position()?;
+        let generations = Generations { fold: 0, active: Arc::default(), frozen: Vec::new() };
+        Ok(Store {
+            lmdb,
+            options,
+            generations: RwLock::new(Arc::new(generations)),
+            volatile: Arc::default(),
+            position: AtomicU64::new(position.0),
+            published: AtomicU64::new(position.0),
+            snapshots: Mutex::default(),
+            waiting: Mutex::default(),
+            folding: Mutex::default(),
+            prune_cursor: Mutex::default(),
+        })
+    }
+
+    /// The commit up to which LMDB is complete.
+    pub fn position(&self) -> CommitSeq {
+        CommitSeq(self.position.load(Ordering::Acquire))
+    }
+
+    /// The newest published commit.
+    pub fn published(&self) -> CommitSeq {
+        CommitSeq(self.published.load(Ordering::Acquire))
+    }
+
+    fn generations(&self) -> Arc<Generations> {
+        self.generations.read().clone()
+    }
+
+    /// Puts a commit's entries into the recent map, invisible until [`publish`](Store::publish). Committer only;
+    /// sequences increase.
+    pub fn install(&self, seq: CommitSeq, entries: impl IntoIterator<Item = Entry>) {
+        let published = self.published();
+        assert!(seq > published, "commit {seq} is installed after {published} was published");
+        self.freeze_if_full(published);
+        let (volatile, durable): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.volatile);
+        if !durable.is_empty() {
+            self.generations().active.insert(seq, durable);
+        }
+        if !volatile.is_empty() {
+            self.volatile.insert(seq, volatile);
+        }
+    }
+
+    /// Freezes the active generation where it is full and holds nothing unpublished.
+    fn freeze_if_full(&self, published: CommitSeq) {
+        let now = self.generations();
+        if now.active.bytes() >= self.options.generation_bytes && now.active.last() <= published {
+            self.freeze();
+        }
+    }
+
+    fn freeze(&self) {
+        {
+            let mut slot = self.generations.write();
+            let mut frozen = vec![slot.active.clone()];
+            frozen.extend(slot.frozen.iter().cloned());
+            *slot = Arc::new(Generations { fold: slot.fold, active: Arc::default(), frozen });
+        }
+        if let Some(wake) = &self.waiting.lock().frozen {
+            wake();
+        }
+    }
+
+    /// Makes everything up to `seq` visible to new snapshots.
+    pub fn publish(&self, seq: CommitSeq) {
+        let before = self.published.swap(seq.0, Ordering::AcqRel);
+        assert!(before <= seq.0, "sequences are published in order: {seq} after {before}");
+    }
+
+    /// A snapshot at the published sequence.
+    pub fn snapshot(self: &Arc<Self>) -> Result<StoreSnapshot> {
+        loop {
+            let generations = self.generations();
+            let reader = self.lmdb.reader(generations.fold)?;
+            let seq = self.register_snapshot();
+            if Arc::ptr_eq(&generations, &self.generations.read()) {
+                return Ok(StoreSnapshot::new(self.clone(), seq, generations, reader));
+            }
+            self.lmdb.give_back(reader);
+            self.forget_snapshot(seq);
+        }
+    }
+
+    fn register_snapshot(&self) -> CommitSeq {
+        let mut snapshots = self.snapshots.lock();
+        let seq = self.published();
+        *snapshots.entry(seq).or_default() += 1;
+        seq
+    }
+
+    pub(super) fn forget_snapshot(&self, seq: CommitSeq) {
+        let mut snapshots = self.snapshots.lock();
+        if let Some(count) = snapshots.get_mut(&seq) {
+            *count -= 1;
+            if *count == 0 {
+                snapshots.remove(&seq);
+            }
+        }
+    }
+
+    /// The oldest sequence that a snapshot reads, or the published one.
+    fn oldest_snapshot(&self) -> CommitSeq {
+        let snapshots = self.snapshots.lock();
+        snapshots.keys().next().copied().unwrap_or_else(|| self.published())
+    }
+
+    /// Forgets versions of volatile rows that nobody can see any more, a bounded number of keys a call.
+    pub fn prune_volatile(&self, keys: usize) {
+        let oldest = self.oldest_snapshot();
+        let mut cursor = self.prune_cursor.lock();
+        *cursor = self.volatile.prune(oldest, cursor.take(), keys);
+    }
+
+    fn recent_bytes(&self) -> usize {
+        let generations = self.generations();
+        generations.active.bytes() + generations.frozen.iter().map(|frozen| frozen.bytes()).sum::<usize>()
+    }
+
+    /// How hard the recent map is pressed: writers are slowed from half full on, and wait at the bound.
+    pub fn pressure(&self) -> Pressure {
+        let (bytes, bound) = (self.recent_bytes(), self.options.recent_bytes_max);
+        if bytes >= bound {
+            Pressure::Full
+        } else if bytes > bound / 2 {
+            let share = (bytes - bound / 2) as f64 / (bound / 2) as f64;
+            Pressure::Delay(DELAY_MAX.mul_f64(share * share))
+        } else {
+            Pressure::None
+        }
+    }
+
+    /// Blocks until a fold has made room.
+    ///
+    /// # Errors
+    /// 53100 where there is none after `limit`: folding cannot keep up or fails.
+    pub fn wait_for_room(&self, limit: Duration) -> Result<()> {
+        let (signal, wait) = wait::pair(Some(limit));
+        self.waiting.lock().room.push(signal);
+        if matches!(self.pressure(), Pressure::Full) {
+            wait.block();
+        }
+        if matches!(self.pressure(), Pressure::Full) {
+            let message = "could not write: recent commits cannot be folded into the store";
+            return Err(Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log."));
+        }
+        Ok(())
+    }
+
+    /// Whether a generation is frozen and waits to be folded.
+    pub fn needs_fold(&self) -> bool {
+        !self.generations().frozen.is_empty()
+    }
+
+    /// Whom to wake when a generation has been frozen.
+    pub fn on_frozen(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.waiting.lock().frozen = Some(wake);
+    }
+
+    /// Freezes what is in memory whatever its size, so that a clean stop leaves nothing to replay. Only while no
+    /// commit is between install and publish.
+    pub fn freeze_all(&self) {
+        let now = self.generations();
+        if !now.active.is_empty() && now.active.last() <= self.published() {
+            self.freeze();
+        }
+    }
+
+    /// Folds the oldest frozen generation into LMDB and lets go of it. Blocks on the disk; for a background thread.
+    /// Returns the new position, none where nothing was frozen.
+    pub fn fold(&self) -> Result<Option<CommitSeq>> {
+        let _one_at_a_time = self.folding.lock();
+        let Some(oldest) = self.generations().frozen.last().cloned() else { return Ok(None) };
+        assert!(oldest.last() <= self.published(), "a frozen generation holds published commits only");
+        let mut write = Some(self.lmdb.write()?);
+        let mut part = 0;
+        oldest.for_each_newest(|key, value| -> Result<()> {
+            if part > FOLD_PART_BYTES {
+                write.take().expect("a part is open").commit(None)?;
+                write = Some(self.lmdb.write()?);
+                part = 0;
+            }
+            part += key.len() + value.map_or(0, <[u8]>::len);
+            write.as_mut().expect("a part is open").put(key, value)
+        })?;
+        write.expect("a part is open").commit(Some(oldest.last()))?;
+        let fold = {
+            let mut slot = self.generations.write();
+            let mut frozen = slot.frozen.clone();
+            let dropped = frozen.pop();
+            assert!(dropped.is_some_and(|dropped| Arc::ptr_eq(&dropped, &oldest)), "only a fold removes generations");
+            *slot = Arc::new(Generations { fold: slot.fold + 1, active: slot.active.clone(), frozen });
+            slot.fold
+        };
+        self.position.store(oldest.last().0, Ordering::Release);
+        self.lmdb.begin_fold(fold);
+        let waiting = std::mem::take(&mut self.waiting.lock().room);
+        waiting.iter().for_each(Signal::fire);
+        Ok(Some(oldest.last()))
+    }
+
+    /// Removes up to `limit` folded keys of a range that no snapshot and no statement uses any more; whether all are
+    /// gone. What is still in a recent generation comes back with its fold: call again after it.
+    pub fn delete_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
+        let _one_at_a_time = self.folding.lock();
+        let mut write = self.lmdb.write()?;
+        let all = write.delete_range(from, to, limit)?;
+        write.commit(None)?;
+        Ok(all)
+    }
+}
