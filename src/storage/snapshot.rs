@@ -51,6 +51,11 @@ impl StoreSnapshot {
         Ok(self.store.lmdb.get(self.reader(), key)?.map(Bytes::copy_from_slice))
     }
 
+    /// Whether a key is held in memory only: its removal must be volatile too.
+    pub fn is_volatile(&self, key: &[u8]) -> bool {
+        matches!(self.store.volatile.get(key, self.seq), Some(Some(_)))
+    }
+
     /// A cursor over the keys between two bounds.
     pub fn cursor(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, direction: Direction) -> StoreCursor {
         let tiers = self.generations.frozen.len() + 3;

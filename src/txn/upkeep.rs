@@ -132,7 +132,12 @@ impl Engine {
         }
         let mut transaction = self.begin(TxnOptions::default())?;
         for key in keys {
-            transaction.put_plain(key, None)?;
+            // the index of a STREAM table is in memory as its rows are
+            if snapshot.is_volatile(&key) {
+                remove_volatile(&mut transaction, key)?;
+            } else {
+                transaction.put_plain(key, None)?;
+            }
         }
         transaction.start_commit()?.block()?;
         Ok(Freed::Some)

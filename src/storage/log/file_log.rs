@@ -126,6 +126,11 @@ impl FileLog {
         file.sync_data()?;
         self.disk.sync_dir(&self.directory)?;
         let fresh = Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity };
+        // An empty segment that was too small had the same name: its file has just been replaced, so it must not stay
+        // in the list, where a release would remove the new file under the old entry.
+        if state.segments.back().is_some_and(|replaced| replaced.previous == previous) {
+            state.segments.pop_back();
+        }
         state.segments.push_back(fresh);
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(super) const HEADER_BYTES: u64 = 64;
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 const MAGIC: &[u8; 8] = b"TRTLLOG\x01";
 const FORMAT: u32 = 1;
+/// The furthest that a record's last sequence can be above the one before it: far more than a start skips.
+const SEQ_STEP_MAX: u64 = 1 << 40;
 
 /// An open segment and where its records end.
 #[derive(Clone)]
@@ -98,8 +100,11 @@ impl RecordHead {
 
     /// Whether this head can follow `previous` and the payload is the one that was written.
     pub(super) fn is_sound(&self, previous: CommitSeq, payload: &[u8]) -> bool {
+        // the bounds keep a search through a torn record's bytes from summing up what any number there claims to be
+        // a length
         self.first > previous
             && self.last >= self.first
+            && self.last.0 - previous.0 <= SEQ_STEP_MAX
             && self.crc == crc_of(self.length, self.first.0, self.last.0, payload)
     }
 }

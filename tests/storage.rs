@@ -1,0 +1,454 @@
+//! The store against a plain map of versions, and the log against damage: property tests of what everything rests on.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tertulia::error::SqlState;
+use tertulia::storage::disk::{Disk, MemoryDisk, RealDisk};
+use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
+use tertulia::storage::{Direction, Entry, Pressure, Store, StoreOptions, StoreSnapshot};
+use tertulia::types::CommitSeq;
+
+fn open(dir: &Path, generation_bytes: usize) -> Arc<Store> {
+    let options = StoreOptions {
+        dir: dir.to_owned(),
+        map_size: 1 << 30,
+        readers: 256,
+        generation_bytes,
+        recent_bytes_max: 64 << 20,
+    };
+    Arc::new(Store::open(options).unwrap())
+}
+
+fn key(number: u8, volatile: bool) -> Bytes {
+    // keys of different lengths, some a prefix of others, the volatile ones among the durable ones
+    let mut key = vec![if volatile { 2 } else { 1 + number % 2 * 2 }];
+    key.extend(std::iter::repeat_n(number / 4, 1 + usize::from(number % 4)));
+    Bytes::from(key)
+}
+
+/// What the store must do, as a list of steps.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Commits, published together: each a list of (key number, volatile, value or removal).
+    Group(Vec<Vec<(u8, bool, Option<u16>)>>),
+    Snapshot,
+    Drop(usize),
+    Freeze,
+    Fold,
+    Prune,
+    Reopen,
+    Scan {
+        snapshot: usize,
+        from: (u8, u8),
+        to: (u8, u8),
+        backward: bool,
+        max: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let write = (any::<u8>(), prop::bool::weighted(0.2), prop::option::weighted(0.7, any::<u16>()));
+    prop_oneof![
+        6 => prop::collection::vec(prop::collection::vec(write, 1..12), 1..4).prop_map(Step::Group),
+        3 => Just(Step::Snapshot),
+        2 => any::<usize>().prop_map(Step::Drop),
+        2 => Just(Step::Freeze),
+        2 => Just(Step::Fold),
+        1 => Just(Step::Prune),
+        1 => Just(Step::Reopen),
+        6 => (any::<usize>(), (0..3u8, any::<u8>()), (0..3u8, any::<u8>()), any::<bool>(), 1..40usize)
+            .prop_map(|(snapshot, from, to, backward, max)| Step::Scan { snapshot, from, to, backward, max }),
+    ]
+}
+
+type Model = BTreeMap<Bytes, Bytes>;
+
+fn bound((kind, number): (u8, u8)) -> Bound<Vec<u8>> {
+    let key = key(number, number % 3 == 0).to_vec();
+    match kind {
+        0 => Bound::Unbounded,
+        1 => Bound::Included(key),
+        _ => Bound::Excluded(key),
+    }
+}
+
+fn scan(
+    snapshot: &StoreSnapshot,
+    from: Bound<Vec<u8>>,
+    to: Bound<Vec<u8>>,
+    way: Direction,
+    max: usize,
+) -> Vec<(Bytes, Bytes)> {
+    let mut cursor = snapshot.cursor(from, to, way);
+    let mut out = Vec::new();
+    loop {
+        let before = out.len();
+        let more = cursor.next_batch(snapshot, &mut out, max).unwrap();
+        assert!(out.len() - before <= max, "a batch keeps its bound");
+        if !more {
+            return out;
+        }
+    }
+}
+
+fn expected(model: &Model, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, backward: bool) -> Vec<(Bytes, Bytes)> {
+    let after = |key: &Bytes| match &from {
+        Bound::Unbounded => true,
+        Bound::Included(from) => key[..] >= from[..],
+        Bound::Excluded(from) => key[..] > from[..],
+    };
+    let before = |key: &Bytes| match &to {
+        Bound::Unbounded => true,
+        Bound::Included(to) => key[..] <= to[..],
+        Bound::Excluded(to) => key[..] < to[..],
+    };
+    let mut rows: Vec<_> = model.iter().filter(|(key, _)| after(key) && before(key)).collect();
+    if backward {
+        rows.reverse();
+    }
+    rows.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn check(snapshot: &StoreSnapshot, model: &Model) {
+    for number in 0..=255 {
+        for volatile in [false, true] {
+            let key = key(number, volatile);
+            assert_eq!(snapshot.get(&key).unwrap().as_ref(), model.get(&key), "{key:?} at {}", snapshot.seq());
+        }
+    }
+}
+
+struct Run {
+    dir: tempfile::TempDir,
+    store: Option<Arc<Store>>,
+    now: Model,
+    /// What a log would have: the durable entries of every commit.
+    log: Vec<(CommitSeq, Vec<Entry>)>,
+    seq: CommitSeq,
+    held: Vec<(StoreSnapshot, Model)>,
+}
+
+impl Run {
+    fn store(&self) -> &Arc<Store> {
+        self.store.as_ref().unwrap()
+    }
+
+    fn group(&mut self, commits: Vec<Vec<(u8, bool, Option<u16>)>>) {
+        for commit in commits {
+            self.seq = self.seq.next();
+            let mut net = BTreeMap::new();
+            for (number, volatile, value) in commit {
+                net.insert(key(number, volatile), (volatile, value));
+            }
+            let mut entries = Vec::new();
+            for (key, (volatile, value)) in net {
+                let value = value.map(|value| Bytes::from(vec![value as u8; usize::from(value >> 8) * 3]));
+                match &value {
+                    Some(value) => self.now.insert(key.clone(), value.clone()),
+                    None => self.now.remove(&key),
+                };
+                entries.push(Entry { key, value, volatile });
+            }
+            let durable: Vec<_> = entries.iter().filter(|entry| !entry.volatile).cloned().collect();
+            self.log.push((self.seq, durable));
+            self.store().install(self.seq, entries);
+        }
+        self.store().publish(self.seq);
+    }
+
+    fn reopen(&mut self) {
+        self.held.clear();
+        self.store = None;
+        let store = open(self.dir.path(), 4 << 10);
+        let position = store.position();
+        assert!(position <= self.seq);
+        for (seq, entries) in self.log.iter().filter(|(seq, _)| *seq > position) {
+            store.install(*seq, entries.clone());
+            store.publish(*seq);
+        }
+        self.now.retain(|key, _| key[0] != 2);
+        self.store = Some(store);
+        if self.store().published() < self.seq {
+            self.store().publish(self.seq);
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Group(commits) => self.group(commits),
+            Step::Snapshot => {
+                let snapshot = self.store().snapshot().unwrap();
+                assert_eq!(snapshot.seq(), self.seq);
+                self.held.push((snapshot, self.now.clone()));
+            }
+            Step::Drop(at) if !self.held.is_empty() => drop(self.held.swap_remove(at % self.held.len())),
+            Step::Drop(_) => {}
+            Step::Freeze => self.store().freeze_all(),
+            Step::Fold => {
+                let folded = self.store().fold().unwrap();
+                assert!(folded.is_none_or(|folded| folded == self.store().position()));
+            }
+            Step::Prune => self.store().prune_volatile(7),
+            Step::Reopen => self.reopen(),
+            Step::Scan { snapshot, from, to, backward, max } if !self.held.is_empty() => {
+                let (snapshot, model) = &self.held[snapshot % self.held.len()];
+                let way = if backward { Direction::Backward } else { Direction::Forward };
+                let (from, to) = (bound(from), bound(to));
+                let rows = scan(snapshot, from.clone(), to.clone(), way, max);
+                assert_eq!(rows, expected(model, from, to, backward));
+            }
+            Step::Scan { .. } => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_snapshot_sees_exactly_the_commits_before_it(steps in prop::collection::vec(step(), 1..80)) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Some(open(dir.path(), 4 << 10));
+        let mut run = Run { dir, store, now: Model::new(), log: Vec::new(), seq: CommitSeq::ZERO, held: Vec::new() };
+        for step in steps {
+            run.step(step);
+        }
+        for (snapshot, model) in &run.held {
+            check(snapshot, model);
+        }
+        check(&run.store().snapshot().unwrap(), &run.now);
+    }
+}
+
+/// Symptom if the order of opening a snapshot is wrong: a reader misses a generation that was folded meanwhile.
+#[test]
+fn a_snapshot_opened_while_folds_run_misses_nothing() {
+    const KEYS: u64 = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 8 << 10);
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.fold().unwrap();
+            }
+        });
+        for way in [Direction::Forward, Direction::Backward] {
+            let (store, stop, seen) = (store.clone(), stop.clone(), seen.clone());
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let snapshot = store.snapshot().unwrap();
+                    let seq = snapshot.seq().0;
+                    // every commit writes its number at key (number mod KEYS) and at "last": both must agree
+                    let last = snapshot.get(b"last").unwrap();
+                    assert_eq!(last.map_or(0, |value| u64::from_be_bytes(value[..8].try_into().unwrap())), seq);
+                    let mut rows = scan(&snapshot, Bound::Unbounded, Bound::Excluded(b"l".to_vec()), way, 10);
+                    if way == Direction::Backward {
+                        rows.reverse();
+                    }
+                    let want: Vec<u64> = (0..KEYS)
+                        .filter_map(|slot| (1..=seq).rev().take(KEYS as usize).find(|n| n % KEYS == slot))
+                        .collect();
+                    let got: Vec<u64> =
+                        rows.iter().map(|(_, value)| u64::from_be_bytes(value[..8].try_into().unwrap())).collect();
+                    assert_eq!(got, want, "at {seq}");
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for n in 1..=4_000u64 {
+            let value = Bytes::copy_from_slice(&n.to_be_bytes());
+            let entry = |key: Bytes| Entry { key, value: Some(value.clone()), volatile: false };
+            let slot = Bytes::copy_from_slice(&[b'a', (n % KEYS) as u8]);
+            store.install(CommitSeq(n), [entry(slot), entry(Bytes::from_static(b"last"))]);
+            store.publish(CommitSeq(n));
+        }
+        while seen.load(Ordering::Relaxed) < 10 {
+            std::thread::yield_now();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(store.position() > CommitSeq::ZERO);
+}
+
+#[test]
+fn writers_are_slowed_from_half_full_and_stopped_at_the_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        dir: dir.path().to_owned(),
+        map_size: 1 << 30,
+        readers: 16,
+        generation_bytes: 1 << 20,
+        recent_bytes_max: 4 << 20,
+    };
+    let store = Arc::new(Store::open(options).unwrap());
+    let mut seen = Vec::new();
+    for n in 1..=5u64 {
+        seen.push(store.pressure());
+        let value = Some(Bytes::from(vec![7; 1 << 20]));
+        store.install(CommitSeq(n), [Entry { key: Bytes::from(n.to_be_bytes().to_vec()), value, volatile: false }]);
+        store.publish(CommitSeq(n));
+    }
+    assert_eq!(seen[0], Pressure::None);
+    assert!(matches!(seen[3], Pressure::Delay(_)), "{seen:?}");
+    assert_eq!(seen[4], Pressure::Full);
+    let error = store.wait_for_room(std::time::Duration::from_millis(1)).unwrap_err();
+    assert_eq!(error.code(), SqlState::DISK_FULL);
+    while store.fold().unwrap().is_some() {}
+    store.wait_for_room(std::time::Duration::from_secs(60)).unwrap();
+}
+
+const SEGMENT: u64 = 4 << 10;
+
+fn log(disk: &Arc<MemoryDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {
+    let disk: Arc<dyn Disk> = disk.clone();
+    let (log, report) = FileLog::open(disk, Path::new("/log"), LogOptions { segment_bytes: SEGMENT })?;
+    Ok((log, report.tail_cut, report.last))
+}
+
+fn read(log: &FileLog, after: u64) -> tertulia::error::Result<Vec<(u64, u64, Bytes)>> {
+    log.read_from(CommitSeq(after))?
+        .map(|record| record.map(|record| (record.first.0, record.last.0, record.payload)))
+        .collect()
+}
+
+fn payload(n: u64, bytes: usize) -> Bytes {
+    Bytes::from((0..bytes).map(|at| (n as usize * 31 + at * 7 + 1) as u8).collect::<Vec<_>>())
+}
+
+fn append(log: &FileLog, n: u64, bytes: usize) -> (u64, u64, Bytes) {
+    let payload = payload(n, bytes);
+    log.append(CommitSeq(n * 2), CommitSeq(n * 2 + 1), &payload).unwrap();
+    log.sync().unwrap();
+    (n * 2, n * 2 + 1, payload)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_log_gives_back_what_it_was_given(
+        sizes in prop::collection::vec(prop_oneof![9 => 0..900usize, 1 => 3_000..9_000usize], 1..30),
+        after in 0..70u64,
+        reopen in any::<bool>(),
+    ) {
+        let disk = Arc::new(MemoryDisk::default());
+        let (mut log_, _, _) = log(&disk).unwrap();
+        let mut written = Vec::new();
+        for (n, bytes) in sizes.iter().enumerate() {
+            written.push(append(&log_, n as u64 + 1, *bytes));
+        }
+        if reopen {
+            drop(log_);
+            let (again, cut, last) = log(&disk).unwrap();
+            prop_assert_eq!(cut, None);
+            prop_assert_eq!(last.0, written.last().unwrap().1);
+            log_ = again;
+        }
+        written.push(append(&log_, sizes.len() as u64 + 1, 10));
+        let wanted: Vec<_> = written.iter().filter(|record| record.1 > after).cloned().collect();
+        prop_assert_eq!(read(&log_, after).unwrap(), wanted.clone());
+        // what nobody needs may go, what is after the position stays
+        log_.release(CommitSeq(after)).unwrap();
+        prop_assert!(log_.oldest().0 <= after);
+        prop_assert_eq!(read(&log_, after).unwrap(), wanted.clone());
+        drop(log_);
+        let (log_, _, _) = log(&disk).unwrap();
+        prop_assert_eq!(read(&log_, after).unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_damaged_tail_is_cut_and_damage_before_it_stops_the_start(
+        sizes in prop::collection::vec(1..600usize, 2..20),
+        victim in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        flip in 1..=255u8,
+        torn in any::<bool>(),
+    ) {
+        let disk = Arc::new(MemoryDisk::default());
+        let (log_, _, _) = log(&disk).unwrap();
+        let written: Vec<_> = sizes.iter().enumerate().map(|(n, bytes)| append(&log_, n as u64 + 1, *bytes)).collect();
+        drop(log_);
+        let victim = victim.index(written.len());
+        damage(&disk, &written[victim].2, at.index(written[victim].2.len()), flip, torn);
+        match log(&disk) {
+            Ok((log_, cut, last)) => {
+                prop_assert_eq!(victim, written.len() - 1, "only the tail may be cut");
+                prop_assert!(cut.is_some());
+                prop_assert_eq!(last.0, written[victim - 1].1);
+                // the log goes on where it was cut, and the next start finds nothing wrong
+                let next = append(&log_, written.len() as u64 + 7, 50);
+                drop(log_);
+                let (log_, cut, _) = log(&disk).unwrap();
+                prop_assert_eq!(cut, None);
+                let mut wanted = written[..victim].to_vec();
+                wanted.push(next);
+                prop_assert_eq!(read(&log_, 0).unwrap(), wanted);
+            }
+            Err(error) => {
+                prop_assert!(victim < written.len() - 1, "a damaged tail is no corruption: {}", error);
+                prop_assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
+                let message = &error.fields().message;
+                prop_assert!(message.contains(".log") && message.contains("offset"), "{}", message);
+            }
+        }
+    }
+}
+
+/// Flips a byte of a payload where it stands in the log's files, or loses the rest of the record from there on.
+fn damage(disk: &MemoryDisk, payload: &[u8], at: usize, flip: u8, torn: bool) {
+    for name in disk.list(Path::new("/log")).unwrap() {
+        let file = disk.open(&Path::new("/log").join(name)).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        let found = bytes
+            .windows(24 + payload.len())
+            .position(|window| &window[24..] == payload && window[..4] == (payload.len() as u32).to_le_bytes());
+        let Some(start) = found.map(|found| found + 24) else { continue };
+        if torn {
+            // zeros stand where the write did not reach; a byte that was zero anyway would be no damage
+            let lost = vec![0; payload.len() - at];
+            let changed = payload[at..] != lost[..];
+            let at = if changed { at } else { 0 };
+            file.write_at((start + at) as u64, &vec![0; payload.len() - at]).unwrap();
+            assert!(payload[at..].iter().any(|&byte| byte != 0));
+        } else {
+            file.write_at((start + at) as u64, &[payload[at] ^ flip]).unwrap();
+        }
+        return;
+    }
+    panic!("the record is in the log");
+}
+
+#[test]
+fn a_first_record_above_the_segment_size_survives_release_and_reopening() {
+    let disk = Arc::new(MemoryDisk::default());
+    let (log_, _, _) = log(&disk).unwrap();
+    let large = append(&log_, 1, 3 * SEGMENT as usize);
+    log_.release(CommitSeq(1)).unwrap();
+    assert_eq!(read(&log_, 1).unwrap(), [large.clone()]);
+    let small = append(&log_, 2, 100);
+    drop(log_);
+    let (log_, _, _) = log(&disk).unwrap();
+    assert_eq!(read(&log_, 1).unwrap(), [large, small]);
+}
+
+#[test]
+fn a_log_of_real_files_survives_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes: 64 << 10 };
+    let mut written = Vec::new();
+    for round in 0..3u64 {
+        let (log, report) = FileLog::open(Arc::new(RealDisk::new()), dir.path(), options).unwrap();
+        assert!(report.tail_cut.is_none());
+        assert_eq!(report.last.0, written.last().map_or(0, |(_, last, _)| *last));
+        written.extend((1..=100).map(|n| append(&log, round * 100 + n, 1_000)));
+        assert_eq!(read(&log, 0).unwrap(), written);
+    }
+}
