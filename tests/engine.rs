@@ -421,6 +421,7 @@ fn stream_rows_vanish_without_a_change() {
     must_insert(&mut transaction, &model, scope, 2, "x");
     commit(transaction);
     assert!(fixture.engine.recent_commits_after(commits[0].seq).unwrap()[0].changes.len() == 1);
+    drop(view);
     let fixture = fixture.reopen();
     assert_eq!(fixture.rows(&model, scope), "", "STREAM rows are gone after a restart");
 }

@@ -220,7 +220,7 @@ impl Counters {
             return Ok(None);
         }
         self.reserved = seq.0 + SEQ_RESERVE;
-        self.snowflake_reserved = engine.snowflake.reserve();
+        self.snowflake_reserved = engine.snowflake.reserve(engine.env.now());
         let entry = super::recovery::marks_entry(self.reserved, self.snowflake_reserved);
         let mut writer = FragmentWriter::new(engine.env.now(), 64);
         writer.entry(&entry.0, Some(&entry.1), &Meaning::Plain);

@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const EPOCH_MILLIS: i64 = 1_577_836_800_000;
 const COUNTER_BITS: u32 = 22;
 
+fn from_clock(now: UnixMicros) -> i64 {
+    (now / 1000 - EPOCH_MILLIS).max(0) << COUNTER_BITS
+}
+
 /// The last number given out.
 #[derive(Default)]
 pub(super) struct Snowflake(AtomicI64);
@@ -18,7 +22,7 @@ pub(super) struct Snowflake(AtomicI64);
 impl Snowflake {
     /// The next number.
     pub(super) fn next(&self, now: UnixMicros) -> i64 {
-        let from_clock = (now / 1000 - EPOCH_MILLIS).max(0) << COUNTER_BITS;
+        let from_clock = from_clock(now);
         let next = |last: i64| Some(from_clock.max(last + 1));
         let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).expect("the closure never refuses");
         from_clock.max(last + 1)
@@ -29,9 +33,10 @@ impl Snowflake {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Up to where a record that is written now reserves.
-    pub(super) fn reserve(&self) -> i64 {
-        self.last() + ((SNOWFLAKE_RESERVE_MICROS / 1000) << COUNTER_BITS)
+    /// Up to where a record that is written now reserves. It counts from the clock where that is ahead: the numbers to
+    /// come will.
+    pub(super) fn reserve(&self, now: UnixMicros) -> i64 {
+        self.last().max(from_clock(now)) + ((SNOWFLAKE_RESERVE_MICROS / 1000) << COUNTER_BITS)
     }
 
     /// Goes on above what an earlier run may have given out.
@@ -50,7 +55,7 @@ mod tests {
         let first = ids.next(1_700_000_000_000_000);
         let second = ids.next(1_600_000_000_000_000);
         assert!(second > first);
-        ids.continue_after(ids.reserve());
+        ids.continue_after(ids.reserve(1_600_000_000_000_000));
         assert!(ids.next(1_700_000_000_000_000) > first + (9_000 << COUNTER_BITS));
     }
 }
