@@ -432,7 +432,7 @@ fn a_first_record_above_the_segment_size_survives_release_and_reopening() {
     let (log_, _, _) = log(&disk).unwrap();
     let large = append(&log_, 1, 3 * SEGMENT as usize);
     log_.release(CommitSeq(1)).unwrap();
-    assert_eq!(read(&log_, 1).unwrap(), [large.clone()]);
+    assert_eq!(read(&log_, 1).unwrap(), std::slice::from_ref(&large));
     let small = append(&log_, 2, 100);
     drop(log_);
     let (log_, _, _) = log(&disk).unwrap();

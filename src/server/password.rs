@@ -40,9 +40,8 @@ fn make(engine: &Arc<Engine>, dir: &Path, role: &str) -> Result<String> {
     engine.env().fill_random(&mut random);
     let password = URL_SAFE_NO_PAD.encode(random);
     let path = dir.join(FILE);
-    write_secret(&path, &format!("*:*:*:{role}:{password}\n")).map_err(|error| {
-        Error::new(SqlState::IO_ERROR, format!("could not write \"{}\": {error}", path.display()))
-    })?;
+    write_secret(&path, &format!("*:*:*:{role}:{password}\n"))
+        .map_err(|error| Error::new(SqlState::IO_ERROR, format!("could not write \"{}\": {error}", path.display())))?;
     tracing::info!("the superuser's new password is in \"{}\"", path.display());
     let mut terminal = std::io::stderr();
     if terminal.is_terminal() {

@@ -125,11 +125,15 @@ impl Generation {
 
     /// Adds the entries of one commit.
     pub(super) fn insert(&self, seq: CommitSeq, entries: impl IntoIterator<Item = Entry>) {
-        let mut map = self.map.write();
+        let mut entries = entries.into_iter().peekable();
         let mut bytes = 0;
-        for entry in entries {
-            bytes += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD;
-            map.insert(VersionKey { key: entry.key, seq }, entry.value);
+        // readers get their turn in a large commit; none of it is visible before it is published
+        while entries.peek().is_some() {
+            let mut map = self.map.write();
+            for entry in entries.by_ref().take(SCAN_BATCH) {
+                bytes += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD;
+                map.insert(VersionKey { key: entry.key, seq }, entry.value);
+            }
         }
         self.bytes.fetch_add(bytes, Atomic::Relaxed);
         self.last.fetch_max(seq.0, Atomic::Release);
@@ -144,13 +148,14 @@ impl Generation {
         (found.key == key).then(|| value.clone())
     }
 
-    /// Appends the next keys of a range in order, each with its newest version up to `seq`, and says whether the range
+    /// Appends about the next `limit` keys of a range in order, each with its newest version up to `seq`, and says whether the range
     /// is exhausted. Removed keys are reported: they hide older tiers.
     pub(super) fn batch(
         &self,
         range: (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
         direction: Direction,
         seq: CommitSeq,
+        limit: usize,
         out: &mut Vec<(Bytes, Option<Bytes>)>,
     ) -> bool {
         let from = match range.0 {
@@ -180,8 +185,8 @@ impl Generation {
         let map = self.map.read();
         let versions = map.range::<dyn Versioned, _>((edge(&from), edge(&to)));
         match direction {
-            Direction::Forward => take_newest_first(versions, seq, out),
-            Direction::Backward => take_newest_last(versions.rev(), seq, out),
+            Direction::Forward => take_newest_first(versions, seq, limit, out),
+            Direction::Backward => take_newest_last(versions.rev(), seq, limit, out),
         }
     }
 
@@ -248,15 +253,14 @@ type Versions<'a> = (&'a VersionKey, &'a Option<Bytes>);
 fn take_newest_first<'a>(
     versions: impl Iterator<Item = Versions<'a>>,
     seq: CommitSeq,
+    limit: usize,
     out: &mut Vec<(Bytes, Option<Bytes>)>,
 ) -> bool {
-    let mut visited = 0;
     let mut previous: Option<&Bytes> = None;
-    for (version, value) in versions {
-        if visited >= SCAN_BATCH && previous != Some(&version.key) && !out.is_empty() {
+    for (visited, (version, value)) in versions.enumerate() {
+        if visited >= limit && previous != Some(&version.key) && !out.is_empty() {
             return false;
         }
-        visited += 1;
         if version.seq <= seq && previous != Some(&version.key) {
             out.push((version.key.clone(), value.clone()));
             previous = Some(&version.key);
@@ -268,6 +272,7 @@ fn take_newest_first<'a>(
 fn take_newest_last<'a>(
     versions: impl Iterator<Item = Versions<'a>>,
     seq: CommitSeq,
+    limit: usize,
     out: &mut Vec<(Bytes, Option<Bytes>)>,
 ) -> bool {
     let mut candidate: Option<Versions<'a>> = None;
@@ -275,7 +280,7 @@ fn take_newest_last<'a>(
         let same_key = candidate.is_some_and(|(candidate, _)| candidate.key == version.key);
         if !same_key && let Some((found, value)) = candidate.take() {
             out.push((found.key.clone(), value.clone()));
-            if visited >= SCAN_BATCH {
+            if visited >= limit {
                 return false;
             }
         }

@@ -132,17 +132,18 @@ impl StoreCursor {
     fn fill(&mut self, snapshot: &StoreSnapshot, max: usize, memory: &mut Vec<(Bytes, Option<Bytes>)>) -> Result<()> {
         let direction = self.direction;
         let lmdb = self.sources.len() - 1;
+        let count = self.ahead.min(max.clamp(1, SCAN_BATCH));
         for (source, tier) in self.sources[..lmdb].iter_mut().zip(snapshot.tiers()) {
             while source.ahead.is_empty() && !source.exhausted {
-                source.exhausted = tier.batch((&source.from, &source.to), direction, snapshot.seq, memory);
+                self.ahead = (count * 2).min(SCAN_BATCH);
+                source.exhausted = tier.batch((&source.from, &source.to), direction, snapshot.seq, count, memory);
                 source.ahead.extend(memory.drain(..));
                 source.advance(direction);
             }
         }
         let source = &mut self.sources[lmdb];
         if source.ahead.is_empty() && !source.exhausted {
-            let count = self.ahead.min(max.clamp(1, SCAN_BATCH));
-            self.ahead = (self.ahead * 2).min(SCAN_BATCH);
+            self.ahead = (count * 2).min(SCAN_BATCH);
             read_lmdb(source, snapshot, direction, count)?;
             source.advance(direction);
         }

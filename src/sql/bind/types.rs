@@ -41,8 +41,7 @@ pub fn sql_type(ty: &DataType) -> Result<SqlType> {
 }
 
 fn custom(parts: &[String], modifiers: &[TypeModifier]) -> Result<SqlType> {
-    let missing =
-        || Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{}\" does not exist", parts.join(".")));
+    let missing = || Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{}\" does not exist", parts.join(".")));
     let name = match parts {
         [name] => name,
         [schema, name] if schema == "pg_catalog" => name,

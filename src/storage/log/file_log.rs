@@ -174,13 +174,14 @@ impl FileLog {
         assert!(first > before && last >= first, "sequences increase: {first}..{last} after {before}");
         if end + bytes > capacity {
             if let Some(current) = state.segments.back() {
-                current.file.sync_data()?;
+                self.poison(current.file.sync_data())?;
             }
+            // nothing of the record is written yet: on a full disk the next commit may try again
             self.add_segment(state, before, bytes)?;
         }
         segment::encode_record(first, last, payload, &mut state.buffer);
         let current = state.segments.back_mut().expect("a segment was there or has been added");
-        current.file.write_at(current.end, &state.buffer)?;
+        self.poison(current.file.write_at(current.end, &state.buffer))?;
         current.end += bytes;
         current.last = last;
         if state.buffer.capacity() > 4 << 20 {
@@ -194,7 +195,7 @@ impl FileLog {
 impl CommitLog for FileLog {
     fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
         self.check()?;
-        self.poison(self.try_append(first, last, payload))
+        self.try_append(first, last, payload)
     }
 
     fn sync(&self) -> Result<()> {
