@@ -536,3 +536,27 @@ fn serializable_is_refused_with_a_hint() {
     assert_eq!(error.code(), SqlState::FEATURE_NOT_SUPPORTED);
     assert!(error.fields().hint.is_some());
 }
+
+#[test]
+fn a_store_without_its_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Arc::new(ManualEnv::new(START, 1));
+    let small = EngineOptions { generation_bytes: 64 << 10, ..options(&dir) };
+    let (engine, _) = Engine::open(small, env.clone()).unwrap();
+    let fixture = Fixture { engine, env, dir };
+    let model = fixture.table("t", TableKind::Shared);
+    let scope = model.scope(fixture.engine.scope_of("alice").unwrap());
+    for id in 0..200 {
+        let mut transaction = fixture.begin();
+        must_insert(&mut transaction, &model, scope, id, &format!("{id:01000}"));
+        commit(transaction);
+    }
+    while fixture.engine.fold().unwrap() {}
+    let Fixture { engine, env, dir } = fixture;
+    engine.shutdown().unwrap();
+    drop((engine, model));
+    let log = dir.path().join("data/log");
+    std::fs::remove_dir_all(&log).unwrap();
+    let Err(error) = Engine::open(options(&dir), env) else { panic!("must be refused") };
+    assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
+}

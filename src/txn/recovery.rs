@@ -85,7 +85,7 @@ pub(super) fn read_marks(snapshot: &StoreSnapshot) -> Result<Marks> {
 /// Installs what the log has after the store's position. Says how many commits that were, and the last one's number.
 pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> Result<(u64, CommitSeq)> {
     let position = store.position();
-    if report.last != CommitSeq::ZERO && position > report.last {
+    if position > report.last {
         let message = format!("the store is at commit {position} but the commit log ends at {}", report.last);
         return Err(Error::new(SqlState::DATA_CORRUPTED, message).hint(
             "Files of the commit log are missing or older than the store; restore the data directory as a whole.",
