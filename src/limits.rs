@@ -49,6 +49,10 @@ pub const NESTING_MAX: usize = 256;
 /// Nesting of a JSON document; full: 54001. Bounds the reader's stack.
 pub const JSON_NESTING_MAX: usize = 512;
 
+/// Operators on one path through a statement's expressions, whose trees lean to the left; full: 54001. Bounds the stack
+/// of all that walks them.
+pub const OPERATOR_CHAIN_MAX: usize = 1_000;
+
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 

@@ -1,0 +1,357 @@
+//! Definitions of schemas and tables.
+
+use super::cursor::Cursor;
+use super::statement::{
+    AlterTable, ColumnDefinition, ColumnName, Constraint, ConstraintKind, CreateTable, Definition, ObjectName, Opt,
+    RoleName,
+};
+use super::types::sql_type;
+use crate::error::{Error, Result, SqlState};
+use sqlparser::tokenizer::Token;
+
+/// A role where one is named.
+pub fn role_name(cursor: &mut Cursor) -> Result<RoleName> {
+    let position = cursor.position();
+    if cursor.accept(&["current_user"]) || cursor.accept(&["current_role"]) {
+        return Ok(RoleName::Current);
+    }
+    if cursor.accept(&["session_user"]) {
+        return Ok(RoleName::Session);
+    }
+    let is_plain = cursor.is_next(&["public"]) || cursor.is_next(&["none"]);
+    let name = cursor.loose_name()?;
+    match name.as_str() {
+        "public" if is_plain => Ok(RoleName::Public),
+        "none" => Err(Error::new(SqlState::RESERVED_NAME, "role name \"none\" is reserved").at(position)),
+        _ => Ok(RoleName::Named(name, position)),
+    }
+}
+
+/// `( name [= value], … )`
+pub fn options(cursor: &mut Cursor) -> Result<Vec<Opt>> {
+    cursor.expect_token(&Token::LParen)?;
+    let options = cursor.list(|cursor| {
+        let position = cursor.position();
+        let mut name = cursor.label()?;
+        while cursor.accept_token(&Token::Period) {
+            name = format!("{name}.{}", cursor.label()?);
+        }
+        let value = if cursor.accept_token(&Token::Eq) { Some(option_value(cursor)?) } else { None };
+        Ok(Opt { name, value, position })
+    })?;
+    cursor.expect_token(&Token::RParen)?;
+    Ok(options)
+}
+
+fn option_value(cursor: &mut Cursor) -> Result<String> {
+    if let Some(number) = cursor.accept_number() {
+        return Ok(number);
+    }
+    match cursor.peek(0) {
+        Some(Token::SingleQuotedString(_)) => cursor.string(),
+        _ => {
+            let mut value = cursor.label()?;
+            while cursor.accept_token(&Token::Period) {
+                value = format!("{value}.{}", cursor.label()?);
+            }
+            Ok(value)
+        }
+    }
+}
+
+fn cascade(cursor: &mut Cursor) -> bool {
+    let cascade = cursor.accept(&["cascade"]);
+    if !cascade {
+        cursor.accept(&["restrict"]);
+    }
+    cascade
+}
+
+/// CREATE, ALTER and DROP SCHEMA or NAMESPACE.
+pub fn schema(cursor: &mut Cursor) -> Result<Definition> {
+    let is_create = cursor.is_next(&["create"]);
+    let is_alter = cursor.is_next(&["alter"]);
+    cursor.at += 2;
+    if is_create {
+        let if_not_exists = cursor.accept(&["if", "not", "exists"]);
+        let name = if cursor.is_next(&["authorization"]) { None } else { Some(cursor.name()?) };
+        let authorization = if cursor.accept(&["authorization"]) { Some(role_name(cursor)?) } else { None };
+        if !cursor.is_done() && (cursor.is_next(&["create"]) || cursor.is_next(&["grant"])) {
+            return Err(cursor.unsupported("CREATE SCHEMA with elements"));
+        }
+        return Ok(Definition::CreateSchema { name, if_not_exists, authorization });
+    }
+    if is_alter {
+        let name = cursor.name()?;
+        if cursor.accept(&["owner", "to"]) {
+            return Ok(Definition::SchemaOwner { name, owner: role_name(cursor)? });
+        }
+        cursor.expect(&["rename", "to"])?;
+        return Ok(Definition::RenameSchema { name, to: cursor.name()? });
+    }
+    let if_exists = cursor.accept(&["if", "exists"]);
+    let names = cursor.list(Cursor::name)?;
+    Ok(Definition::DropSchema { names, if_exists, cascade: cascade(cursor) })
+}
+
+/// What follows DROP TABLE or DROP TOPIC.
+pub fn drop_relation(cursor: &mut Cursor, topic: bool) -> Result<Definition> {
+    let if_exists = cursor.accept(&["if", "exists"]);
+    let names = cursor.list(Cursor::object_name)?;
+    Ok(Definition::DropRelation { topic, names, if_exists, cascade: cascade(cursor) })
+}
+
+/// CREATE, ALTER and DROP TABLE.
+pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
+    if cursor.accept(&["drop", "table"]) {
+        return drop_relation(cursor, false);
+    }
+    if cursor.accept(&["alter", "table"]) {
+        let if_exists = cursor.accept(&["if", "exists"]);
+        cursor.accept(&["only"]);
+        let name = cursor.object_name()?;
+        cursor.accept_token(&Token::Mul);
+        let actions = cursor.list(alter)?;
+        return Ok(Definition::AlterTable { name, if_exists, actions });
+    }
+    cursor.expect(&["create", "table"])?;
+    create(cursor).map(Definition::CreateTable)
+}
+
+fn create(cursor: &mut Cursor) -> Result<CreateTable> {
+    let if_not_exists = cursor.accept(&["if", "not", "exists"]);
+    let name = cursor.object_name()?;
+    if cursor.is_next(&["as"]) {
+        return Err(cursor.unsupported("CREATE TABLE AS"));
+    }
+    if cursor.is_next(&["partition", "of"]) || cursor.is_next(&["of"]) {
+        return Err(cursor.unsupported("this form of CREATE TABLE"));
+    }
+    cursor.expect_token(&Token::LParen)?;
+    let (mut columns, mut constraints) = (Vec::new(), Vec::new());
+    if cursor.peek(0) != Some(&Token::RParen) {
+        cursor.list(|cursor| {
+            if cursor.is_next(&["like"]) {
+                return Err(cursor.unsupported("CREATE TABLE with LIKE"));
+            }
+            match table_constraint(cursor)? {
+                Some(constraint) => constraints.push(constraint),
+                None => columns.push(column(cursor)?),
+            }
+            Ok(())
+        })?;
+    }
+    cursor.expect_token(&Token::RParen)?;
+    for (words, what) in
+        [(["inherits"], "INHERITS"), (["partition"], "PARTITION BY"), (["using"], "a table access method")]
+    {
+        if cursor.is_next(&words) {
+            return Err(cursor.unsupported(what));
+        }
+    }
+    let options = if cursor.accept(&["with"]) { options(cursor)? } else { Vec::new() };
+    if cursor.is_next(&["on"]) || cursor.is_next(&["tablespace"]) || cursor.is_next(&["as"]) {
+        return Err(cursor.unsupported("this form of CREATE TABLE"));
+    }
+    Ok(CreateTable { name, if_not_exists, columns, constraints, options })
+}
+
+fn constraint_name(cursor: &mut Cursor) -> Result<Option<String>> {
+    if cursor.accept(&["constraint"]) { cursor.name().map(Some) } else { Ok(None) }
+}
+
+fn table_constraint(cursor: &mut Cursor) -> Result<Option<Constraint>> {
+    let position = cursor.position();
+    let name = constraint_name(cursor)?;
+    let kind = if cursor.accept(&["primary", "key"]) {
+        refuse_using(cursor)?;
+        ConstraintKind::PrimaryKey(cursor.columns()?)
+    } else if cursor.accept(&["unique"]) {
+        refuse_using(cursor)?;
+        ConstraintKind::Unique(cursor.columns()?)
+    } else if cursor.accept(&["check"]) {
+        ConstraintKind::Check(cursor.expression_in_parentheses()?)
+    } else if cursor.is_next(&["foreign", "key"]) {
+        return Err(cursor.unsupported("a foreign key"));
+    } else if cursor.is_next(&["exclude"]) {
+        return Err(cursor.unsupported("an exclusion constraint"));
+    } else if name.is_some() {
+        return Err(cursor.unexpected());
+    } else {
+        return Ok(None);
+    };
+    refuse_attributes(cursor)?;
+    Ok(Some(Constraint { name, position, kind }))
+}
+
+fn refuse_using(cursor: &Cursor) -> Result<()> {
+    match cursor.is_next(&["using"]) || cursor.is_next(&["nulls"]) {
+        true => Err(cursor.unsupported("this form of a key")),
+        false => Ok(()),
+    }
+}
+
+fn refuse_attributes(cursor: &Cursor) -> Result<()> {
+    let refused: [&[&str]; 8] = [
+        &["deferrable"],
+        &["not", "deferrable"],
+        &["initially"],
+        &["not", "valid"],
+        &["no", "inherit"],
+        &["include"],
+        &["using"],
+        &["with"],
+    ];
+    match refused.iter().find(|words| cursor.is_next(words)) {
+        Some(words) => Err(cursor.unsupported(format!("{} on a constraint", words.join(" ").to_ascii_uppercase()))),
+        None => Ok(()),
+    }
+}
+
+fn column(cursor: &mut Cursor) -> Result<ColumnDefinition> {
+    let ColumnName { name, position } = cursor.column()?;
+    let ty = sql_type(cursor)?;
+    let mut column = ColumnDefinition { name, position, ty, not_null: None, default: None, constraints: Vec::new() };
+    while column_constraint(cursor, &mut column)? {}
+    Ok(column)
+}
+
+fn column_constraint(cursor: &mut Cursor, column: &mut ColumnDefinition) -> Result<bool> {
+    let position = cursor.position();
+    let name = constraint_name(cursor)?;
+    let own = || vec![ColumnName { name: column.name.clone(), position: column.position }];
+    let kind = if cursor.accept(&["not", "null"]) {
+        return not_null(column, true, position);
+    } else if cursor.accept(&["null"]) {
+        return not_null(column, false, position);
+    } else if cursor.accept(&["default"]) {
+        if column.default.is_some() {
+            let message = format!("multiple default values specified for column \"{}\"", column.name);
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+        }
+        let end = cursor.find_end(ends_default);
+        column.default = Some(cursor.expression_until(end)?);
+        return Ok(true);
+    } else if cursor.accept(&["primary", "key"]) {
+        ConstraintKind::PrimaryKey(own())
+    } else if cursor.accept(&["unique"]) {
+        ConstraintKind::Unique(own())
+    } else if cursor.accept(&["check"]) {
+        ConstraintKind::Check(cursor.expression_in_parentheses()?)
+    } else if cursor.is_next(&["references"]) {
+        return Err(cursor.unsupported("a foreign key"));
+    } else if cursor.is_next(&["generated"]) {
+        return Err(cursor.unsupported("a generated column"));
+    } else if cursor.is_next(&["collate"]) {
+        return Err(cursor.unsupported("COLLATE"));
+    } else if name.is_some() {
+        return Err(cursor.unexpected());
+    } else {
+        return Ok(false);
+    };
+    refuse_attributes(cursor)?;
+    column.constraints.push(Constraint { name, position, kind });
+    Ok(true)
+}
+
+fn not_null(column: &mut ColumnDefinition, set: bool, position: Option<u32>) -> Result<bool> {
+    if column.not_null.is_some_and(|before| before != set) {
+        let message = format!("conflicting NULL/NOT NULL declarations for column \"{}\"", column.name);
+        return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+    }
+    column.not_null = Some(set);
+    Ok(true)
+}
+
+/// Where a DEFAULT's expression ends: at a comma or at the next constraint.
+fn ends_default(cursor: &Cursor, ahead: usize) -> bool {
+    const WORDS: [&str; 9] =
+        ["constraint", "primary", "unique", "check", "references", "generated", "default", "collate", "null"];
+    let after_operand = ahead > 0 && !matches!(cursor.peek(ahead - 1), Some(Token::Eq | Token::Neq));
+    match cursor.peek(ahead) {
+        Some(Token::Comma) => true,
+        Some(Token::Word(word)) if ahead > 0 && word.quote_style.is_none() => {
+            (WORDS.contains(&word.value.as_str()) && after_operand)
+                || (word.value == "not" && cursor.is_word_at(ahead + 1, "null"))
+        }
+        _ => false,
+    }
+}
+
+fn alter(cursor: &mut Cursor) -> Result<AlterTable> {
+    if cursor.accept(&["add"]) {
+        return add(cursor);
+    }
+    if cursor.accept(&["drop", "constraint"]) {
+        let if_exists = cursor.accept(&["if", "exists"]);
+        let name = cursor.name()?;
+        cascade(cursor);
+        return Ok(AlterTable::DropConstraint { name, if_exists });
+    }
+    if cursor.accept(&["drop"]) {
+        cursor.accept(&["column"]);
+        let if_exists = cursor.accept(&["if", "exists"]);
+        let name = cursor.column()?;
+        return Ok(AlterTable::DropColumn { name, if_exists, cascade: cascade(cursor) });
+    }
+    if cursor.accept(&["rename"]) {
+        return rename(cursor);
+    }
+    if cursor.accept(&["owner", "to"]) {
+        return role_name(cursor).map(AlterTable::Owner);
+    }
+    if cursor.accept(&["set", "schema"]) {
+        return cursor.name().map(AlterTable::Schema);
+    }
+    if !cursor.accept(&["alter"]) {
+        return Err(match cursor.peek(0) {
+            Some(Token::Word(_)) => cursor.unsupported("this form of ALTER TABLE"),
+            _ => cursor.unexpected(),
+        });
+    }
+    cursor.accept(&["column"]);
+    let name = cursor.column()?;
+    if cursor.accept(&["set", "default"]) {
+        let end = cursor.find_end(|cursor, ahead| cursor.peek(ahead) == Some(&Token::Comma));
+        return Ok(AlterTable::Default { name, default: Some(cursor.expression_until(end)?) });
+    }
+    if cursor.accept(&["drop", "default"]) {
+        return Ok(AlterTable::Default { name, default: None });
+    }
+    if cursor.accept(&["set", "not", "null"]) {
+        return Ok(AlterTable::NotNull { name, set: true });
+    }
+    if cursor.accept(&["drop", "not", "null"]) {
+        return Ok(AlterTable::NotNull { name, set: false });
+    }
+    Err(cursor.unsupported("this form of ALTER TABLE … ALTER COLUMN"))
+}
+
+fn add(cursor: &mut Cursor) -> Result<AlterTable> {
+    let explicit = cursor.accept(&["column"]);
+    if !explicit && let Some(constraint) = table_constraint(cursor)? {
+        return Ok(AlterTable::AddConstraint(constraint));
+    }
+    let if_not_exists = cursor.accept(&["if", "not", "exists"]);
+    Ok(AlterTable::AddColumn { column: column(cursor)?, if_not_exists })
+}
+
+fn rename(cursor: &mut Cursor) -> Result<AlterTable> {
+    if cursor.accept(&["to"]) {
+        return cursor.name().map(AlterTable::Rename);
+    }
+    if cursor.accept(&["constraint"]) {
+        let name = cursor.name()?;
+        cursor.expect(&["to"])?;
+        return Ok(AlterTable::RenameConstraint { name, to: cursor.name()? });
+    }
+    cursor.accept(&["column"]);
+    let name = cursor.column()?;
+    cursor.expect(&["to"])?;
+    Ok(AlterTable::RenameColumn { name, to: cursor.name()? })
+}
+
+/// Names of relations in a GRANT.
+pub fn relation_names(cursor: &mut Cursor) -> Result<Vec<ObjectName>> {
+    cursor.list(Cursor::object_name)
+}
