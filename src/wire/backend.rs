@@ -60,10 +60,10 @@ pub(super) fn authentication_final(out: &mut Vec<u8>, data: &[u8]) {
     message(out, b'R', |out| out.put_i32(0));
 }
 
-/// NegotiateProtocolVersion: 3.0 is the newest, and these options are unknown.
+/// NegotiateProtocolVersion: 3.0 is the newest (major and minor, as PostgreSQL sends it), and these options are unknown.
 pub(super) fn negotiate_protocol_version(out: &mut Vec<u8>, unknown_options: &[&str]) {
     message(out, b'v', |out| {
-        out.put_i32(0);
+        out.put_i32(3 << 16);
         out.put_i32(unknown_options.len() as i32);
         for option in unknown_options {
             put_cstr(out, option);
