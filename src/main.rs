@@ -1,6 +1,7 @@
 //! The command line: `tertulia serve` and `tertulia demo`.
 
 use clap::{Arg, ArgMatches, Command};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tertulia::config::{Config, SETTINGS};
@@ -83,7 +84,8 @@ fn start_log(directives: &str) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(directives).map_err(|error| {
         Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"log\": {error}"))
     })?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter).init();
     Ok(())
 }
 
