@@ -1,0 +1,166 @@
+//! Names to objects, and who may use them.
+
+use super::Definer;
+use crate::catalog::{Catalog, Privilege, Privileges, Relation, RelationKind, Role, Schema};
+use crate::error::{Error, Result, SqlState};
+use crate::sql::parse::{ObjectName, RoleName};
+use crate::types::Oid;
+use std::sync::Arc;
+
+/// What a relation is called in messages.
+pub fn noun(relation: &Relation) -> &'static str {
+    match relation.kind {
+        RelationKind::Table(_) => "table",
+        RelationKind::Topic(_) => "topic",
+        RelationKind::System => "view",
+    }
+}
+
+/// 42501 for a relation.
+pub fn denied_relation(relation: &Relation) -> Error {
+    let message = format!("permission denied for {} {}", noun(relation), relation.name);
+    Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+}
+
+/// 42501 for a schema.
+pub fn denied_schema(schema: &Schema) -> Error {
+    Error::new(SqlState::INSUFFICIENT_PRIVILEGE, format!("permission denied for schema {}", schema.name))
+}
+
+/// The role must have a privilege on a relation.
+pub fn require_relation(catalog: &Catalog, role: Oid, relation: &Relation, privilege: Privilege) -> Result<()> {
+    match catalog.has_privileges(role, relation.owner, &relation.acl, Privileges::of(privilege)) {
+        true => Ok(()),
+        false => Err(denied_relation(relation)),
+    }
+}
+
+/// The role must have a privilege on a schema.
+pub fn require_schema(catalog: &Catalog, role: Oid, schema: &Schema, privilege: Privilege) -> Result<()> {
+    match catalog.has_privileges(role, schema.owner, &schema.acl, Privileges::of(privilege)) {
+        true => Ok(()),
+        false => Err(denied_schema(schema)),
+    }
+}
+
+/// A schema that is not there.
+pub fn no_schema(name: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_SCHEMA, format!("schema \"{name}\" does not exist"))
+}
+
+/// A role that is not there.
+pub fn no_role(name: &str) -> Error {
+    Error::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
+}
+
+/// Whether a schema is the server's own.
+pub fn is_system(schema: Oid) -> bool {
+    [Schema::PG_CATALOG, Schema::INFORMATION_SCHEMA, Schema::SYSTEM].contains(&schema)
+}
+
+impl Definer<'_, '_> {
+    pub(super) fn schema(&self, name: &str) -> Result<Arc<Schema>> {
+        self.catalog().schema_by_name(name).cloned().ok_or_else(|| no_schema(name))
+    }
+
+    /// The schema that a new relation goes to, with the right to make it there.
+    pub(super) fn target_schema(&self, name: &ObjectName) -> Result<Arc<Schema>> {
+        let catalog = self.catalog();
+        let schema = match &name.schema {
+            Some(schema) => self.schema(schema).map_err(|error| error.at(name.position))?,
+            None => {
+                let mut path = self.cx.search_path.iter();
+                path.find_map(|schema| catalog.schema_by_name(schema)).cloned().ok_or_else(|| {
+                    Error::new(SqlState::UNDEFINED_SCHEMA, "no schema has been selected to create in").at(name.position)
+                })?
+            }
+        };
+        if is_system(schema.oid) {
+            let message = format!("permission denied to create \"{}.{}\"", schema.name, name.name);
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+                .detail("System catalog modifications are currently disallowed."));
+        }
+        require_schema(&catalog, self.cx.role, &schema, Privilege::Create).map_err(|error| error.at(name.position))?;
+        Ok(schema)
+    }
+
+    /// A relation by name, if it is there. 42501 without USAGE on a schema that was named.
+    pub(super) fn find_relation(&self, name: &ObjectName) -> Result<Option<Arc<Relation>>> {
+        let catalog = self.catalog();
+        match &name.schema {
+            Some(schema) => {
+                let Some(schema) = catalog.schema_by_name(schema) else { return Ok(None) };
+                require_schema(&catalog, self.cx.role, schema, Privilege::Usage)
+                    .map_err(|error| error.at(name.position))?;
+                Ok(catalog.relation_by_name(schema.oid, &name.name).cloned())
+            }
+            None => Ok(self.cx.search_path.iter().find_map(|schema| {
+                let schema = catalog.schema_by_name(schema)?;
+                require_schema(&catalog, self.cx.role, schema, Privilege::Usage).ok()?;
+                catalog.relation_by_name(schema.oid, &name.name).cloned()
+            })),
+        }
+    }
+
+    pub(super) fn relation(&self, name: &ObjectName) -> Result<Arc<Relation>> {
+        self.find_relation(name)?.ok_or_else(|| {
+            let message = format!("relation \"{}\" does not exist", name.display());
+            Error::new(SqlState::UNDEFINED_TABLE, message).at(name.position)
+        })
+    }
+
+    /// A table that may be altered.
+    pub(super) fn owned_table(&self, name: &ObjectName) -> Result<Arc<Relation>> {
+        let relation = self.relation(name)?;
+        match relation.kind {
+            RelationKind::Table(_) => self.require_owner(&relation).map(|()| relation),
+            _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", relation.name))),
+        }
+    }
+
+    pub(super) fn is_owner(&self, owner: Oid) -> bool {
+        let catalog = self.catalog();
+        catalog.role(self.cx.role).is_some_and(|role| role.superuser)
+            || catalog.effective_roles(self.cx.role).contains(&owner)
+    }
+
+    pub(super) fn require_owner(&self, relation: &Relation) -> Result<()> {
+        if self.is_owner(relation.owner) && !is_system(relation.schema) {
+            return Ok(());
+        }
+        let message = format!("must be owner of {} {}", noun(relation), relation.name);
+        Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+    }
+
+    pub(super) fn require_schema_owner(&self, schema: &Schema) -> Result<()> {
+        match self.is_owner(schema.owner) {
+            true => Ok(()),
+            false => {
+                let message = format!("must be owner of schema {}", schema.name);
+                Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+            }
+        }
+    }
+
+    /// A role where one is named; PUBLIC is none.
+    pub(super) fn role(&self, name: &RoleName) -> Result<Arc<Role>> {
+        let catalog = self.catalog();
+        let found = match name {
+            RoleName::Named(name, _) => catalog.role_by_name(name).ok_or_else(|| no_role(name)),
+            RoleName::Current => catalog.role(self.cx.role).ok_or_else(|| no_role("current_user")),
+            RoleName::Session => catalog.role(self.cx.session_role).ok_or_else(|| no_role("session_user")),
+            RoleName::Public => Err(no_role("public")),
+        };
+        found.cloned()
+    }
+
+    /// A role that something may be given to: oneself, or one that the current role is a member of.
+    pub(super) fn new_owner(&self, name: &RoleName) -> Result<Oid> {
+        let role = self.role(name)?;
+        if self.is_owner(role.oid) {
+            return Ok(role.oid);
+        }
+        let message = format!("must be member of role \"{}\"", role.name);
+        Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+    }
+}

@@ -1,0 +1,221 @@
+//! Topics: their settings and their sources.
+
+use super::Definer;
+use crate::catalog::{Column, Payload, Privilege, Relation, RelationKind, Source, Topic};
+use crate::error::{Error, Result, SqlState};
+use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
+use crate::types::{Oid, SqlType, Value, Zone, text};
+use std::sync::Arc;
+
+/// Partitions of a topic at most: each has a counter in the committer.
+const PARTITIONS_MAX: i64 = 1_024;
+const RETENTION_DEFAULT_MICROS: i64 = 7 * 86_400 * 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * 1_000_000;
+const DAYS_PER_MONTH: i64 = 30;
+
+/// The stored columns of every topic, in order.
+pub fn topic_columns() -> Vec<Column> {
+    let column = |name: &str, ty, not_null| Column {
+        name: name.to_owned(),
+        ty,
+        not_null,
+        default: None,
+        dropped: false,
+        missing: None,
+    };
+    vec![
+        column("partition", SqlType::INT4, true),
+        column("offset", SqlType::INT8, true),
+        column("key", SqlType::TEXT, false),
+        column("op", SqlType::TEXT, false),
+        column("user_id", SqlType::TEXT, false),
+        column("payload", SqlType::JSONB, false),
+        column("created_at", SqlType::TIMESTAMPTZ, true),
+    ]
+}
+
+impl Definer<'_, '_> {
+    pub(super) fn create_topic(
+        &mut self,
+        name: &ObjectName,
+        if_not_exists: bool,
+        partitions: Option<i64>,
+        options: &[Opt],
+    ) -> Result<()> {
+        let schema = self.target_schema(name)?;
+        if self.catalog().relation_by_name(schema.oid, &name.name).is_some() {
+            let message = format!("relation \"{}\" already exists", name.name);
+            if !if_not_exists {
+                return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
+            }
+            self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
+            return Ok(());
+        }
+        let partitions = partitions.unwrap_or(1);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            let message = format!("a topic has between 1 and {PARTITIONS_MAX} partitions");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let mut topic = Topic {
+            partitions: partitions as u32,
+            retention_micros: RETENTION_DEFAULT_MICROS,
+            retention_bytes: None,
+            max_attempts: None,
+            dead_letter: None,
+            ordered: None,
+            sources: Vec::new(),
+        };
+        self.topic_options(&mut topic, options)?;
+        let relation = Relation {
+            oid: self.tx.alloc_oid(),
+            schema: schema.oid,
+            name: name.name.clone(),
+            owner: self.cx.role,
+            kind: RelationKind::Topic(topic),
+            storage: self.tx.alloc_storage(),
+            columns: topic_columns(),
+            row_version: 0,
+            primary_key: None,
+            uniques: Vec::new(),
+            checks: Vec::new(),
+            acl: Vec::new(),
+            options: Vec::new(),
+        };
+        self.put_relation(relation)
+    }
+
+    fn owned_topic(&self, name: &ObjectName) -> Result<Arc<Relation>> {
+        let relation = self.relation(name)?;
+        match relation.topic() {
+            Some(_) => self.require_owner(&relation).map(|()| relation),
+            None => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a topic", relation.name))),
+        }
+    }
+
+    pub(super) fn alter_topic(&mut self, name: &ObjectName, action: &AlterTopic) -> Result<()> {
+        let mut relation = Relation::clone(&*self.owned_topic(name)?);
+        let RelationKind::Topic(mut topic) = relation.kind.clone() else {
+            return Err(Error::internal("a topic is not one"));
+        };
+        match action {
+            AlterTopic::AddSource(source) => topic.sources.push(self.source(&topic, source)?),
+            AlterTopic::DropSource(table) => {
+                let table = self.relation(table)?;
+                let before = topic.sources.len();
+                topic.sources.retain(|source| source.table != table.oid);
+                if topic.sources.len() == before {
+                    let message = format!("table \"{}\" is not a source of topic \"{}\"", table.name, relation.name);
+                    return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+                }
+            }
+            AlterTopic::Set(options) => self.topic_options(&mut topic, options)?,
+            AlterTopic::Owner(role) => relation.owner = self.new_owner(role)?,
+            AlterTopic::Rename(to) => {
+                if self.catalog().relation_by_name(relation.schema, to).is_some() {
+                    return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
+                }
+                relation.name = to.clone();
+            }
+        }
+        relation.kind = RelationKind::Topic(topic);
+        self.put_relation(relation)
+    }
+
+    fn source(&mut self, topic: &Topic, source: &TopicSource) -> Result<Source> {
+        let table = self.relation(&source.table)?;
+        if !matches!(table.kind, RelationKind::Table(_)) {
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", table.name)));
+        }
+        // A topic shows its readers the table's rows, every user's too: only the table's owner gives them away.
+        self.require_owner(&table)?;
+        if topic.sources.iter().any(|other| other.table == table.oid) {
+            let message = format!("table \"{}\" is a source of this topic already", table.name);
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message).at(source.table.position));
+        }
+        let filter = match &source.filter {
+            Some(filter) => Some(self.cx.expressions.condition(&self.catalog(), filter, &table)?.text),
+            None => None,
+        };
+        let columns = source.partition_by.iter().map(|column| {
+            table.column(&column.name).ok_or_else(|| {
+                let message = format!("column \"{}\" does not exist", column.name);
+                Error::new(SqlState::UNDEFINED_COLUMN, message).at(column.position)
+            })
+        });
+        let payload = source.payload.unwrap_or(Payload::Full);
+        Ok(Source { table: table.oid, ops: source.ops, filter, partition_by: columns.collect::<Result<_>>()?, payload })
+    }
+
+    pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<()> {
+        let topic = self.owned_topic(name)?;
+        Err(Error::unsupported(format!("CLEAR TOPIC {}", topic.name))
+            .hint("Messages go when the topic's retention has passed; DROP TOPIC removes them all."))
+    }
+
+    fn topic_options(&mut self, topic: &mut Topic, options: &[Opt]) -> Result<()> {
+        let mut seen: Vec<&str> = Vec::new();
+        for option in options {
+            if seen.contains(&option.name.as_str()) {
+                let message = format!("parameter \"{}\" specified more than once", option.name);
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(option.position));
+            }
+            seen.push(&option.name);
+            let value = option.value.as_deref().unwrap_or_default();
+            let invalid = || {
+                let message = format!("invalid value for parameter \"{}\": \"{value}\"", option.name);
+                Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(option.position)
+            };
+            match option.name.as_str() {
+                "retention" => topic.retention_micros = interval_micros(value)?.ok_or_else(invalid)?,
+                "retention_bytes" => topic.retention_bytes = Some(positive(value).ok_or_else(invalid)?),
+                "max_attempts" => {
+                    let attempts = positive(value).and_then(|attempts| u32::try_from(attempts).ok());
+                    topic.max_attempts = Some(attempts.ok_or_else(invalid)?);
+                }
+                "dead_letter" => topic.dead_letter = Some(self.dead_letter(value, option.position)?),
+                "ordered" => {
+                    topic.ordered = Some(match value.to_ascii_lowercase().as_str() {
+                        "true" | "on" | "" => true,
+                        "false" | "off" => false,
+                        _ => return Err(invalid()),
+                    });
+                }
+                name => {
+                    let message = format!("unrecognized parameter \"{name}\"");
+                    return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                        .hint("Parameters are retention, retention_bytes, max_attempts, dead_letter and ordered.")
+                        .at(option.position));
+                }
+            }
+        }
+        match (topic.max_attempts, topic.dead_letter) {
+            (Some(_), None) => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "max_attempts requires dead_letter")),
+            _ => Ok(()),
+        }
+    }
+
+    fn dead_letter(&self, value: &str, position: Option<u32>) -> Result<Oid> {
+        let (schema, name) = match value.split_once('.') {
+            Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
+            None => (None, value.to_owned()),
+        };
+        let relation = self.relation(&ObjectName { schema, name, position })?;
+        if relation.topic().is_none() {
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a topic", relation.name)));
+        }
+        super::require_relation(&self.catalog(), self.cx.role, &relation, Privilege::Insert)?;
+        Ok(relation.oid)
+    }
+}
+
+fn positive(value: &str) -> Option<u64> {
+    value.parse().ok().filter(|&value| value > 0)
+}
+
+/// An interval's length; none unless it is positive.
+fn interval_micros(value: &str) -> Result<Option<i64>> {
+    let Value::Interval(interval) = text::parse(value, SqlType::INTERVAL, &Zone::utc())? else { return Ok(None) };
+    let days = i64::from(interval.months) * DAYS_PER_MONTH + i64::from(interval.days);
+    let micros = days.checked_mul(MICROS_PER_DAY).and_then(|days| days.checked_add(interval.micros));
+    Ok(micros.filter(|&micros| micros > 0))
+}
