@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::limits::SCAN_BATCH;
 use crate::types::CommitSeq;
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ pub struct StoreSnapshot {
     store: Arc<Store>,
     seq: CommitSeq,
     generations: Arc<Generations>,
-    reader: Option<Reader>,
+    /// Behind a lock of its own (nobody contends for it) since LMDB's read transactions move between threads but are
+    /// not shared; so a statement's view can go wherever its session goes.
+    reader: Mutex<Option<Reader>>,
 }
 
 impl StoreSnapshot {
     pub(super) fn new(store: Arc<Store>, seq: CommitSeq, generations: Arc<Generations>, reader: Reader) -> Self {
-        StoreSnapshot { store, seq, generations, reader: Some(reader) }
+        StoreSnapshot { store, seq, generations, reader: Mutex::new(Some(reader)) }
     }
 
     /// The newest commit that it sees.
@@ -30,8 +33,10 @@ impl StoreSnapshot {
         self.seq
     }
 
-    fn reader(&self) -> &Reader {
-        self.reader.as_ref().expect("a snapshot has its reader until it is dropped")
+    /// Reads LMDB as of the snapshot.
+    fn with_reader<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let guard = self.reader.lock();
+        read(guard.as_ref().expect("a snapshot has its reader until it is dropped"))
     }
 
     /// The memory tiers, newest first; the volatile twin's keys are its own.
@@ -48,7 +53,7 @@ impl StoreSnapshot {
                 return Ok(found);
             }
         }
-        Ok(self.store.lmdb.get(self.reader(), key)?.map(Bytes::copy_from_slice))
+        self.with_reader(|reader| Ok(self.store.lmdb.get(reader, key)?.map(Bytes::copy_from_slice)))
     }
 
     /// Whether a key is held in memory only: its removal must be volatile too.
@@ -66,7 +71,7 @@ impl StoreSnapshot {
 
 impl Drop for StoreSnapshot {
     fn drop(&mut self) {
-        if let Some(reader) = self.reader.take() {
+        if let Some(reader) = self.reader.get_mut().take() {
             self.store.lmdb.give_back(reader);
         }
         self.store.forget_snapshot(self.seq);
@@ -187,7 +192,7 @@ fn read_lmdb(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction
         source.exhausted = true;
         return Ok(());
     }
-    let (map, txn) = (snapshot.store.lmdb.map(), snapshot.reader().txn());
+    let map = snapshot.store.lmdb.map();
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(count);
     let mut buffer = BytesMut::new();
     let mut take = |key: &[u8], value: &[u8]| {
@@ -195,20 +200,24 @@ fn read_lmdb(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction
         buffer.extend_from_slice(value);
         places.push((key.len(), value.len()));
     };
-    match direction {
-        Direction::Forward => {
-            for entry in map.range(txn, &(from, to)).map_err(cursor_failed)?.take(count) {
-                let (key, value) = entry.map_err(cursor_failed)?;
-                take(key, value);
+    snapshot.with_reader(|reader| {
+        let range = (from, to);
+        match direction {
+            Direction::Forward => {
+                for entry in map.range(reader.txn(), &range).map_err(cursor_failed)?.take(count) {
+                    let (key, value) = entry.map_err(cursor_failed)?;
+                    take(key, value);
+                }
+            }
+            Direction::Backward => {
+                for entry in map.rev_range(reader.txn(), &range).map_err(cursor_failed)?.take(count) {
+                    let (key, value) = entry.map_err(cursor_failed)?;
+                    take(key, value);
+                }
             }
         }
-        Direction::Backward => {
-            for entry in map.rev_range(txn, &(from, to)).map_err(cursor_failed)?.take(count) {
-                let (key, value) = entry.map_err(cursor_failed)?;
-                take(key, value);
-            }
-        }
-    }
+        Ok(())
+    })?;
     source.exhausted = places.len() < count;
     let mut shared = buffer.freeze();
     for (key, value) in places {

@@ -72,12 +72,16 @@ fn report(mut fields: backend::ErrorFields<'_>) -> io::Result<Report> {
 
 impl Client {
     /// Connects and logs in; the error is the server's.
-    pub fn connect(address: SocketAddr, user: &str, password: &str, database: &str) -> Result<Client, Report> {
+    pub fn connect(address: SocketAddr, user: &str, password: &str, database: &str) -> Result<Client, Box<Report>> {
         Client::connect_with(address, password, &[("user", user), ("database", database)])
     }
 
     /// Connects with these start-up parameters.
-    pub fn connect_with(address: SocketAddr, password: &str, parameters: &[(&str, &str)]) -> Result<Client, Report> {
+    pub fn connect_with(
+        address: SocketAddr,
+        password: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Client, Box<Report>> {
         let mut client = Client::raw(address);
         frontend::startup_message(parameters.iter().copied(), &mut client.outgoing).unwrap();
         client.send();
@@ -97,7 +101,7 @@ impl Client {
         &mut self.stream
     }
 
-    fn log_in(&mut self, password: &str) -> Result<(), Report> {
+    fn log_in(&mut self, password: &str) -> Result<(), Box<Report>> {
         let mut scram = None;
         loop {
             match self.message().expect("the server answers") {
@@ -123,7 +127,7 @@ impl Client {
                     self.pid = body.process_id();
                     self.secret = body.secret_key();
                 }
-                backend::Message::ErrorResponse(body) => return Err(report(body.fields()).unwrap()),
+                backend::Message::ErrorResponse(body) => return Err(Box::new(report(body.fields()).unwrap())),
                 backend::Message::ReadyForQuery(_) => return Ok(()),
                 other => {
                     let event = Client::event(other).unwrap();

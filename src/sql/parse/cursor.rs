@@ -3,7 +3,7 @@
 use super::depth::too_deep;
 use super::keywords::{Category, category};
 use super::lexer::Lexed;
-use super::statement::{ColumnName, Expression, ObjectName};
+use super::{ColumnName, Expression, ObjectName};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::NESTING_MAX;
 use sqlparser::ast::Expr;

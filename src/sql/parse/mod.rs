@@ -5,6 +5,7 @@
 //! not supported is refused by name and nothing is accepted and ignored.
 
 mod cursor;
+mod definition;
 mod depth;
 mod keywords;
 mod lexer;
@@ -16,6 +17,7 @@ mod table;
 mod topic;
 mod types;
 
+pub use definition::*;
 pub use statement::*;
 
 use crate::error::{Error, Result, SqlState};

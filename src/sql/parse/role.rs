@@ -1,8 +1,8 @@
 //! Roles, grants and memberships.
 
 use super::cursor::Cursor;
-use super::statement::{Definition, Grant, GrantRole, GrantTarget, RoleName, RoleOption, Statement};
 use super::table::{relation_names, role_name};
+use super::{Definition, Grant, GrantRole, GrantTarget, RoleName, RoleOption, Statement};
 use crate::catalog::Privilege;
 use crate::error::{Error, Result, SqlState};
 use sqlparser::tokenizer::Token;

@@ -2,8 +2,8 @@
 
 use super::cursor::Cursor;
 use super::lexer::whole_identifier;
-use super::statement::{Channel, Discard, Explain, ExplainFormat, Isolation, Set, Statement, TransactionModes};
 use super::types::sql_type;
+use super::{Channel, Discard, Explain, ExplainFormat, Isolation, Set, Statement, TransactionModes};
 use crate::error::{Error, Result, SqlState};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;

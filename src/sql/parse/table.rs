@@ -1,11 +1,11 @@
 //! Definitions of schemas and tables.
 
 use super::cursor::Cursor;
-use super::statement::{
+use super::types::sql_type;
+use super::{
     AlterTable, ColumnDefinition, ColumnName, Constraint, ConstraintKind, CreateTable, Definition, ObjectName, Opt,
     RoleName,
 };
-use super::types::sql_type;
 use crate::error::{Error, Result, SqlState};
 use sqlparser::tokenizer::Token;
 

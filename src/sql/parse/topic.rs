@@ -2,11 +2,11 @@
 
 use super::cursor::Cursor;
 use super::session::channel;
-use super::statement::{
+use super::table::{options, role_name};
+use super::{
     AlterTopic, Channel, Consume, Definition, From, ResetGroup, Settle, SettleTarget, SettleVerb, Statement, Subscribe,
     TopicSource,
 };
-use super::table::{options, role_name};
 use crate::catalog::{Payload, SourceOps};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
