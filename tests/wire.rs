@@ -201,7 +201,7 @@ impl Fixture {
         Client::connect(self.address, "tertulia", "right", "tertulia").expect("login")
     }
 
-    fn refused(&self, user: &str, password: &str, database: &str) -> Report {
+    fn refused(&self, user: &str, password: &str, database: &str) -> Box<Report> {
         Client::connect(self.address, user, password, database).err().expect("refused")
     }
 
