@@ -2,7 +2,7 @@
 //! flags, a later one winning. A name that nobody knows is refused, wherever it stands.
 //!
 //! A file holds one `name = value` a line, `#` begins a comment, and a value may stand in quotes. What may never
-//! change is not a setting but a constant in [`limits`](crate::limits).
+//! change is not a setting but a constant in [`limits`].
 
 use crate::error::{Error, Result, SqlState};
 use crate::limits;

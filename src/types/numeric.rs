@@ -1,6 +1,6 @@
 //! numeric: PostgreSQL's arithmetic over arbitrary precision decimals, with its display scales.
 //!
-//! Invariant: a finite value has a scale of 0 to [`SCALE_MAX`] and at most [`WHOLE_DIGITS_MAX`] digits before the point.
+//! Invariant: a finite value has a scale of 0 to `SCALE_MAX` and at most `WHOLE_DIGITS_MAX` digits before the point.
 
 use super::{Numeric, SqlType};
 use crate::error::{Error, Result, SqlState};

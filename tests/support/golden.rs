@@ -260,6 +260,9 @@ pub fn show_report(report: &Report) -> String {
 
 /// The head line of a result.
 pub fn show_columns(columns: &[(String, u32)]) -> String {
+    if columns.is_empty() {
+        return "(no columns)\n".to_owned();
+    }
     let show = |(name, oid): &(String, u32)| {
         let ty = SqlType { oid: Oid(*oid), modifier: -1 };
         format!("{name}:{}", ty.internal_name().map_or_else(|| oid.to_string(), str::to_owned))

@@ -1,7 +1,7 @@
 //! The executor: a tree of operators that pull rows from one another, one step at a time.
 //!
 //! Nothing here blocks. A step ends when the rows asked for are out, when its budget is spent, when something must be
-//! waited for (a row lock), or when the statement is done; calling [`Execution::step`] again goes on where it stopped.
+//! waited for (a row lock), or when the statement is done; calling `Execution::step` again goes on where it stopped.
 //! Each operator keeps the state for that; rows go through buffers that are used again and again.
 
 mod tag;
