@@ -23,6 +23,28 @@ pub struct Lexed {
     pub notices: Vec<(usize, Error)>,
 }
 
+impl Lexed {
+    fn push(&mut self, token: Token, from: u64, to: u64, range: Range<usize>) {
+        let span = Span::new(Location::new(1, from), Location::new(1, to));
+        self.tokens.push(TokenWithSpan { token, span });
+        self.ranges.push(range);
+        self.columns.push(from as u32);
+    }
+
+    /// Whether a name must follow: after AS or a period.
+    fn ends_a_label(&self) -> bool {
+        match self.tokens.last().map(|token| &token.token) {
+            Some(Token::Period) => true,
+            Some(Token::Word(word)) => word.quote_style.is_none() && word.value == "as",
+            _ => false,
+        }
+    }
+}
+
+fn is_isnull(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.quote_style.is_none() && word.value == "isnull")
+}
+
 /// Cuts an identifier at PostgreSQL's 63 bytes, on a character's boundary; the NOTICE says so.
 pub fn cut_identifier(name: &mut String) -> Option<Error> {
     if name.len() <= IDENTIFIER_BYTES_MAX {
@@ -45,11 +67,14 @@ pub fn lex(text: &str) -> Result<Lexed> {
         let start = lexer.at;
         let Some(first) = lexer.peek(0) else { return Ok(out) };
         let from = lexer.column_of(start);
-        let token = lexer.token(first, &mut out)?;
+        let mut token = lexer.token(first, &mut out)?;
         let to = lexer.column_of(lexer.at);
-        out.tokens.push(TokenWithSpan { token, span: Span::new(Location::new(1, from), Location::new(1, to)) });
-        out.ranges.push(start..lexer.at);
-        out.columns.push(from as u32);
+        if is_isnull(&token) && !out.ends_a_label() {
+            // sqlparser does not know the word; it means the same as two that it knows.
+            out.push(Token::make_keyword("IS"), from, to, start..lexer.at);
+            token = Token::make_keyword("NULL");
+        }
+        out.push(token, from, to, start..lexer.at);
     }
 }
 

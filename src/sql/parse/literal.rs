@@ -114,7 +114,7 @@ fn finish(bytes: Vec<u8>) -> Result<String, Error> {
 /// The value of a `U&'…'` string's inside.
 pub fn unicode(raw: &str, escape: char) -> Result<String, Error> {
     let bad = || {
-        Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid Unicode escape")
+        Error::new(SqlState::SYNTAX_ERROR, "invalid Unicode escape")
             .hint("Unicode escapes must be \\XXXX or \\+XXXXXX.")
     };
     let mut out = Vec::with_capacity(raw.len());

@@ -86,6 +86,12 @@ fn query(cursor: &mut Cursor) -> Result<Statement> {
 }
 
 fn write(cursor: &mut Cursor) -> Result<Statement> {
+    // Other dialects leave these words out.
+    let needed = [("insert", "into"), ("delete", "from")];
+    if needed.iter().any(|(verb, word)| cursor.is_next(&[verb]) && !cursor.is_word_at(1, word)) {
+        cursor.at += 1;
+        return Err(cursor.unexpected());
+    }
     let parsed = cursor.read(cursor.end, Parser::parse_statement)?;
     match parsed {
         ast::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),

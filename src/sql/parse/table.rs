@@ -278,6 +278,12 @@ fn ends_default(cursor: &Cursor, ahead: usize) -> bool {
     }
 }
 
+/// What PostgreSQL's ALTER TABLE also knows.
+const OTHER_ACTIONS: [&str; 13] = [
+    "set", "reset", "enable", "disable", "cluster", "inherit", "no", "attach", "detach", "validate", "replica",
+    "force", "of",
+];
+
 fn alter(cursor: &mut Cursor) -> Result<AlterTable> {
     if cursor.accept(&["add"]) {
         return add(cursor);
@@ -305,7 +311,9 @@ fn alter(cursor: &mut Cursor) -> Result<AlterTable> {
     }
     if !cursor.accept(&["alter"]) {
         return Err(match cursor.peek(0) {
-            Some(Token::Word(_)) => cursor.unsupported("this form of ALTER TABLE"),
+            Some(Token::Word(word)) if OTHER_ACTIONS.contains(&word.value.as_str()) => {
+                cursor.unsupported("this form of ALTER TABLE")
+            }
             _ => cursor.unexpected(),
         });
     }

@@ -120,6 +120,9 @@ fn syntax_errors_read_as_postgresqls() {
     assert_eq!(refusal("SELECT 1a"), "42601 trailing junk after numeric literal at or near \"1a\" @8");
     assert_eq!(refusal("CREATE TABLE t (a foo)"), "42704 type \"foo\" does not exist @19");
     assert_eq!(refusal("CREATE VIEW v AS SELECT 1"), "0A000 CREATE VIEW is not supported @1");
+    assert_eq!(refusal("DELETE t"), "42601 syntax error at or near \"t\" @8");
+    assert_eq!(refusal("ALTER TABLE t FOO"), "42601 syntax error at or near \"FOO\" @15");
+    one("SELECT 1 WHERE a ISNULL");
     assert_eq!(refusal("TRUNCATE t"), "0A000 TRUNCATE is not supported @1");
     assert_eq!(refusal("SELECT \"\""), "42601 zero-length delimited identifier at or near \"\"\"\" @8");
 }
