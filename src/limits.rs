@@ -122,3 +122,7 @@ pub const SWEEP_ROWS_MAX: usize = 1_024;
 
 /// Milliseconds for which a commit waits for room in the recent map; over: 53100, for folding must be failing.
 pub const ROOM_WAIT_MS_MAX: u64 = 30_000;
+
+/// Messages of one group and partition that are held or wait to come again; full: a claim takes no message that was
+/// never claimed before.
+pub const GROUP_IN_FLIGHT_MAX: usize = 100_000;
