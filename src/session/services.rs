@@ -1,0 +1,14 @@
+//! What all sessions of a server share.
+
+use crate::txn::Engine;
+use std::sync::Arc;
+
+/// The parts of the server that sessions use.
+pub struct Services {
+    /// Storage and transactions.
+    pub engine: Arc<Engine>,
+    /// The database's name.
+    pub database: String,
+    /// Whether SET tertulia.user_id may outlast a transaction.
+    pub allow_session_user_id: bool,
+}
