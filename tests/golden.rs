@@ -2,8 +2,15 @@
 
 mod support;
 
+use std::path::Path;
+use std::sync::Arc;
+use support::client::Client;
 use support::golden::{self, WireRunner};
 use support::postgres::Postgres;
+use tertulia::config::Config;
+use tertulia::env::SystemEnv;
+use tertulia::server::{Server, runtime};
+use tokio::runtime::Runtime;
 
 /// Runs every script of a folder and fails with all differences together.
 fn run_all(folder: &str, how: &str, may_update: bool, mut runner: impl FnMut() -> WireRunner) {
@@ -22,4 +29,76 @@ fn postgresql_agrees_with_the_scripts_in_the_simple_protocol() {
     let Some(postgres) = Postgres::start() else { return };
     let login = ("postgres", String::new(), "postgres");
     run_all("pg", "PostgreSQL, simple", true, || WireRunner::new(postgres.address, login.clone(), false));
+}
+
+/// The password of the superuser in these tests.
+const PASSWORD: &str = "secret";
+
+/// A server on a data directory and a free port.
+struct Tertulia {
+    runtime: Runtime,
+    server: Option<Server>,
+}
+
+impl Tertulia {
+    fn start(data: &Path) -> Tertulia {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Config { data: data.to_owned(), listen, map_size: 1 << 30, ..Config::default() };
+        let runtime = runtime(2).unwrap();
+        let start = Server::start(config, Some(PASSWORD.to_owned()), Arc::new(SystemEnv::new()));
+        let server = runtime.block_on(start).unwrap();
+        Tertulia { runtime, server: Some(server) }
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+}
+
+impl Drop for Tertulia {
+    fn drop(&mut self) {
+        let server = self.server.take().unwrap();
+        self.runtime.block_on(server.shutdown()).unwrap();
+    }
+}
+
+#[test]
+fn extensions_answer_as_written_in_the_simple_protocol() {
+    let mut directories = Vec::new();
+    let mut servers = Vec::new();
+    let login = ("tertulia", PASSWORD.to_owned(), "tertulia");
+    run_all("ext", "Tertulia, simple", true, || {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Tertulia::start(directory.path());
+        let runner = WireRunner::new(server.address(), login.clone(), false);
+        servers.push(server);
+        directories.push(directory);
+        runner
+    });
+}
+
+#[test]
+fn definitions_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Tertulia::start(directory.path());
+    let mut client = Client::connect(server.address(), "tertulia", PASSWORD, "tertulia").unwrap();
+    client.run("CREATE SCHEMA chat");
+    client.run("BEGIN; CREATE SCHEMA lost");
+    drop(client);
+    drop(server);
+    let server = Tertulia::start(directory.path());
+    let mut client = Client::connect(server.address(), "tertulia", PASSWORD, "tertulia").unwrap();
+    assert_eq!(client.failure("CREATE SCHEMA chat").code, "42P06");
+    client.run("CREATE SCHEMA lost");
+}
+
+#[test]
+fn an_error_in_the_extended_protocol_skips_to_sync() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Tertulia::start(directory.path());
+    let mut client = Client::connect(server.address(), "tertulia", PASSWORD, "tertulia").unwrap();
+    let events = client.extended("SHOW timezone", &[]);
+    let codes: Vec<_> = events.iter().map(|event| format!("{event:?}").contains("0A000")).collect();
+    assert_eq!(codes, [true, false], "one error, then ReadyForQuery: {events:?}");
+    assert_eq!(client.rows("SHOW timezone"), [[Some("UTC".to_owned())]]);
 }
