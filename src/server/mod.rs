@@ -6,6 +6,7 @@ mod sessions;
 use crate::config::Config;
 use crate::env::{Env, SystemEnv};
 use crate::error::{Error, Result, SqlState};
+use crate::live::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{Engine, EngineOptions, RecoveryReport};
 use crate::wire::Acceptor;
@@ -26,6 +27,7 @@ const STACK_BYTES: usize = 8 << 20;
 pub struct Server {
     address: SocketAddr,
     engine: Arc<Engine>,
+    hub: Arc<Hub>,
     maintenance: Maintenance,
     acceptor: Acceptor,
 }
@@ -47,10 +49,11 @@ impl Server {
         report(&recovery);
         password::ensure(&engine, &config.data, password)?;
         let maintenance = Maintenance::start(engine.clone())?;
-        let converse = sessions::converse(&engine, &config)?;
+        let hub = Arc::new(Hub::start(&engine)?);
+        let converse = sessions::converse(&engine, &hub, &config)?;
         let acceptor = Acceptor::start(listener, &config, engine.clone(), converse);
         tracing::info!(%address, data = %config.data.display(), "ready to accept connections");
-        Ok(Server { address, engine, maintenance, acceptor })
+        Ok(Server { address, engine, hub, maintenance, acceptor })
     }
 
     /// Where it listens.
@@ -66,6 +69,7 @@ impl Server {
     /// Ends every session with 57P01 and closes the data directory; what was committed is in the log.
     pub async fn shutdown(self) -> Result<()> {
         self.acceptor.stop(SHUTDOWN_GRACE).await;
+        self.hub.stop();
         self.maintenance.stop();
         self.engine.shutdown()?;
         tracing::info!("stopped");

@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::live::Hub;
 use crate::session::{Flow, Output, Request, Services, Session};
 use crate::txn::Engine;
-use crate::wait::{self, Signal, Wait};
+use crate::wait::Wait;
 use crate::wire::{Conversation, Converse, Newcomer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,6 @@ use std::time::Duration;
 /// A session on a connection.
 struct Served {
     session: Session,
-    /// Keeps the wait for notifications open; there is nothing yet that notifies.
-    quiet: Option<Signal>,
 }
 
 impl Conversation for Served {
@@ -29,14 +28,15 @@ impl Conversation for Served {
         self.session.step(output)
     }
 
-    fn notifications(&mut self, _each: &mut dyn FnMut(i32, &str, &str)) -> Result<()> {
+    fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()> {
+        for notification in self.session.outbox().drain()? {
+            each(notification.pid, &notification.channel, &notification.payload);
+        }
         Ok(())
     }
 
     fn notified(&mut self) -> Wait {
-        let (signal, wait) = wait::pair(None);
-        self.quiet = Some(signal);
-        wait
+        self.session.outbox().wait()
     }
 
     fn idle_limit(&self) -> Option<Duration> {
@@ -45,15 +45,16 @@ impl Conversation for Served {
 }
 
 /// Makes the sessions of those who log in.
-pub(super) fn converse(engine: &Arc<Engine>, config: &Config) -> Result<Converse> {
+pub(super) fn converse(engine: &Arc<Engine>, hub: &Arc<Hub>, config: &Config) -> Result<Converse> {
     let services = Arc::new(Services {
         engine: engine.clone(),
+        hub: hub.clone(),
         database: config.database.clone(),
         allow_session_user_id: config.allow_session_user_id,
     });
     Ok(Box::new(move |newcomer: Newcomer| {
         let Newcomer { role, pid, settings, interrupt } = newcomer;
         let session = Session::new(services.clone(), &role, pid, settings, interrupt)?;
-        Ok(Box::new(Served { session, quiet: None }))
+        Ok(Box::new(Served { session }))
     }))
 }

@@ -1,15 +1,21 @@
 //! The session itself: one request after another, each in steps.
 
 use super::block::{Block, Committing, refuse_in_failed};
+use super::channels::{self, Begun, Listening};
 use super::statement::Outcome;
 use super::{Flow, Output, Request, Services, Settings, TransactionStatus, Who};
 use crate::catalog::Role;
 use crate::error::{Error, Result, SqlState};
 use crate::interrupt::Interrupt;
+use crate::live::{Listener, Outbox};
 use crate::sql::parse::{Parsed, Statement, parse};
+use crate::types::CommitSeq;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a session waits for its own notifications before it says that it is ready without them.
+const OWN_NOTIFICATIONS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a session is doing.
 enum Work {
@@ -28,6 +34,13 @@ pub struct Session {
     pub(super) settings: Settings,
     pub(super) block: Block,
     committing: Option<Committing>,
+    listener: Listener,
+    /// What the open transaction said about channels.
+    pub(super) listening: Vec<Listening>,
+    /// What the commit under way takes back where it fails.
+    begun: Begun,
+    /// The session's own notifications go out before it says that it is ready: the commit to wait for.
+    own: Option<CommitSeq>,
     interrupt: Arc<Interrupt>,
     work: Work,
     /// An error in the extended protocol: everything up to Sync is passed over.
@@ -51,6 +64,10 @@ impl Session {
         interrupt: Arc<Interrupt>,
     ) -> Result<Session> {
         let mut session = Session {
+            listener: services.hub.listener(),
+            listening: Vec::new(),
+            begun: Begun::default(),
+            own: None,
             services,
             who: Who::new(role, pid),
             settings: Settings::new([])?,
@@ -178,8 +195,7 @@ impl Session {
             // A commit that has begun is not interrupted: its outcome is what the client must learn.
             let Some(outcome) = committing.ticket.poll() else { return Ok(Some(Flow::Wait(committing.ticket.wait()))) };
             let tag = self.committing.take().and_then(|committing| committing.tag);
-            self.settings.end_transaction(outcome.is_ok());
-            outcome?;
+            self.end_commit(outcome)?;
             if let Some(tag) = tag {
                 output.command_complete(&tag);
             }
@@ -207,6 +223,11 @@ impl Session {
     }
 
     fn finish(&mut self, output: &mut dyn Output) -> Option<Flow> {
+        if let Some(seq) = self.own.take() {
+            let mut wait = self.services.hub.wait_for(seq);
+            wait.limit = Some(OWN_NOTIFICATIONS_PATIENCE);
+            return Some(Flow::Wait(wait));
+        }
         self.work = Work::Nothing;
         self.deadline = None;
         output.ready_for_query(self.block.status());
@@ -239,18 +260,40 @@ impl Session {
         Ok(None)
     }
 
+    fn end_commit(&mut self, outcome: Result<CommitSeq>) -> Result<()> {
+        self.settings.end_transaction(outcome.is_ok());
+        let begun = std::mem::take(&mut self.begun);
+        match outcome {
+            Ok(seq) => {
+                channels::settle(std::mem::take(&mut self.listening), &mut self.listener);
+                self.own = self.own.take().map(|_| seq);
+                Ok(())
+            }
+            Err(error) => {
+                self.own = None;
+                begun.undo(&mut self.listener);
+                Err(error)
+            }
+        }
+    }
+
+    /// What waits for the client.
+    pub fn outbox(&self) -> &Outbox {
+        self.listener.outbox()
+    }
+
     /// Begins to commit the open transaction; the tag is sent when it is durable.
     pub(super) fn commit(&mut self, tag: Option<String>) -> Result<()> {
         let Some(transaction) = self.block.take() else { return Ok(()) };
+        self.begun = Begun::begin(&self.listening, &mut self.listener);
+        let hears_itself = transaction.notifies() && self.listener.channels().next().is_some();
+        self.own = hears_itself.then_some(CommitSeq::ZERO);
         match transaction.start_commit() {
             Ok(ticket) => {
                 self.committing = Some(Committing { ticket, tag });
                 Ok(())
             }
-            Err(error) => {
-                self.settings.end_transaction(false);
-                Err(error)
-            }
+            Err(error) => self.end_commit(Err(error)),
         }
     }
 
@@ -259,6 +302,7 @@ impl Session {
         if let Some(transaction) = self.block.take() {
             transaction.rollback();
         }
+        self.listening.clear();
         self.settings.end_transaction(false);
     }
 

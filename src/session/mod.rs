@@ -6,6 +6,7 @@
 //! session runs in process in tests.
 
 mod block;
+mod channels;
 mod conversation;
 mod identity;
 mod output;

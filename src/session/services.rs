@@ -1,5 +1,6 @@
 //! What all sessions of a server share.
 
+use crate::live::Hub;
 use crate::txn::Engine;
 use std::sync::Arc;
 
@@ -7,6 +8,8 @@ use std::sync::Arc;
 pub struct Services {
     /// Storage and transactions.
     pub engine: Arc<Engine>,
+    /// Notifications.
+    pub hub: Arc<Hub>,
     /// The database's name.
     pub database: String,
     /// Whether SET tertulia.user_id may outlast a transaction.

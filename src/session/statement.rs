@@ -25,7 +25,7 @@ pub(super) enum Outcome {
     Committing,
 }
 
-fn done(tag: &str) -> Result<Outcome> {
+pub(super) fn done(tag: &str) -> Result<Outcome> {
     Ok(Outcome::Done(tag.to_owned()))
 }
 
@@ -49,9 +49,12 @@ impl Session {
                 done("RESET")
             }
             Statement::Show(Some(name)) => self.show(name, output),
+            Statement::Listen(channel) => self.listen(channel),
+            Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
+            Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
             Statement::Define(definition) => self.define(definition, output),
             _ => Err(Error::unsupported("this statement").hint(
-                "This version carries out transactions, settings and definitions; queries follow in a later version.",
+                "This version carries out transactions, settings, definitions and notifications; queries follow in a later version.",
             )),
         }
     }
@@ -66,6 +69,15 @@ impl Session {
         };
         let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
         TxnOptions { isolation, read_only, pid: self.who.pid }
+    }
+
+    /// Opens an implicit transaction where none is open.
+    pub(super) fn ensure_transaction(&mut self) -> Result<()> {
+        if let Block::Idle = self.block {
+            let options = self.options(&TransactionModes::default());
+            self.block = Block::Implicit(Box::new(self.services.engine.begin(options)?));
+        }
+        Ok(())
     }
 
     /// BEGIN: an implicit block becomes an explicit one, with what it has done already.
@@ -166,10 +178,7 @@ impl Session {
         let catalog = self.services.engine.catalog();
         let role = catalog.role(self.who.role).ok_or_else(|| Error::internal("the session's role is gone"))?.clone();
         let search_path = self.settings.search_path(&role.name);
-        let options = self.options(&TransactionModes::default());
-        if let Block::Idle = self.block {
-            self.block = Block::Implicit(Box::new(self.services.engine.begin(options)?));
-        }
+        self.ensure_transaction()?;
         let services = self.services.clone();
         let context = DefineContext {
             role: self.who.role,

@@ -290,6 +290,11 @@ impl Transaction {
         self.put(Write { command, key, value, volatile: false, change: None })
     }
 
+    /// Whether it has notified.
+    pub fn notifies(&self) -> bool {
+        !self.writes.notifications().is_empty()
+    }
+
     /// NOTIFY: at commit, once for equal channel and payload.
     pub fn notify(&mut self, channel: Str, payload: Str) {
         let pid = self.options.pid;
