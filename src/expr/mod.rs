@@ -1,1 +1,29 @@
 //! Bound scalar expressions and the function library: pure over a row and an environment.
+//!
+//! The binder makes an [`Expr`] with [`resolve_operator`], [`resolve_function`], [`coerce`] and [`common_type`], which
+//! follow chapter 10 of PostgreSQL's manual; executors evaluate it against a row and an [`EvalContext`]. Functions and
+//! operators are rows of tables ([`functions`], [`operators`]), one file a family in `library`, so that the system
+//! catalogs can be generated from them. What a function needs beside its arguments (time, identity, settings, numbers,
+//! notifications) it gets from the context.
+
+mod aggregate;
+mod cast;
+mod coerce;
+mod context;
+mod display;
+mod eval;
+mod expression;
+mod function;
+mod library;
+mod registry;
+mod resolve;
+
+pub use aggregate::{Accumulator, Aggregate, ResolvedAggregate, resolve_aggregate};
+pub use cast::{Cast, CastContext, CastMethod, find_cast};
+pub use coerce::{CoerceContext, assign, cast_explicit, coerce, common_type};
+pub use context::{EvalContext, IdSource, Identity, Notifier, Settings};
+pub use display::quote_identifier;
+pub use expression::{CallForm, Expr};
+pub use function::{Args, Body, CompareOp, Function, Operator, Volatility};
+pub use registry::{functions, operators};
+pub use resolve::{Resolved, resolve_function, resolve_operator};
