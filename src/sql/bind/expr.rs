@@ -1,8 +1,8 @@
 //! Expressions: from the parser's tree to bound ones.
 
 use super::Binder;
-use super::names::{Clause, Names};
 use super::ident::fold;
+use super::names::{Clause, Names};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::Expr;
 use crate::limits::NESTING_MAX;
@@ -32,9 +32,12 @@ impl Binder<'_> {
             ast::Expr::CompoundIdentifier(parts) => self.column(parts, names),
             ast::Expr::BinaryOp { left, op, right } => self.binary(left, op, right, names),
             ast::Expr::UnaryOp { op, expr } => self.unary(*op, expr, ast.span(), names),
-            ast::Expr::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, format: None } => {
-                self.cast(expr, data_type, names)
-            }
+            ast::Expr::Cast {
+                kind: ast::CastKind::Cast | ast::CastKind::DoubleColon,
+                expr,
+                data_type,
+                format: None,
+            } => self.cast(expr, data_type, names),
             ast::Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), names)
             }
@@ -72,7 +75,7 @@ impl Binder<'_> {
     }
 
     /// 42804 unless the expression is boolean.
-    fn boolean(&mut self, expr: Expr, of: &str, at: Option<u32>) -> Result<Expr> {
+    pub(crate) fn boolean(&mut self, expr: Expr, of: &str, at: Option<u32>) -> Result<Expr> {
         let ty = expr.ty();
         if ty.same(SqlType::BOOL) {
             return Ok(expr);
@@ -110,13 +113,7 @@ impl Binder<'_> {
         Ok(Expr::Column { index, ty: column.ty })
     }
 
-    fn binary(
-        &mut self,
-        left: &ast::Expr,
-        op: &BinaryOperator,
-        right: &ast::Expr,
-        names: &mut Names,
-    ) -> Result<Expr> {
+    fn binary(&mut self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, names: &mut Names) -> Result<Expr> {
         if matches!(op, BinaryOperator::And | BinaryOperator::Or) {
             return self.junction(left, op, right, names);
         }
@@ -188,13 +185,7 @@ impl Binder<'_> {
         self.cast_explicitly(bound, target, at)
     }
 
-    fn is_truth(
-        &mut self,
-        operand: &ast::Expr,
-        truth: Option<bool>,
-        negated: bool,
-        names: &mut Names,
-    ) -> Result<Expr> {
+    fn is_truth(&mut self, operand: &ast::Expr, truth: Option<bool>, negated: bool, names: &mut Names) -> Result<Expr> {
         let at = self.at(operand.span());
         let name = match (truth, negated) {
             (Some(true), false) => "IS TRUE",
@@ -215,13 +206,7 @@ impl Binder<'_> {
         })
     }
 
-    fn distinct_from(
-        &mut self,
-        left: &ast::Expr,
-        right: &ast::Expr,
-        negated: bool,
-        names: &mut Names,
-    ) -> Result<Expr> {
+    fn distinct_from(&mut self, left: &ast::Expr, right: &ast::Expr, negated: bool, names: &mut Names) -> Result<Expr> {
         let (left_at, right_at) = (self.at(left.span()), self.at(right.span()));
         let left = self.expr(left, names)?;
         let right = self.expr(right, names)?;

@@ -1,23 +1,15 @@
-//! Identifiers as PostgreSQL reads them.
+//! Identifiers, which the parser has folded and cut already.
 
 use crate::error::{Error, Result};
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
-/// An identifier as PostgreSQL folds it: lower case unless quoted, cut at 63 bytes.
-pub fn fold(ident: &Ident) -> String {
-    let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_ascii_lowercase() };
-    let mut end = name.len().min(crate::limits::IDENTIFIER_BYTES_MAX);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    match end == name.len() {
-        true => name,
-        false => name[..end].to_owned(),
-    }
+/// An identifier's name.
+pub(crate) fn fold(ident: &Ident) -> String {
+    ident.value.clone()
 }
 
-/// The parts of a dotted name, folded.
-pub fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
+/// The parts of a dotted name.
+pub(crate) fn name_parts(name: &ObjectName) -> Result<Vec<String>> {
     name.0
         .iter()
         .map(|part| match part {

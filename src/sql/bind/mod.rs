@@ -2,15 +2,38 @@
 //! library, literals and parameters get types as PostgreSQL gives them, privileges are checked. What comes out is a
 //! plan, the parameters' types and the result's columns: nothing is guessed later.
 
+mod call;
+mod definition;
+mod expr;
+mod from;
+mod group;
 mod ident;
+mod library;
+mod literal;
+mod names;
+mod params;
+mod position;
+mod relation;
+mod scope;
+mod select;
+mod stored;
+mod title;
 mod types;
+mod write;
 
-pub use ident::{fold, name_parts};
+pub use definition::Definitions;
+pub use stored::{StoredKind, bind_expression, bind_text};
 pub use types::sql_type;
 
-use crate::catalog::Catalog;
-use crate::sql::plan::{Plan, ResultColumn};
+use crate::catalog::{Catalog, Relation};
+use crate::error::{Error, Result};
+use crate::sql::parse::Statement;
+use crate::sql::plan::{self, Command, Logical, Plan, ResultColumn};
+use crate::table::Model;
 use crate::types::{Oid, SqlType, Zone};
+use params::Params;
+use scope::Scope;
+use sqlparser::tokenizer::Span;
 use std::sync::Arc;
 
 /// What a statement is bound against. A bound plan may be shared by all contexts that are equal in these.
@@ -22,10 +45,12 @@ pub struct BindContext<'a> {
     pub role: Oid,
     /// Schemas to look in for unqualified names, in order, `$user` resolved. pg_catalog is looked in first unless named.
     pub search_path: &'a [String],
-    /// The statement's text, for the positions in errors.
+    /// The whole query string, for the positions in errors.
     pub text: &'a str,
     /// Types that the client declared for parameters; [`SqlType::UNKNOWN`] or missing ones are inferred.
     pub params: &'a [SqlType],
+    /// Whether parameters beyond the declared ones may appear: not in a simple query.
+    pub open_params: bool,
     /// The session's time zone: literals of type timestamptz are read in it.
     pub zone: &'a Zone,
 }
@@ -46,5 +71,78 @@ impl Bound {
     /// Result columns; none where the statement returns no rows.
     pub fn columns(&self) -> Option<&[ResultColumn]> {
         self.plan.columns.as_deref()
+    }
+}
+
+/// Binds and plans a query, an INSERT, UPDATE or DELETE, or an EXPLAIN of one. Other statements are the session's.
+pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
+    let mut binder = Binder::new(cx);
+    let (logical, command, columns) = binder.statement(statement)?;
+    let params = binder.params.finish()?;
+    let mut plan = Plan {
+        root: plan::plan(logical, cx.catalog)?,
+        command,
+        params,
+        columns,
+        catalog_version: cx.catalog.version,
+        relations: binder.relations,
+    };
+    if let Statement::Explain(explain) = statement {
+        plan = plan::explain(plan, explain)?;
+    }
+    Ok(Bound { plan: Arc::new(plan) })
+}
+
+/// One statement's binding.
+pub(crate) struct Binder<'a> {
+    pub(crate) cx: &'a BindContext<'a>,
+    pub(crate) params: Params,
+    /// The relations used so far.
+    pub(crate) relations: Vec<Oid>,
+    /// No names: for LIMIT and OFFSET.
+    outer_scope: Scope,
+}
+
+impl<'a> Binder<'a> {
+    pub(crate) fn new(cx: &'a BindContext<'a>) -> Binder<'a> {
+        Binder {
+            cx,
+            params: Params::new(cx.params, cx.open_params),
+            relations: Vec::new(),
+            outer_scope: Scope::default(),
+        }
+    }
+
+    fn statement(&mut self, statement: &Statement) -> Result<(Logical, Command, Option<Vec<ResultColumn>>)> {
+        match statement {
+            Statement::Query(query) => {
+                let bound = self.query(query, false)?;
+                Ok((bound.tree, Command::Select, Some(bound.columns)))
+            }
+            Statement::Insert(insert) => {
+                let (tree, columns) = self.insert(insert)?;
+                Ok((tree, Command::Insert, columns))
+            }
+            Statement::Update(update) => {
+                let (tree, columns) = self.update(update)?;
+                Ok((tree, Command::Update, columns))
+            }
+            Statement::Delete(delete) => {
+                let (tree, columns) = self.delete(delete)?;
+                Ok((tree, Command::Delete, columns))
+            }
+            Statement::Explain(explain) => self.statement(&explain.statement),
+            _ => Err(Error::internal("the binder was given a statement without a plan")),
+        }
+    }
+
+    /// The position of a place in the text.
+    pub(crate) fn at(&self, span: Span) -> Option<u32> {
+        position::position(self.cx.text, span)
+    }
+
+    /// A relation prepared for reading and writing.
+    pub(crate) fn model(&self, relation: &Arc<Relation>) -> Result<Arc<Model>> {
+        Model::new(relation)
     }
 }

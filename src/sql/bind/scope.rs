@@ -41,6 +41,8 @@ pub(crate) struct ScopeColumn {
 pub(crate) enum ColumnKind {
     /// Its own and `*`.
     Plain,
+    /// Its own, and `*` before all others: a topic's name.
+    First,
     /// Only its own: a system column.
     System,
     /// None: a dropped column.
@@ -50,6 +52,9 @@ pub(crate) enum ColumnKind {
 /// The system columns that every stored relation has after its own: name, type, PostgreSQL's attribute number.
 pub(crate) const SYSTEM_COLUMNS: [(&str, SqlType, i16); 3] =
     [("_seq", SqlType::INT8, -100), ("xmin", SqlType::OID, -2), ("tableoid", SqlType::OID, -6)];
+
+/// The attribute number of the column that names a message's topic, which no row holds.
+const TOPIC_ATTNUM: i16 = -101;
 
 impl ScopeTable {
     /// The columns of a relation under a name.
@@ -71,7 +76,14 @@ impl ScopeTable {
                     attnum,
                     kind: ColumnKind::System,
                 });
-                own.chain(system).collect()
+                let topic = relation.topic().map(|_| ScopeColumn {
+                    name: "topic".to_owned(),
+                    ty: SqlType::TEXT,
+                    table: relation.oid,
+                    attnum: TOPIC_ATTNUM,
+                    kind: ColumnKind::First,
+                });
+                own.chain(system).chain(topic).collect()
             }
             Source::System(relation) => {
                 let own = relation.columns.iter().enumerate();
@@ -113,7 +125,8 @@ impl Scope {
 
     /// The column at a place of the row.
     pub(crate) fn column(&self, index: usize) -> Option<(&ScopeTable, &ScopeColumn)> {
-        let table = self.tables.iter().find(|table| (table.offset..table.offset + table.columns.len()).contains(&index))?;
+        let table =
+            self.tables.iter().find(|table| (table.offset..table.offset + table.columns.len()).contains(&index))?;
         Some((table, &table.columns[index - table.offset]))
     }
 
@@ -153,9 +166,7 @@ impl Scope {
                 format!("invalid reference to FROM-clause entry for table \"{name}\""),
             )
             .hint(format!("Perhaps you meant to reference the table alias \"{}\".", hidden.alias)),
-            None => {
-                Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{name}\""))
-            }
+            None => Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{name}\"")),
         };
         Err(error.at(at))
     }
@@ -169,9 +180,9 @@ impl Scope {
         let error = Error::new(SqlState::UNDEFINED_COLUMN, message).at(at);
         match self.guess(table, name).as_slice() {
             [one] => error.hint(format!("Perhaps you meant to reference the column \"{one}\".")),
-            [one, two] => error.hint(format!(
-                "Perhaps you meant to reference the column \"{one}\" or the column \"{two}\"."
-            )),
+            [one, two] => {
+                error.hint(format!("Perhaps you meant to reference the column \"{one}\" or the column \"{two}\"."))
+            }
             _ => error,
         }
     }

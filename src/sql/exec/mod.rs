@@ -4,13 +4,80 @@
 //! waited for (a row lock), or when the statement is done; calling `Execution::step` again goes on where it stopped.
 //! Each operator keeps the state for that; rows go through buffers that are used again and again.
 
+mod aggregate;
+mod delete;
+mod derive;
+mod distinct;
+mod execution;
+mod filter;
+mod insert;
+mod keys;
+mod limit;
+mod operator;
+mod scan;
+mod sort;
+mod system_scan;
 mod tag;
+mod update;
+mod values;
+mod write;
 
+pub use execution::Execution;
 pub use tag::Tag;
 
+use crate::env::{Env, UnixMicros};
 use crate::error::Result;
-use crate::types::Value;
+use crate::expr::{EvalContext, IdSource, Identity, Notifier, Settings};
+use crate::types::datetime::from_unix_micros;
+use crate::types::{CommitSeq, ScopeId, Value, Zone};
 use crate::wait::Wait;
+
+/// What an execution needs of its session.
+#[derive(Clone, Copy)]
+pub struct ExecContext<'a> {
+    /// Who runs it.
+    pub identity: &'a Identity,
+    /// Whose rows of USER and STREAM tables it sees: the scope of `identity.user_id`.
+    pub scope: ScopeId,
+    /// The session's time zone.
+    pub zone: &'a Zone,
+    /// Clock and random numbers.
+    pub env: &'a dyn Env,
+    /// Where SNOWFLAKE_ID() gets its numbers.
+    pub ids: &'a dyn IdSource,
+    /// The session's settings.
+    pub settings: &'a dyn Settings,
+    /// When the client's statement arrived, in Unix microseconds.
+    pub statement_time: UnixMicros,
+}
+
+impl<'a> ExecContext<'a> {
+    /// The world of an expression in a transaction.
+    pub fn eval<'e>(
+        &self,
+        params: &'e [Value],
+        transaction_time: UnixMicros,
+        current_seq: CommitSeq,
+        notifier: &'e dyn Notifier,
+    ) -> EvalContext<'e>
+    where
+        'a: 'e,
+    {
+        EvalContext {
+            params,
+            transaction_time: from_unix_micros(transaction_time),
+            statement_time: from_unix_micros(self.statement_time),
+            zone: self.zone,
+            identity: self.identity,
+            env: self.env,
+            ids: self.ids,
+            current_seq,
+            settings: self.settings,
+            notifier,
+            operand: None,
+        }
+    }
+}
 
 /// How far a step came.
 pub enum Step {
@@ -18,7 +85,7 @@ pub enum Step {
     Done(Tag),
     /// The rows asked for are out and there may be more.
     Suspended,
-    /// The budget is spent; call again.
+    /// The budget is spent, or the sink is full; call again.
     Yield,
     /// Something must be waited for; call again when it is over.
     Wait(Wait),
@@ -37,4 +104,11 @@ pub enum SinkFlow {
 pub trait RowSink {
     /// Takes a row.
     fn row(&mut self, row: &[Value]) -> Result<SinkFlow>;
+}
+
+impl RowSink for Vec<Vec<Value>> {
+    fn row(&mut self, row: &[Value]) -> Result<SinkFlow> {
+        self.push(row.to_vec());
+        Ok(SinkFlow::More)
+    }
 }

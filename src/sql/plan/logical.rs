@@ -16,6 +16,8 @@ pub enum Logical {
         source: Source,
         /// Its name in the statement, for EXPLAIN.
         alias: String,
+        /// Its qualified name, which a topic shows in its column `topic`.
+        qualified: String,
     },
     /// Rows of expressions without input; one row of no columns stands for a missing FROM.
     Values {

@@ -5,11 +5,27 @@
 //! evaluates when it starts, and the scope is handed in with the execution. So a plan is made once and shared by all
 //! sessions that see the same catalog under the same role and search path.
 
+mod access;
+mod explain;
+mod logical;
+mod node;
+mod physical;
+
+pub use explain::explain;
+pub use logical::{AggregateCall, Logical, SortKey};
+pub use node::{
+    Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, Insert, KeyPart, KeyRange, Limit, Node, Project,
+    Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
+};
+pub use physical::plan;
+
 use crate::types::{Oid, SqlType};
 
 /// A planned statement, shared by all its executions.
 #[derive(Debug)]
 pub struct Plan {
+    /// The root of the physical tree.
+    pub root: Node,
     /// Which statement it is: decides the command tag.
     pub command: Command,
     /// Types of the parameters, in order.

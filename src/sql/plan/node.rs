@@ -4,7 +4,7 @@ use super::{AggregateCall, SortKey};
 use crate::expr::Expr;
 use crate::sql::system::SystemRelation;
 use crate::table::Model;
-use crate::types::SqlType;
+use crate::types::{SqlType, Str};
 use std::sync::Arc;
 
 /// A physical node. Each is shared, so that an execution's operator can hold its own node.
@@ -52,6 +52,8 @@ pub struct Scan {
     pub model: Arc<Model>,
     /// Its name in the statement, for EXPLAIN.
     pub alias: String,
+    /// Its qualified name, for a topic's messages.
+    pub qualified: Str,
     /// The output columns.
     pub columns: Vec<ScanColumn>,
     /// Which stretch of which key.
@@ -69,12 +71,16 @@ pub struct Scan {
 pub enum ScanColumn {
     /// A stored column by position.
     Stored(usize),
+    /// Nobody looks at it: NULL.
+    Unused,
     /// `_seq`.
     Seq,
     /// `xmin`.
     Xmin,
     /// `tableoid`.
     TableOid,
+    /// A topic's qualified name.
+    Topic,
     /// The row's key in the store as bytes, for the nodes that write.
     Key,
     /// The row as stored as bytes, for the nodes that write.
@@ -208,6 +214,8 @@ pub struct Insert {
     pub input: Node,
     /// The relation.
     pub model: Arc<Model>,
+    /// The name of its schema, for errors.
+    pub schema: String,
     /// Its name in the statement.
     pub alias: String,
     /// What to do where a key is taken.
@@ -238,6 +246,8 @@ pub struct Update {
     pub input: Node,
     /// The relation.
     pub model: Arc<Model>,
+    /// The name of its schema, for errors.
+    pub schema: String,
     /// Its name in the statement.
     pub alias: String,
     /// What a row must satisfy, to be judged again after it was waited for; over the relation's row.

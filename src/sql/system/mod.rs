@@ -1,1 +1,60 @@
-//! System relations: rows computed from the catalog and the session.
+//! System relations: pg_catalog, information_schema and system.*, whose rows are computed from the catalog and the
+//! session when a scan begins. The planner and the executor know them as a kind of scan and nothing more.
+
+mod information;
+mod pg;
+mod tertulia;
+
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::expr::Identity;
+use crate::txn::Transaction;
+use crate::types::{Oid, Row, SqlType, Value};
+
+/// A relation that is computed.
+pub struct SystemRelation {
+    /// OID in pg_class: PostgreSQL's where it has the relation.
+    pub oid: Oid,
+    /// Schema.
+    pub schema: &'static str,
+    /// Name.
+    pub name: &'static str,
+    /// Names and types of the columns.
+    pub columns: &'static [(&'static str, SqlType)],
+    /// All its rows.
+    pub rows: fn(&SystemContext) -> Result<Vec<Row>>,
+}
+
+impl std::fmt::Debug for SystemRelation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// What system relations are computed from.
+pub struct SystemContext<'a> {
+    /// The catalog.
+    pub catalog: &'a Catalog,
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// The transaction that asks.
+    pub tx: &'a Transaction,
+}
+
+/// The system relation of a schema and name.
+pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
+    all().find(|relation| relation.schema == schema && relation.name == name)
+}
+
+/// All system relations.
+pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
+    pg::RELATIONS.iter().chain(information::RELATIONS).chain(tertulia::RELATIONS)
+}
+
+fn oid(oid: Oid) -> Value {
+    Value::Int(i64::from(oid.0))
+}
+
+fn text(value: impl AsRef<str>) -> Value {
+    Value::text(value.as_ref())
+}

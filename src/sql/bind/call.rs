@@ -1,0 +1,263 @@
+//! Calls: functions, aggregates, and the forms that the standard writes with words.
+
+use super::Binder;
+use super::ident::name_parts;
+use super::library::Operand;
+use super::names::{Clause, Names};
+use crate::error::{Error, Result, SqlState};
+use crate::expr::{Expr, resolve_aggregate};
+use crate::types::{SqlType, Value};
+use sqlparser::ast::{
+    self, CeilFloorKind, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TrimWhereField,
+};
+
+impl Binder<'_> {
+    /// An expression that is none of the plain forms.
+    pub(crate) fn special_call(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Expr> {
+        let at = self.at(ast.span());
+        match ast {
+            ast::Expr::Function(function) => self.function_call(function, names),
+            ast::Expr::Extract { field, expr, .. } => {
+                let field = Expr::literal(Value::text(field.to_string().to_lowercase()), SqlType::TEXT);
+                let of = self.operand(expr, names)?;
+                self.function("extract", vec![(field, at), of], at)
+            }
+            ast::Expr::Position { expr, r#in } => {
+                let args = vec![self.operand(r#in, names)?, self.operand(expr, names)?];
+                self.function("position", args, at)
+            }
+            ast::Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
+                let mut args = vec![self.operand(expr, names)?];
+                match (substring_from, substring_for) {
+                    (None, Some(_)) => args.push((Expr::literal(Value::Int(1), SqlType::INT4), at)),
+                    (Some(from), _) => args.push(self.operand(from, names)?),
+                    (None, None) => {}
+                }
+                if let Some(length) = substring_for {
+                    args.push(self.operand(length, names)?);
+                }
+                self.function("substring", args, at)
+            }
+            ast::Expr::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let name = match trim_where {
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                    _ => "btrim",
+                };
+                let mut args = vec![self.operand(expr, names)?];
+                for what in trim_what.iter().map(AsRef::as_ref).chain(trim_characters.iter().flatten()) {
+                    args.push(self.operand(what, names)?);
+                }
+                self.function(name, args, at)
+            }
+            ast::Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
+                let arg = self.operand(expr, names)?;
+                self.function("ceil", vec![arg], at)
+            }
+            ast::Expr::Floor { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
+                let arg = self.operand(expr, names)?;
+                self.function("floor", vec![arg], at)
+            }
+            ast::Expr::AtTimeZone { timestamp, time_zone } => {
+                let args = vec![self.operand(time_zone, names)?, self.operand(timestamp, names)?];
+                self.function("timezone", args, at)
+            }
+            ast::Expr::Collate { expr, collation } => match name_parts(collation)?.pop().as_deref() {
+                Some("C" | "POSIX" | "default" | "C.UTF-8" | "ucs_basic") => self.expr(expr, names),
+                _ => Err(Error::unsupported("this collation").hint("Collations are C and default.").at(at)),
+            },
+            ast::Expr::Exists { .. } | ast::Expr::Subquery(_) | ast::Expr::In { .. } => {
+                Err(Error::unsupported("a sub-select in an expression").at(at))
+            }
+            ast::Expr::AnyOp { .. } | ast::Expr::AllOp { .. } | ast::Expr::Array(_) => {
+                Err(Error::unsupported("an array").hint("Use IN with a list of values.").at(at))
+            }
+            ast::Expr::Tuple(_) => Err(Error::unsupported("a row of values in an expression").at(at)),
+            _ => Err(Error::unsupported("this kind of expression").at(at)),
+        }
+    }
+
+    fn operand(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Operand> {
+        let at = self.at(ast.span());
+        Ok((self.expr(ast, names)?, at))
+    }
+
+    fn function_call(&mut self, call: &ast::Function, names: &mut Names) -> Result<Expr> {
+        let at = self.at(call.name.span());
+        let name = self.function_name(call, at)?;
+        if call.over.is_some() {
+            return Err(Error::unsupported("a window function").at(at));
+        }
+        if !call.within_group.is_empty() || call.null_treatment.is_some() || call.uses_odbc_syntax {
+            return Err(Error::unsupported("this form of a function call").at(at));
+        }
+        let (args, star, distinct) = arguments(call, at)?;
+        if !matches!(resolve_aggregate(&name, &[]), Ok(None)) {
+            names.check_aggregate(at)?;
+            let clause = std::mem::replace(&mut names.in_aggregate, true);
+            let bound = args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>();
+            let filter = call.filter.as_ref().map(|filter| {
+                let outer = std::mem::replace(&mut names.clause, Clause::Filter);
+                let condition = self.condition(filter, names);
+                names.clause = outer;
+                condition
+            });
+            names.in_aggregate = clause;
+            return self.aggregate(&name, bound?, star, distinct, filter.transpose()?, names, at);
+        }
+        if star || distinct || call.filter.is_some() {
+            let what = if star {
+                "*"
+            } else if distinct {
+                "DISTINCT"
+            } else {
+                "FILTER"
+            };
+            let message = format!("{what} specified, but {name} is not an aggregate function");
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));
+        }
+        let args = args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
+        match (name.as_str(), args.len()) {
+            ("coalesce", 1..) => {
+                let args = self.unify(args, "COALESCE")?;
+                let ty = args[0].ty();
+                Ok(Expr::Coalesce { args, ty })
+            }
+            ("greatest" | "least", 1..) => {
+                let construct = if name == "greatest" { "GREATEST" } else { "LEAST" };
+                let args = self.unify(args, construct)?;
+                let ty = args[0].ty();
+                Ok(Expr::Extreme { greatest: name == "greatest", args, ty })
+            }
+            ("nullif", 2) => self.null_if(args, at),
+            _ => self.function(&name, args, at),
+        }
+    }
+
+    fn null_if(&mut self, mut args: Vec<Operand>, at: Option<u32>) -> Result<Expr> {
+        let right = args.pop().expect("two arguments");
+        let left = args.pop().expect("two arguments");
+        let equal = self.operator("=", Some(left), right, at)?;
+        let ty = match &equal {
+            Expr::Call { args, .. } if !args.is_empty() => args[0].ty(),
+            _ => return Err(Error::internal("an equality is no call")),
+        };
+        Ok(Expr::NullIf { equal: Box::new(equal), ty })
+    }
+
+    fn function_name(&self, call: &ast::Function, at: Option<u32>) -> Result<String> {
+        let mut parts = name_parts(&call.name)?;
+        let name = parts.pop().ok_or_else(|| Error::syntax_near("("))?;
+        match parts.as_slice() {
+            [] => Ok(name),
+            [schema] if schema == "pg_catalog" => Ok(name),
+            [schema] if self.cx.catalog.schema_by_name(schema).is_none() => {
+                let message = format!("schema \"{schema}\" does not exist");
+                Err(Error::new(SqlState::UNDEFINED_SCHEMA, message).at(at))
+            }
+            _ => {
+                let message = format!("function {}.{name} does not exist", parts.join("."));
+                Err(Error::new(SqlState::UNDEFINED_FUNCTION, message).at(at))
+            }
+        }
+    }
+
+    /// CASE
+    pub(crate) fn case(
+        &mut self,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        names: &mut Names,
+    ) -> Result<Expr> {
+        let operand = operand.map(|operand| self.operand(operand, names)).transpose()?;
+        let operand = match operand {
+            Some((expr, at)) if expr.ty().same(SqlType::UNKNOWN) => Some((self.coerce(expr, SqlType::TEXT, at)?, at)),
+            other => other,
+        };
+        let mut tests = Vec::with_capacity(conditions.len());
+        let mut results = Vec::with_capacity(conditions.len() + 1);
+        for when in conditions {
+            tests.push(match &operand {
+                None => {
+                    let at = self.at(when.condition.span());
+                    let bound = self.expr(&when.condition, names)?;
+                    self.boolean(bound, "CASE/WHEN", at)?
+                }
+                Some((expr, at)) => {
+                    let test = self.operand(&when.condition, names)?;
+                    let subject = Expr::CaseOperand { ty: expr.ty() };
+                    self.operator("=", Some((subject, *at)), test, *at)?
+                }
+            });
+            results.push(self.operand(&when.result, names)?);
+        }
+        let has_else = otherwise.is_some();
+        // PostgreSQL looks at ELSE first when it chooses the type.
+        match otherwise {
+            Some(otherwise) => results.insert(0, self.operand(otherwise, names)?),
+            None => results.insert(0, (Expr::literal(Value::Null, SqlType::UNKNOWN), None)),
+        }
+        let mut results = self.unify(results, "CASE")?.into_iter();
+        let otherwise = results.next().filter(|_| has_else).map(Box::new);
+        let whens: Vec<(Expr, Expr)> = tests.into_iter().zip(results).collect();
+        let ty = whens.first().map_or(SqlType::TEXT, |(_, result)| result.ty());
+        Ok(Expr::Case { operand: operand.map(|(expr, _)| Box::new(expr)), whens, otherwise, ty })
+    }
+
+    /// `expr IN (list)`: one list where all have one type, else an OR of comparisons.
+    pub(crate) fn in_list(
+        &mut self,
+        operand: &ast::Expr,
+        list: &[ast::Expr],
+        negated: bool,
+        names: &mut Names,
+    ) -> Result<Expr> {
+        let input = self.operand(operand, names)?;
+        let list = list.iter().map(|item| self.operand(item, names)).collect::<Result<Vec<_>>>()?;
+        let at = super::position::between(self.cx.text, operand.span(), "in");
+        let types: Vec<SqlType> = std::iter::once(&input).chain(&list).map(|(expr, _)| expr.ty()).collect();
+        let name = if negated { "<>" } else { "=" };
+        let common = crate::expr::common_type(&types, "IN").ok().filter(|common| {
+            // Only where `=` compares that type with itself, and the input need not be converted away from a key.
+            crate::expr::resolve_operator("=", Some(*common), *common).is_ok_and(|found| found.args[0].same(*common))
+        });
+        if let Some(common) = common {
+            let mut same = Vec::with_capacity(list.len());
+            let input = self.coerce(input.0, common, input.1)?;
+            for (item, at) in list {
+                same.push(self.coerce(item, common, at)?);
+            }
+            return Ok(Expr::InList { input: Box::new(input), list: same, negated });
+        }
+        let mut parts = Vec::with_capacity(list.len());
+        for item in list {
+            parts.push(self.operator(name, Some(input.clone()), item, at)?);
+        }
+        Ok(if negated { Expr::And(parts) } else { Expr::Or(parts) })
+    }
+}
+
+/// A call's arguments; whether they are `*`; whether they are DISTINCT.
+fn arguments(call: &ast::Function, at: Option<u32>) -> Result<(Vec<&ast::Expr>, bool, bool)> {
+    let list = match &call.args {
+        FunctionArguments::None => return Ok((Vec::new(), false, false)),
+        FunctionArguments::Subquery(_) => return Err(Error::unsupported("a sub-select as an argument").at(at)),
+        FunctionArguments::List(list) => list,
+    };
+    if !list.clauses.is_empty() {
+        return Err(Error::unsupported("ORDER BY within a call").at(at));
+    }
+    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    let mut args = Vec::with_capacity(list.args.len());
+    for arg in &list.args {
+        match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => args.push(expr),
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 => {
+                return Ok((Vec::new(), true, distinct));
+            }
+            _ => return Err(Error::unsupported("a named argument").at(at)),
+        }
+    }
+    Ok((args, false, distinct))
+}

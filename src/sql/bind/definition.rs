@@ -1,0 +1,68 @@
+//! Expressions of definitions: validated, and spelled as the catalog keeps them.
+
+use super::BindContext;
+use super::stored::{StoredKind, bind_column_default, bind_expression};
+use crate::catalog::{Catalog, Column, Relation};
+use crate::error::{Error, Result, SqlState};
+use crate::expr::{EvalContext, Expr, Volatility, quote_identifier};
+use crate::sql::ddl::{Condition, Constant, Expressions};
+use crate::sql::parse::Expression;
+use crate::types::{Oid, SqlType, text};
+use std::sync::Arc;
+
+/// The binder as definitions need it.
+pub struct Definitions<'a> {
+    /// The whole query string, for positions.
+    pub text: &'a str,
+    /// The world of the statement: a default's value for existing rows is computed in it.
+    pub eval: EvalContext<'a>,
+}
+
+impl Definitions<'_> {
+    fn context<'c>(&'c self, catalog: &'c Arc<Catalog>) -> BindContext<'c> {
+        BindContext {
+            catalog,
+            role: Oid::INVALID,
+            search_path: &[],
+            text: self.text,
+            params: &[],
+            open_params: false,
+            zone: self.eval.zone,
+        }
+    }
+}
+
+impl Expressions for Definitions<'_> {
+    fn default(&self, catalog: &Arc<Catalog>, default: &Expression, column: &Column) -> Result<String> {
+        let bound = bind_column_default(&self.context(catalog), &default.expr, &column.name, column.ty)?;
+        Ok(spell(&bound, &[]))
+    }
+
+    fn condition(&self, catalog: &Arc<Catalog>, condition: &Expression, relation: &Relation) -> Result<Condition> {
+        let relation = Arc::new(relation.clone());
+        let bound = bind_expression(&self.context(catalog), &relation, &condition.expr, StoredKind::Check)?;
+        let columns: Vec<usize> = bound.columns_used().into_iter().collect();
+        if columns.iter().any(|column| *column >= relation.columns.len()) {
+            let message = "system columns cannot be used in a stored condition";
+            return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+        }
+        let names: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
+        Ok(Condition { text: spell(&bound, &names), columns })
+    }
+
+    fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant> {
+        let bound = bind_column_default(&self.context(catalog), &default.expr, "", ty)?;
+        if bound.volatility() == Volatility::Volatile {
+            return Ok(Constant::Volatile);
+        }
+        let value = bound.eval(&[], &self.eval)?;
+        Ok(match value.is_null() {
+            true => Constant::Null,
+            false => Constant::Value(text::to_string(&value, ty, self.eval.zone)),
+        })
+    }
+}
+
+fn spell(expr: &Expr, names: &[String]) -> String {
+    expr.display(&|index| quote_identifier(names.get(index).map_or("", String::as_str)))
+}

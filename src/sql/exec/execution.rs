@@ -1,0 +1,197 @@
+//! One execution of a plan.
+
+use super::operator::{Operator, Pull, Run, open};
+use super::{ExecContext, RowSink, SinkFlow, Step, Tag};
+use crate::error::{Error, Result, SqlState};
+use crate::expr::Notifier;
+use crate::sql::plan::Plan;
+use crate::txn::{StatementView, Transaction};
+use crate::types::{Row, Str, Value};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A plan at work with its parameters: what a portal holds.
+pub struct Execution {
+    plan: Arc<Plan>,
+    params: Vec<Value>,
+    root: Box<dyn Operator>,
+    /// What the statement reads: taken in the first step, kept while it is suspended.
+    view: Option<StatementView>,
+    row: Row,
+    /// Rows of a statement that writes: it runs to its end before the first is given out.
+    written: VecDeque<Row>,
+    finished: bool,
+    affected: u64,
+    returned: u64,
+    notes: Notes,
+}
+
+/// What pg_notify() said during a step.
+#[derive(Default)]
+struct Notes(Mutex<Vec<(Str, Str)>>);
+
+impl Notifier for Notes {
+    fn notify(&self, channel: &str, payload: &str) -> Result<()> {
+        self.0.lock().push((channel.into(), payload.into()));
+        Ok(())
+    }
+}
+
+impl Execution {
+    /// At its beginning; nothing is read before the first step.
+    pub fn new(plan: Arc<Plan>, params: Vec<Value>) -> Execution {
+        Execution {
+            root: open(&plan.root),
+            plan,
+            params,
+            view: None,
+            row: Row::new(),
+            written: VecDeque::new(),
+            finished: false,
+            affected: 0,
+            returned: 0,
+            notes: Notes::default(),
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// What the statement reads, once a step has begun.
+    pub fn view(&self) -> Option<&StatementView> {
+        self.view.as_ref()
+    }
+
+    /// Goes on: gives up to `max_rows` rows (0: all) to the sink, looks at about `budget` rows.
+    pub fn step(
+        &mut self,
+        tx: &mut Transaction,
+        cx: &ExecContext,
+        sink: &mut dyn RowSink,
+        max_rows: usize,
+        budget: usize,
+    ) -> Result<Step> {
+        let view = match &self.view {
+            Some(view) => view.clone(),
+            None => {
+                self.check_read_only(tx)?;
+                super::derive::prepare(&self.plan, tx, cx)?;
+                self.view.insert(tx.statement()?).clone()
+            }
+        };
+        let step = if self.plan.writes() {
+            self.step_writing(tx, &view, cx, sink, max_rows, budget)
+        } else {
+            self.step_reading(tx, &view, cx, sink, max_rows, budget)
+        };
+        for (channel, payload) in self.notes.0.lock().drain(..) {
+            tx.notify(channel, payload);
+        }
+        step
+    }
+
+    fn check_read_only(&self, tx: &Transaction) -> Result<()> {
+        if !self.plan.writes() || !tx.options().read_only {
+            return Ok(());
+        }
+        let message = format!("cannot execute {} in a read-only transaction", self.plan.command.name());
+        Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+    }
+
+    fn step_reading(
+        &mut self,
+        tx: &mut Transaction,
+        view: &StatementView,
+        cx: &ExecContext,
+        sink: &mut dyn RowSink,
+        max_rows: usize,
+        budget: usize,
+    ) -> Result<Step> {
+        let mut row = std::mem::take(&mut self.row);
+        let mut given = 0;
+        let step = self.run(tx, view, cx, budget, |this, run| {
+            loop {
+                match this.root.next(run, &mut row)? {
+                    Pull::Row => {}
+                    Pull::Done => return Ok(Step::Done(Tag::of(this.plan.command, this.returned))),
+                    Pull::Yield => return Ok(Step::Yield),
+                    Pull::Wait(wait) => return Ok(Step::Wait(wait)),
+                }
+                let flow = sink.row(&row)?;
+                this.returned += 1;
+                given += 1;
+                if given == max_rows {
+                    return Ok(Step::Suspended);
+                }
+                if flow == SinkFlow::Full {
+                    return Ok(Step::Yield);
+                }
+            }
+        });
+        self.row = row;
+        step
+    }
+
+    fn step_writing(
+        &mut self,
+        tx: &mut Transaction,
+        view: &StatementView,
+        cx: &ExecContext,
+        sink: &mut dyn RowSink,
+        max_rows: usize,
+        budget: usize,
+    ) -> Result<Step> {
+        if !self.finished {
+            let stopped = self.run(tx, view, cx, budget, |this, run| {
+                loop {
+                    match this.root.next(run, &mut this.row)? {
+                        Pull::Row => this.written.push_back(std::mem::take(&mut this.row)),
+                        Pull::Done => return Ok(None),
+                        Pull::Yield => return Ok(Some(Step::Yield)),
+                        Pull::Wait(wait) => return Ok(Some(Step::Wait(wait))),
+                    }
+                }
+            })?;
+            if let Some(step) = stopped {
+                return Ok(step);
+            }
+            self.finished = true;
+        }
+        let mut given = 0;
+        while let Some(row) = self.written.pop_front() {
+            let flow = sink.row(&row)?;
+            given += 1;
+            if given == max_rows {
+                return Ok(Step::Suspended);
+            }
+            if flow == SinkFlow::Full && !self.written.is_empty() {
+                return Ok(Step::Yield);
+            }
+        }
+        Ok(Step::Done(Tag::of(self.plan.command, self.affected)))
+    }
+
+    /// Makes what a step has at hand and runs it.
+    fn run<T>(
+        &mut self,
+        tx: &mut Transaction,
+        view: &StatementView,
+        cx: &ExecContext,
+        budget: usize,
+        body: impl FnOnce(&mut Execution, &mut Run) -> Result<T>,
+    ) -> Result<T> {
+        let params = std::mem::take(&mut self.params);
+        let notes = std::mem::take(&mut self.notes);
+        let eval = cx.eval(&params, tx.time(), view.seq(), &notes);
+        let mut run =
+            Run { tx, view, cx, eval: &eval, now: cx.env.now(), budget: budget.max(1), affected: self.affected };
+        let result = body(self, &mut run);
+        self.affected = run.affected;
+        self.params = params;
+        self.notes = notes;
+        result
+    }
+}

@@ -1,0 +1,168 @@
+//! Key ranges: from the expressions of a plan to stretches of the ordered map, when a scan starts.
+
+use crate::encoding::key::{KeyColumn, encode_column, prefix_successor};
+use crate::error::Result;
+use crate::expr::EvalContext;
+use crate::sql::plan::{Bound as KeyBound, KeyPart, KeyRange};
+use crate::table::Model;
+use crate::types::{ScopeId, SqlType, Value, compare};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+/// A part of a key's order.
+pub(super) enum Stretch {
+    /// One key.
+    Point(Bytes),
+    /// All keys between two bounds.
+    Range(Bound<Vec<u8>>, Bound<Vec<u8>>),
+}
+
+/// The stretches of the primary key that a range means, in key order. NULLs compare to nothing, so they leave none.
+pub(super) fn stretches(
+    model: &Model,
+    scope: ScopeId,
+    range: &KeyRange,
+    cx: &EvalContext,
+) -> Result<VecDeque<Stretch>> {
+    let mut prefixes = vec![model.key_prefix(scope)];
+    let columns = model.key_columns();
+    for (part, (_, column)) in range.equal.iter().zip(columns) {
+        let values = part_values(part, column, cx)?;
+        let mut longer = Vec::with_capacity(prefixes.len() * values.len());
+        for prefix in &prefixes {
+            for value in &values {
+                let mut key = prefix.clone();
+                encode_column(&mut key, value, column)?;
+                longer.push(key);
+            }
+        }
+        prefixes = longer;
+    }
+    if !columns.is_empty() && range.equal.len() == columns.len() {
+        return Ok(prefixes.into_iter().map(|key| Stretch::Point(key.into())).collect());
+    }
+    let Some((_, column)) = columns.get(range.equal.len()) else {
+        return Ok(prefixes.into_iter().map(|prefix| whole(&prefix)).collect());
+    };
+    let (Some(lower), Some(upper)) =
+        (tightest(&range.lower, column, true, cx)?, tightest(&range.upper, column, false, cx)?)
+    else {
+        return Ok(VecDeque::new());
+    };
+    prefixes.iter().map(|prefix| bounded(prefix, column, &lower, &upper)).collect()
+}
+
+/// Whether every value fits its column: one that does not is equal to none there.
+pub(super) fn fits(model: &Model, columns: &[usize], values: &[Value]) -> bool {
+    columns.iter().all(|&column| place(&values[column], model.relation().columns[column].ty) == Place::Within)
+}
+
+/// The different values of an equal part, in the key's order.
+fn part_values(part: &KeyPart, column: &KeyColumn, cx: &EvalContext) -> Result<Vec<Value>> {
+    let exprs = match part {
+        KeyPart::One(expr) => std::slice::from_ref(expr),
+        KeyPart::Any(exprs) => exprs,
+    };
+    let mut values = exprs.iter().map(|expr| expr.eval(&[], cx)).collect::<Result<Vec<_>>>()?;
+    values.retain(|value| !value.is_null() && place(value, column.ty) == Place::Within);
+    values.sort_by(|a, b| compare(a, b, column.ty));
+    values.dedup_by(|a, b| compare(a, b, column.ty).is_eq());
+    Ok(values)
+}
+
+/// The end of a stretch that remains when several bounds apply.
+enum End {
+    /// No bound but that NULLs are out.
+    Open,
+    At(Value, bool),
+}
+
+/// The tightest of several bounds; none when nothing can satisfy them.
+fn tightest(bounds: &[KeyBound], column: &KeyColumn, lower: bool, cx: &EvalContext) -> Result<Option<End>> {
+    let mut end = End::Open;
+    for bound in bounds {
+        let value = bound.value.eval(&[], cx)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        match (place(&value, column.ty), lower) {
+            (Place::Below, true) | (Place::Above, false) => continue,
+            (Place::Above, true) | (Place::Below, false) => return Ok(None),
+            (Place::Within, _) => {}
+        }
+        let tighter = match &end {
+            End::Open => true,
+            End::At(other, inclusive) => match compare(&value, other, column.ty) {
+                std::cmp::Ordering::Equal => *inclusive && !bound.inclusive,
+                order => order.is_gt() == lower,
+            },
+        };
+        if tighter {
+            end = End::At(value, bound.inclusive);
+        }
+    }
+    Ok(Some(end))
+}
+
+fn bounded(prefix: &[u8], column: &KeyColumn, lower: &End, upper: &End) -> Result<Stretch> {
+    if let (End::Open, End::Open) = (lower, upper) {
+        return Ok(whole(prefix));
+    }
+    // Key columns are ascending with NULLs last: an open upper end stops before the NULLs.
+    let encoded = |value: &Value| -> Result<Vec<u8>> {
+        let mut key = prefix.to_vec();
+        encode_column(&mut key, value, column)?;
+        Ok(key)
+    };
+    let from = match lower {
+        End::Open => Bound::Included(prefix.to_vec()),
+        End::At(value, true) => Bound::Included(encoded(value)?),
+        // All longer keys that begin with the value's come before its successor.
+        End::At(value, false) => after(encoded(value)?),
+    };
+    let to = match upper {
+        End::Open => Bound::Excluded(encoded(&Value::Null)?),
+        End::At(value, false) => Bound::Excluded(encoded(value)?),
+        End::At(value, true) => before(encoded(value)?),
+    };
+    Ok(Stretch::Range(from, to))
+}
+
+fn whole(prefix: &[u8]) -> Stretch {
+    Stretch::Range(Bound::Included(prefix.to_vec()), before(prefix.to_vec()))
+}
+
+fn after(key: Vec<u8>) -> Bound<Vec<u8>> {
+    match prefix_successor(&key) {
+        Some(next) => Bound::Included(next),
+        None => Bound::Excluded(key),
+    }
+}
+
+fn before(key: Vec<u8>) -> Bound<Vec<u8>> {
+    prefix_successor(&key).map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+#[derive(PartialEq, Eq)]
+enum Place {
+    Below,
+    Within,
+    Above,
+}
+
+/// Where an integer lies that may be wider than the column that it is compared with.
+fn place(value: &Value, ty: SqlType) -> Place {
+    let Value::Int(value) = value else { return Place::Within };
+    let (low, high) = match ty.base() {
+        SqlType::INT2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        SqlType::INT4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        SqlType::OID => (0, i64::from(u32::MAX)),
+        _ => return Place::Within,
+    };
+    match value {
+        value if *value < low => Place::Below,
+        value if *value > high => Place::Above,
+        _ => Place::Within,
+    }
+}

@@ -1,0 +1,136 @@
+//! Scan: rows of a stored relation along its key.
+
+use super::keys::{Stretch, stretches};
+use super::operator::{Operator, Pull, Run};
+use crate::error::Result;
+use crate::limits::SCAN_BATCH;
+use crate::sql::plan::{Access, Scan, ScanColumn};
+use crate::storage::Direction;
+use crate::txn::TxCursor;
+use crate::types::{Row, Value};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Entries of the first batch: most scans of a chat want few rows.
+const FIRST_BATCH: usize = 16;
+
+/// Reads stretch after stretch in batches and decodes only the columns that are wanted.
+pub(super) struct ScanOp {
+    node: Arc<Scan>,
+    /// What is still to be read; not known before the first request.
+    stretches: Option<VecDeque<Stretch>>,
+    cursor: Option<TxCursor>,
+    batch: Vec<(Bytes, Bytes)>,
+    /// The next entry of the batch.
+    at: usize,
+    batch_size: usize,
+}
+
+impl ScanOp {
+    pub(super) fn new(node: Arc<Scan>) -> ScanOp {
+        ScanOp { node, stretches: None, cursor: None, batch: Vec::new(), at: 0, batch_size: FIRST_BATCH }
+    }
+
+    /// The next entry of the relation's key. Rows come as stored, not yet judged.
+    fn entry(&mut self, run: &mut Run) -> Result<Option<(Bytes, Bytes)>> {
+        loop {
+            if let Some(entry) = self.batch.get_mut(self.at) {
+                self.at += 1;
+                return Ok(Some(std::mem::take(entry)));
+            }
+            self.batch.clear();
+            self.at = 0;
+            if let Some(cursor) = &mut self.cursor {
+                if !cursor.next_batch(run.tx, run.view, &mut self.batch, self.batch_size)? {
+                    self.cursor = None;
+                }
+                self.batch_size = (self.batch_size * 4).min(SCAN_BATCH);
+                continue;
+            }
+            let Some(stretch) = self.next_stretch(run)? else { return Ok(None) };
+            match stretch {
+                Stretch::Point(key) => {
+                    if let Some(row) = run.tx.get(run.view, &key)? {
+                        return Ok(Some((key, row)));
+                    }
+                }
+                Stretch::Range(from, to) => {
+                    let direction = if self.node.backward { Direction::Backward } else { Direction::Forward };
+                    self.cursor = Some(run.tx.cursor(run.view, from, to, direction));
+                }
+            }
+        }
+    }
+
+    fn next_stretch(&mut self, run: &mut Run) -> Result<Option<Stretch>> {
+        if self.stretches.is_none() {
+            self.stretches = Some(self.start(run)?);
+        }
+        let left = self.stretches.as_mut().expect("set above");
+        Ok(if self.node.backward { left.pop_back() } else { left.pop_front() })
+    }
+
+    fn start(&self, run: &mut Run) -> Result<VecDeque<Stretch>> {
+        let model = &self.node.model;
+        let scope = model.scope(run.cx.scope);
+        match &self.node.access {
+            Access::Full => stretches(model, scope, &Default::default(), run.eval),
+            Access::Key(range) => stretches(model, scope, range, run.eval),
+            Access::Unique(at, exprs) => {
+                let unique = &model.uniques()[*at];
+                let mut values = vec![Value::Null; model.relation().columns.len()];
+                for (&column, expr) in unique.columns.iter().zip(exprs) {
+                    values[column] = expr.eval(&[], run.eval)?;
+                }
+                let entry = super::keys::fits(model, &unique.columns, &values)
+                    .then(|| unique.entry_key(scope, &values))
+                    .transpose()?
+                    .flatten();
+                let Some(entry) = entry else { return Ok(VecDeque::new()) };
+                Ok(run.tx.get(run.view, &entry)?.into_iter().map(Stretch::Point).collect())
+            }
+        }
+    }
+
+    /// Decodes the wanted columns; false for a row whose time has come.
+    fn decode(&self, run: &Run, key: Bytes, row: Bytes, out: &mut Row) -> Result<bool> {
+        let model = &self.node.model;
+        let view = model.view(row)?;
+        if model.is_volatile() && view.expires().is_some_and(|expires| expires <= run.now) {
+            return Ok(false);
+        }
+        out.clear();
+        for column in &self.node.columns {
+            out.push(match column {
+                ScanColumn::Stored(at) => model.column(&view, *at)?,
+                ScanColumn::Unused => Value::Null,
+                ScanColumn::Seq => Value::Int(view.seq().0 as i64),
+                ScanColumn::Xmin => Value::Int(i64::from(view.seq().0 as u32)),
+                ScanColumn::TableOid => Value::Int(i64::from(model.relation().oid.0)),
+                ScanColumn::Topic => Value::Text(self.node.qualified.clone()),
+                ScanColumn::Key => Value::Bytes(key.clone()),
+                ScanColumn::Row => Value::Bytes(view.bytes().clone()),
+            });
+        }
+        Ok(true)
+    }
+}
+
+impl Operator for ScanOp {
+    fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
+        loop {
+            if !run.spend() {
+                return Ok(Pull::Yield);
+            }
+            let Some((key, row)) = self.entry(run)? else { return Ok(Pull::Done) };
+            if !self.decode(run, key, row, out)? {
+                continue;
+            }
+            match &self.node.filter {
+                Some(filter) if filter.eval_bool(out, run.eval)? != Some(true) => {}
+                _ => return Ok(Pull::Row),
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Logical to physical: scans get their access paths, only wanted columns are read, orders that a key serves are not
+//! sorted.
+
+use super::access::{choose, conjunction, conjuncts, serves};
+use super::node::*;
+use super::{Logical, SortKey};
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::expr::Expr;
+use crate::table::Model;
+use crate::types::SqlType;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The physical tree of a logical one.
+pub fn plan(tree: Logical, catalog: &Catalog) -> Result<Node> {
+    let schema =
+        |model: &Model| catalog.schema(model.relation().schema).map_or_else(String::new, |schema| schema.name.clone());
+    match tree {
+        Logical::Insert { input, source, alias, conflict, checks, returning } => {
+            let model = stored(source)?;
+            let wanted = (0..model.relation().columns.len()).collect();
+            let input = lower(*input, &wanted)?;
+            let schema = schema(&model);
+            Ok(Node::Insert(Arc::new(Insert { input, model, schema, alias, conflict, checks, returning })))
+        }
+        Logical::Update { source, alias, predicate, set, checks, returning } => {
+            let model = stored(source)?;
+            let input = targets(&model, &alias, predicate.clone())?;
+            let schema = schema(&model);
+            let recheck = predicate;
+            Ok(Node::Update(Arc::new(Update { input, model, schema, alias, recheck, set, checks, returning })))
+        }
+        Logical::Delete { source, alias, predicate, returning } => {
+            let model = stored(source)?;
+            let input = targets(&model, &alias, predicate.clone())?;
+            Ok(Node::Delete(Arc::new(Delete { input, model, alias, recheck: predicate, returning })))
+        }
+        query => {
+            let all = (0..width(&query)).collect();
+            lower(query, &all)
+        }
+    }
+}
+
+fn stored(source: Source) -> Result<Arc<Model>> {
+    match source {
+        Source::Stored(model) => Ok(model),
+        Source::System(_) => Err(Error::internal("a system relation is written")),
+    }
+}
+
+/// How many columns a tree gives.
+fn width(tree: &Logical) -> usize {
+    match tree {
+        Logical::Scan { source: Source::Stored(model), .. } => columns(model).count(),
+        Logical::Scan { source: Source::System(relation), .. } => relation.columns.len(),
+        Logical::Values { types, .. } => types.len(),
+        Logical::Project { exprs, .. } => exprs.len(),
+        Logical::Aggregate { groups, aggregates, .. } => groups.len() + aggregates.len(),
+        Logical::Filter { input, .. }
+        | Logical::Sort { input, .. }
+        | Logical::Limit { input, .. }
+        | Logical::Distinct { input } => width(input),
+        Logical::Insert { .. } | Logical::Update { .. } | Logical::Delete { .. } => 0,
+    }
+}
+
+/// A tree whose columns in `wanted` are looked at.
+fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
+    match tree {
+        Logical::Scan { .. } | Logical::Filter { .. } => Ok(filtered(tree, wanted, &[])?.0),
+        Logical::Values { rows, types } => Ok(Node::Values(Arc::new(Values { rows, types }))),
+        Logical::Project { input, exprs } => {
+            let input = lower(*input, &used(exprs.iter()))?;
+            Ok(Node::Project(Arc::new(Project { input, exprs })))
+        }
+        Logical::Sort { input, keys } => sort(*input, keys, None, wanted),
+        Logical::Limit { input, limit, offset } => {
+            let input = match (*input, &limit) {
+                (Logical::Sort { input, keys }, Some(limit)) => {
+                    sort(*input, keys, Some((limit.clone(), offset.clone())), wanted)?
+                }
+                (input, _) => lower(input, wanted)?,
+            };
+            Ok(Node::Limit(Arc::new(Limit { input, limit, offset })))
+        }
+        Logical::Distinct { input } => {
+            let types = types(&input);
+            let all = (0..types.len()).collect();
+            Ok(Node::Distinct(Arc::new(Distinct { input: lower(*input, &all)?, types })))
+        }
+        Logical::Aggregate { input, groups, aggregates } => {
+            let calls = aggregates.iter().flat_map(|call| call.args.iter().chain(&call.filter));
+            let input = lower(*input, &used(groups.iter().chain(calls)))?;
+            Ok(Node::Aggregate(Arc::new(Aggregate { input, groups, aggregates })))
+        }
+        Logical::Insert { .. } | Logical::Update { .. } | Logical::Delete { .. } => {
+            Err(Error::internal("a statement that writes stands within a query"))
+        }
+    }
+}
+
+fn used<'e>(exprs: impl Iterator<Item = &'e Expr>) -> BTreeSet<usize> {
+    exprs.flat_map(Expr::columns_used).collect()
+}
+
+fn types(tree: &Logical) -> Vec<SqlType> {
+    match tree {
+        Logical::Values { types, .. } => types.clone(),
+        Logical::Project { exprs, .. } => exprs.iter().map(Expr::ty).collect(),
+        Logical::Filter { input, .. }
+        | Logical::Sort { input, .. }
+        | Logical::Limit { input, .. }
+        | Logical::Distinct { input } => types(input),
+        // DISTINCT stands over a select list; nothing else has types that it asks for.
+        _ => Vec::new(),
+    }
+}
+
+/// The input in an order: along a key that has it, else sorted.
+fn sort(
+    input: Logical,
+    keys: Vec<SortKey>,
+    top: Option<(Expr, Option<Expr>)>,
+    wanted: &BTreeSet<usize>,
+) -> Result<Node> {
+    let mut wanted = wanted.clone();
+    if matches!(input, Logical::Scan { .. } | Logical::Filter { .. }) {
+        let (node, ordered) = filtered(input.clone(), &wanted, &keys)?;
+        if ordered {
+            return Ok(node);
+        }
+    }
+    wanted.extend(used(keys.iter().map(|key| &key.expr)));
+    let input = lower(input, &wanted)?;
+    Ok(Node::Sort(Arc::new(Sort { input, keys, top })))
+}
+
+/// A scan with the filters over it, in an order if it can: whether it is.
+fn filtered(tree: Logical, wanted: &BTreeSet<usize>, order: &[SortKey]) -> Result<(Node, bool)> {
+    let mut conditions = Vec::new();
+    let mut rest = tree;
+    while let Logical::Filter { input, predicate } = rest {
+        conditions.splice(0..0, conjuncts(Some(predicate)));
+        rest = *input;
+    }
+    match rest {
+        Logical::Scan { source: Source::Stored(model), alias, qualified } => {
+            Ok(scan(&model, (alias, qualified), conditions, wanted, order, &[]))
+        }
+        Logical::Scan { source: Source::System(relation), alias, .. } => {
+            let filter = conjunction(conditions);
+            Ok((Node::System(Arc::new(SystemScan { relation, alias, filter })), false))
+        }
+        other => {
+            let mut wanted = wanted.clone();
+            wanted.extend(used(conditions.iter()));
+            let input = lower(other, &wanted)?;
+            Ok((
+                match conjunction(conditions) {
+                    Some(predicate) => Node::Filter(Arc::new(Filter { input, predicate })),
+                    None => input,
+                },
+                false,
+            ))
+        }
+    }
+}
+
+/// The system columns after a relation's own, as [`bind`](crate::sql::bind) numbers them.
+const SYSTEM: [ScanColumn; 3] = [ScanColumn::Seq, ScanColumn::Xmin, ScanColumn::TableOid];
+
+/// The columns that expressions over a relation may name, in their order.
+fn columns(model: &Model) -> impl Iterator<Item = ScanColumn> {
+    let own = (0..model.relation().columns.len()).map(ScanColumn::Stored);
+    own.chain(SYSTEM).chain(model.relation().topic().map(|_| ScanColumn::Topic))
+}
+
+fn scan(
+    model: &Arc<Model>,
+    (alias, qualified): (String, String),
+    conditions: Vec<Expr>,
+    wanted: &BTreeSet<usize>,
+    order: &[SortKey],
+    extra: &[ScanColumn],
+) -> (Node, bool) {
+    let path = choose(model, conditions);
+    let direction = if order.is_empty() { Some(false) } else { serves(model, &path.access, order) };
+    let mut wanted = wanted.clone();
+    wanted.extend(used(path.left.iter()));
+    let all = columns(model).enumerate();
+    let mut columns: Vec<ScanColumn> =
+        all.map(|(at, column)| if wanted.contains(&at) { column } else { ScanColumn::Unused }).collect();
+    if extra.is_empty() {
+        // Rows need not be wider than what is looked at.
+        columns.truncate(wanted.last().map_or(0, |last| last + 1));
+    }
+    columns.extend_from_slice(extra);
+    let node = Scan {
+        model: model.clone(),
+        alias,
+        qualified: qualified.into(),
+        columns,
+        access: path.access,
+        backward: direction.unwrap_or(false),
+        filter: conjunction(path.left),
+        condition: conjunction(path.taken),
+    };
+    (Node::Scan(Arc::new(node)), direction.is_some())
+}
+
+/// Key and stored form of the rows that a statement is to write.
+fn targets(model: &Arc<Model>, alias: &str, predicate: Option<Expr>) -> Result<Node> {
+    let extra = [ScanColumn::Key, ScanColumn::Row];
+    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), &[], &extra).0)
+}
