@@ -107,6 +107,7 @@ fn run(engine: &Arc<Engine>, switch: &Switch) {
 /// Everything that is due.
 fn step(engine: &Arc<Engine>, retention: &mut Retention) -> Result<()> {
     while engine.fold()? {}
+    engine.prune_volatile();
     let kept = engine.options().change_retention.as_micros() as i64;
     if let Some(upto) = retention.note(engine.env().now(), engine.current(), kept) {
         engine.release_log(upto)?;

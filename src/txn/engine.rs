@@ -278,6 +278,10 @@ impl Engine {
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;
         }
         self.feed.wake();
-        self.log.sync()
+        self.log.sync()?;
+        // nothing is between install and publish any more: the next start has nothing to replay
+        self.store.freeze_all();
+        while self.fold()? {}
+        Ok(())
     }
 }

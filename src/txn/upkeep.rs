@@ -26,6 +26,11 @@ impl Engine {
         Ok(self.store.fold()?.is_some())
     }
 
+    /// Forgets versions of STREAM rows that nobody can see any more, a bounded number of keys a call.
+    pub fn prune_volatile(&self) {
+        self.store.prune_volatile(SWEEP_ROWS_MAX);
+    }
+
     /// Gives up log segments whose commits are folded, up to a position that nobody resumes from any more.
     pub fn release_log(&self, upto: CommitSeq) -> Result<()> {
         self.log.release(upto.min(self.store.position()))
