@@ -88,7 +88,7 @@ fn key_of(args: &Args, index: usize, cx: &EvalContext) -> Result<String> {
 }
 
 fn check_pairs(args: &Args, name: &str) -> Result<()> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Ok(());
     }
     Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "argument list must have even number of elements")
