@@ -19,7 +19,7 @@ const COMPILED_BYTES_MAX: usize = 4 << 20;
 /// Their rows; the operators' functions stand with the operators.
 pub(super) static FUNCTIONS: &[Function] = &[
     row(1637, "like_escape", &[TEXT, TEXT], TEXT, Immutable, Body::Plain(like_escape)),
-    row(850, "like", &[TEXT, TEXT], BOOL, Immutable, Body::Plain(like)),
+    row(1569, "like", &[TEXT, TEXT], BOOL, Immutable, Body::Plain(like)),
     row(6263, "regexp_like", &[TEXT, TEXT], BOOL, Immutable, Body::Plain(matches)),
 ];
 
