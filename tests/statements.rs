@@ -174,7 +174,7 @@ fn rows_written_are_read_in_order() {
     db.check("CREATE TABLE t (a bigint, b text NOT NULL, c int DEFAULT 7, PRIMARY KEY (a))", "CREATE TABLE");
     db.check(
         "INSERT INTO t VALUES (3, 'three'), (1, 'one'), (2, 'two', DEFAULT)",
-        "42601 VALUES lists must all be the same length @50",
+        "42601 VALUES lists must all be the same length @49",
     );
     db.check(
         "INSERT INTO t (a, b) VALUES (3, 'three'), (1, 'one'), (2, 'two') RETURNING a, c",

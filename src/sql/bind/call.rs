@@ -2,7 +2,7 @@
 
 use super::Binder;
 use super::ident::name_parts;
-use super::library::Operand;
+use super::library::{Operand, Written};
 use super::names::{Clause, Names};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{Expr, resolve_aggregate};
@@ -103,7 +103,8 @@ impl Binder<'_> {
                 condition
             });
             names.in_aggregate = clause;
-            return self.aggregate(&name, bound?, star, distinct, filter.transpose()?, names, at);
+            let written = Written { args: bound?, star, distinct };
+            return self.aggregate(&name, written, filter.transpose()?, names, at);
         }
         if star || distinct || call.filter.is_some() {
             let what = if star {

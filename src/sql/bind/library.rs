@@ -13,6 +13,15 @@ use crate::types::SqlType;
 /// An operand with its place in the text.
 pub(crate) type Operand = (Expr, Option<u32>);
 
+/// An aggregate's arguments as written.
+pub(crate) struct Written {
+    pub(crate) args: Vec<Operand>,
+    /// `*`
+    pub(crate) star: bool,
+    /// DISTINCT
+    pub(crate) distinct: bool,
+}
+
 impl Binder<'_> {
     /// Runs a coercion with this binder's parameters; errors point at the expression.
     fn coercing<T>(&mut self, at: Option<u32>, body: impl FnOnce(&mut CoerceContext) -> Result<T>) -> Result<T> {
@@ -116,13 +125,12 @@ impl Binder<'_> {
     pub(crate) fn aggregate(
         &mut self,
         name: &str,
-        args: Vec<Operand>,
-        star: bool,
-        distinct: bool,
+        written: Written,
         filter: Option<Expr>,
         names: &mut Names,
         at: Option<u32>,
     ) -> Result<Expr> {
+        let Written { args, star, distinct } = written;
         if args.is_empty() && !star {
             let message = format!("{name}(*) must be used to call a parameterless aggregate function");
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));

@@ -118,11 +118,6 @@ impl Scope {
         Scope { tables: vec![table] }
     }
 
-    /// Width of the row.
-    pub(crate) fn width(&self) -> usize {
-        self.tables.last().map_or(0, |table| table.offset + table.columns.len())
-    }
-
     /// The column at a place of the row.
     pub(crate) fn column(&self, index: usize) -> Option<(&ScopeTable, &ScopeColumn)> {
         let table =

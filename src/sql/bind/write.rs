@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// A bound statement that writes: its tree, and the columns of RETURNING.
 pub(crate) type BoundWrite = (Logical, Option<Vec<ResultColumn>>);
 
+/// RETURNING: its expressions and its columns.
+type Returning = (Option<Vec<Expr>>, Option<Vec<ResultColumn>>);
+
 /// The relation that is written, with its names.
 struct Target {
     relation: Arc<Relation>,
@@ -345,11 +348,7 @@ impl Binder<'_> {
         }
     }
 
-    fn returning(
-        &mut self,
-        list: Option<&[ast::SelectItem]>,
-        target: &Target,
-    ) -> Result<(Option<Vec<Expr>>, Option<Vec<ResultColumn>>)> {
+    fn returning(&mut self, list: Option<&[ast::SelectItem]>, target: &Target) -> Result<Returning> {
         let Some(list) = list else { return Ok((None, None)) };
         let mut names = Names::new(&target.scope, Clause::Returning);
         let mut items = self.items(list, &mut names)?;
