@@ -255,3 +255,19 @@ fn plans_use_keys() {
     assert!(plan("SELECT * FROM t ORDER BY b").contains("Sort"));
     assert!(!plan("SELECT * FROM t ORDER BY a, b").contains("Sort"));
 }
+
+#[test]
+fn a_source_makes_messages_of_net_changes() {
+    let db = Database::new().user("alice");
+    db.check("CREATE TABLE m (id bigint PRIMARY KEY, x text) WITH (TYPE = 'USER')", "CREATE TABLE");
+    db.check("CREATE TOPIC q", "CREATE TOPIC");
+    db.check("ALTER TOPIC q ADD SOURCE m ON INSERT, DELETE WHERE x <> 'no' WITH (payload = 'full')", "ALTER TOPIC");
+    db.check("INSERT INTO m VALUES (1, 'yes'), (2, 'no')", "INSERT 0 2");
+    db.check("DELETE FROM m", "DELETE 2");
+    db.check(
+        "SELECT topic, partition, \"offset\", key, op, user_id, payload FROM q ORDER BY \"offset\"",
+        "topic|partition|offset|key|op|user_id|payload\n\
+         public.q|0|0|1|insert|alice|{\"x\": \"yes\", \"id\": \"1\"}\n\
+         public.q|0|1|1|delete|alice|{\"x\": \"yes\", \"id\": \"1\"}\nSELECT 2",
+    );
+}

@@ -14,6 +14,7 @@ mod insert;
 mod keys;
 mod limit;
 mod operator;
+mod payload;
 mod scan;
 mod sort;
 mod system_scan;
@@ -26,7 +27,7 @@ pub use execution::Execution;
 pub use tag::Tag;
 
 use crate::env::{Env, UnixMicros};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::{EvalContext, IdSource, Identity, Notifier, Settings};
 use crate::types::datetime::from_unix_micros;
 use crate::types::{CommitSeq, ScopeId, Value, Zone};
@@ -104,6 +105,15 @@ pub enum SinkFlow {
 pub trait RowSink {
     /// Takes a row.
     fn row(&mut self, row: &[Value]) -> Result<SinkFlow>;
+}
+
+/// Takes no notifications: for expressions that are evaluated outside of a statement.
+pub struct NoNotifier;
+
+impl Notifier for NoNotifier {
+    fn notify(&self, _channel: &str, _payload: &str) -> Result<()> {
+        Err(Error::unsupported("pg_notify outside of a statement"))
+    }
 }
 
 impl RowSink for Vec<Vec<Value>> {
