@@ -141,7 +141,16 @@ impl CastMethod {
         let converted = match self {
             CastMethod::Relabel => value,
             CastMethod::Convert if from.category() == TypeCategory::DateTime => convert_time(&value, from, to, cx)?,
-            CastMethod::Convert => convert(value, to)?,
+            CastMethod::Convert => match value {
+                // An oid and an integer are the same 32 bits.
+                Value::Int(value) if to.same(SqlType::OID) && !from.same(SqlType::INT8) => {
+                    Value::Int(i64::from(value as u32))
+                }
+                Value::Int(value) if from.same(SqlType::OID) && to.same(SqlType::INT4) => {
+                    Value::Int(i64::from(value as i32))
+                }
+                value => convert(value, to)?,
+            },
             CastMethod::Text => {
                 let written = text::to_string(&value, from, cx.zone);
                 if to.category() == TypeCategory::String && !to.same(SqlType::NAME) {

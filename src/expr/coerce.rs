@@ -88,6 +88,31 @@ pub fn assign(expr: Expr, column: &str, to: SqlType, cx: &mut CoerceContext) -> 
     })
 }
 
+/// The expressions as values of their common type, and that type: for CASE, COALESCE, GREATEST and so on, which
+/// `construct` names. 42804 when there is no such type, 42846 when one has no cast to it.
+pub fn unify(exprs: Vec<Expr>, construct: &str, cx: &mut CoerceContext) -> Result<(Vec<Expr>, SqlType)> {
+    let types: Vec<SqlType> = exprs.iter().map(Expr::ty).collect();
+    let common = common_type(&types, construct)?;
+    let mut unified = Vec::with_capacity(exprs.len());
+    for (expr, from) in exprs.into_iter().zip(types) {
+        let coerced = coerce(expr, common, CastContext::Implicit, cx)?;
+        unified.push(coerced.ok_or_else(|| {
+            let message = format!("{construct} could not convert type {} to {}", from.base_name(), common.base_name());
+            Error::new(SqlState::CANNOT_COERCE, message)
+        })?);
+    }
+    Ok((unified, common))
+}
+
+/// 42883 for a type without an order, in GREATEST, LEAST, ORDER BY and so on.
+pub fn check_comparable(ty: SqlType) -> Result<()> {
+    if !ty.same(SqlType::JSON) {
+        return Ok(());
+    }
+    let message = format!("could not identify a comparison function for type {}", ty.base_name());
+    Err(Error::new(SqlState::UNDEFINED_FUNCTION, message))
+}
+
 /// The type that several become in UNION, CASE, COALESCE, VALUES and so on. `construct` names which, for the 42804.
 pub fn common_type(types: &[SqlType], construct: &str) -> Result<SqlType> {
     let Some((&first, rest)) = types.split_first() else { return Ok(SqlType::TEXT) };

@@ -20,7 +20,7 @@ mod resolve;
 
 pub use aggregate::{Accumulator, Aggregate, ResolvedAggregate, resolve_aggregate};
 pub use cast::{Cast, CastContext, CastMethod, find_cast};
-pub use coerce::{CoerceContext, assign, cast_explicit, coerce, common_type};
+pub use coerce::{CoerceContext, assign, cast_explicit, check_comparable, coerce, common_type, unify};
 pub use context::{EvalContext, IdSource, Identity, Notifier, Settings};
 pub use display::quote_identifier;
 pub use expression::{CallForm, Expr};

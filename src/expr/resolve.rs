@@ -82,11 +82,7 @@ pub fn resolve_operator(name: &str, left: Option<SqlType>, right: SqlType) -> Re
             SqlState::AMBIGUOUS_FUNCTION,
             format!("operator is not unique: {}", operator_text(name, left, right)),
         )
-        .hint(if left.is_some() {
-            "Could not choose a best candidate operator. You might need to add explicit type casts."
-        } else {
-            "Could not choose a best candidate operator. You might need to add an explicit type cast."
-        })),
+        .hint("Could not choose a best candidate operator. You might need to add explicit type casts.")),
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(2020, "date_trunc", &[TEXT, TIMESTAMP], TIMESTAMP, Immutable, Body::Plain(trunc_timestamp)),
     row(1217, "date_trunc", &[TEXT, TIMESTAMPTZ], TIMESTAMPTZ, Stable, Body::Plain(trunc_timestamptz)),
     row(1284, "date_trunc", &[TEXT, TIMESTAMPTZ, TEXT], TIMESTAMPTZ, Stable, Body::Plain(trunc_timestamptz)),
+    row(1218, "date_trunc", &[TEXT, INTERVAL], INTERVAL, Immutable, Body::Plain(trunc_interval)),
     row(1175, "justify_hours", &[INTERVAL], INTERVAL, Immutable, Body::Plain(hours_justified)),
     row(1295, "justify_days", &[INTERVAL], INTERVAL, Immutable, Body::Plain(days_justified)),
     row(2711, "justify_interval", &[INTERVAL], INTERVAL, Immutable, Body::Plain(interval_justified)),
@@ -232,7 +233,7 @@ fn date_field(args: &Args) -> Result<Option<Numeric>> {
     };
     // A date has no time, so its Julian day and epoch are whole.
     let whole = |field: Numeric| numeric::trunc(&field, 0);
-    Ok(extract(field, timestamp, None)?.map(whole))
+    Ok(extract(field, timestamp, None).map_err(|error| of_type(error, "date"))?.map(whole))
 }
 
 fn extract_date(args: &Args, _: &EvalContext) -> Result<Value> {
@@ -267,18 +268,61 @@ fn part_interval(args: &Args, _: &EvalContext) -> Result<Value> {
     extract_interval(args.text(0), args.interval(1)).and_then(part)
 }
 
+/// The same error about another type than timestamp.
+fn of_type(error: Error, ty: &str) -> Error {
+    Error::new(error.code(), error.fields().message.replace("timestamp without time zone", ty))
+}
+
+/// A zone by name, for AT TIME ZONE and date_trunc.
+fn zone_named(name: &str) -> Result<Zone> {
+    Zone::parse(name)
+        .map_err(|_| Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized")))
+}
+
+fn trunc_interval(args: &Args, _: &EvalContext) -> Result<Value> {
+    let Interval { months, days, micros } = args.interval(1);
+    let cut_months = |size: i32| Interval { months: months / size * size, days: 0, micros: 0 };
+    let cut_micros = |size: i64| Interval { months, days, micros: micros / size * size };
+    let field = args.text(0).to_ascii_lowercase();
+    Ok(Value::Interval(match field.strip_suffix('s').unwrap_or(&field) {
+        "microsecond" => args.interval(1),
+        "millisecond" => cut_micros(1_000),
+        "second" => cut_micros(1_000_000),
+        "minute" => cut_micros(60_000_000),
+        "hour" => cut_micros(3_600_000_000),
+        "day" => Interval { months, days, micros: 0 },
+        "month" => cut_months(1),
+        "quarter" => cut_months(3),
+        "year" => cut_months(12),
+        "decade" => cut_months(120),
+        "century" => cut_months(1_200),
+        "millennium" => cut_months(12_000),
+        "week" => {
+            let message = format!("unit \"{field}\" not supported for type interval");
+            return Err(
+                Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).detail("Months usually have fractional weeks.")
+            );
+        }
+        _ => {
+            let message = format!("unit \"{field}\" not recognized for type interval");
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+    }))
+}
+
 fn trunc_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
     truncate(args.text(0), args.timestamp(1)).map(Value::Timestamp)
 }
 
 fn trunc_timestamptz(args: &Args, cx: &EvalContext) -> Result<Value> {
-    let given = if args.len() > 2 { Some(Zone::parse(args.text(2))?) } else { None };
+    let given = if args.len() > 2 { Some(zone_named(args.text(2))?) } else { None };
     let zone = given.as_ref().unwrap_or(cx.zone);
     let timestamp = args.timestamp(1);
     if timestamp == i64::MIN || timestamp == i64::MAX {
         return Ok(Value::Timestamp(timestamp));
     }
-    let local = truncate(args.text(0), timestamptz_to_timestamp(timestamp, zone)?)?;
+    let local = timestamptz_to_timestamp(timestamp, zone)?;
+    let local = truncate(args.text(0), local).map_err(|error| of_type(error, "timestamp with time zone"))?;
     timestamp_to_timestamptz(local, zone).map(Value::Timestamp)
 }
 
@@ -303,11 +347,11 @@ fn is_finite(args: &Args, _: &EvalContext) -> Result<Value> {
 }
 
 fn zone_of_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
-    timestamp_to_timestamptz(args.timestamp(1), &Zone::parse(args.text(0))?).map(Value::Timestamp)
+    timestamp_to_timestamptz(args.timestamp(1), &zone_named(args.text(0))?).map(Value::Timestamp)
 }
 
 fn zone_of_timestamptz(args: &Args, _: &EvalContext) -> Result<Value> {
-    timestamptz_to_timestamp(args.timestamp(1), &Zone::parse(args.text(0))?).map(Value::Timestamp)
+    timestamptz_to_timestamp(args.timestamp(1), &zone_named(args.text(0))?).map(Value::Timestamp)
 }
 
 fn to_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {

@@ -7,7 +7,7 @@ use crate::expr::function::{
     ANY, ANYELEMENT, Args, Body, Function, Operator, Volatility::Immutable, Volatility::Stable,
 };
 use crate::types::json::{Json, from_value, write_json_value, write_string};
-use crate::types::{Oid, SqlType, Value, text};
+use crate::types::{Oid, SqlType, Value};
 
 /// Their rows; those of operators without arrays stand with the operators.
 pub(super) static FUNCTIONS: &[Function] = &[
@@ -63,7 +63,7 @@ fn from_output(out: Vec<u8>) -> Result<Value> {
 
 fn to_json(args: &Args, cx: &EvalContext) -> Result<Value> {
     let mut out = Vec::new();
-    write_json_value(args.value(0), args.ty(0), cx.zone, false, &mut out);
+    write_json(args, 0, cx, &mut out);
     from_output(out)
 }
 
@@ -84,7 +84,7 @@ fn key_of(args: &Args, index: usize, cx: &EvalContext) -> Result<String> {
     if [JSON, JSONB].iter().any(|ty| args.ty(index).wire().same(*ty)) {
         return Err(invalid("key value must be scalar, not array, composite, or json".to_owned()));
     }
-    Ok(text::to_string(args.value(index), args.ty(index), cx.zone))
+    Ok(json_of(args, index, cx).as_text().unwrap_or_default())
 }
 
 fn check_pairs(args: &Args, name: &str) -> Result<()> {
@@ -103,8 +103,8 @@ fn json_build_object(args: &Args, cx: &EvalContext) -> Result<Value> {
             out.extend_from_slice(b", ");
         }
         if args.is_null(index) {
-            let message = "null value not allowed for object key";
-            return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+            let message = format!("argument {} cannot be null", index + 1);
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).hint("Object keys should be text."));
         }
         write_string(&key_of(args, index, cx)?, &mut out);
         out.extend_from_slice(b" : ");
@@ -117,6 +117,8 @@ fn json_build_object(args: &Args, cx: &EvalContext) -> Result<Value> {
 fn write_json(args: &Args, index: usize, cx: &EvalContext, out: &mut Vec<u8>) {
     if args.is_null(index) {
         out.extend_from_slice(b"null");
+    } else if [JSON, JSONB].iter().any(|ty| args.ty(index).wire().same(*ty)) {
+        out.extend_from_slice(args.text(index).as_bytes());
     } else {
         write_json_value(args.value(index), args.ty(index), cx.zone, false, out);
     }
@@ -347,9 +349,6 @@ pub(super) fn concatenate(args: &Args, _: &EvalContext) -> Result<Value> {
         (a, Json::Array(mut b)) => {
             b.insert(0, a);
             Json::Array(b)
-        }
-        (Json::Object(_), _) | (_, Json::Object(_)) => {
-            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "invalid concatenation of jsonb objects"));
         }
         (a, b) => Json::Array(vec![a, b]),
     };

@@ -10,6 +10,7 @@ use crate::expr::EvalContext;
 use crate::expr::cast::out_of_range;
 use crate::expr::function::{Args, Body, Function, Volatility::Immutable, Volatility::Volatile};
 use crate::types::{Numeric, SqlType, Value, numeric};
+use bigdecimal::BigDecimal;
 use std::cmp::Ordering;
 
 /// Their rows.
@@ -43,6 +44,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(2169, "power", &[NUMERIC, NUMERIC], NUMERIC, Immutable, Body::Plain(power_numeric)),
     row(1738, "pow", &[NUMERIC, NUMERIC], NUMERIC, Immutable, Body::Plain(power_numeric)),
     row(1344, "sqrt", &[FLOAT8], FLOAT8, Immutable, Body::Plain(sqrt_float)),
+    row(1730, "sqrt", &[NUMERIC], NUMERIC, Immutable, Body::Plain(sqrt_numeric)),
     row(1345, "cbrt", &[FLOAT8], FLOAT8, Immutable, Body::Plain(cbrt_float)),
     row(1347, "exp", &[FLOAT8], FLOAT8, Immutable, Body::Plain(exp_float)),
     row(1341, "ln", &[FLOAT8], FLOAT8, Immutable, Body::Plain(ln_float)),
@@ -176,13 +178,34 @@ pub(super) fn power_numeric(args: &Args, _: &EvalContext) -> Result<Value> {
     if power < 0 {
         result = numeric::div(&numeric::from_i64(1), &result)?;
     }
-    Ok(Value::Numeric(numeric::round(&result, power_scale(&result, base))))
+    Ok(Value::Numeric(numeric::round(&result, power_scale(base))))
 }
 
-/// At least 16 significant digits and no fewer decimals than the base (numeric.c, power_var_int).
-fn power_scale(result: &Numeric, base: &Numeric) -> i32 {
-    let digits_before = numeric::significand(result).map_or(0, |(_, _, exponent)| exponent - 1);
-    (16 - digits_before).max(numeric::scale(base).unwrap_or(0)).clamp(0, 1_000)
+/// 16 decimals, or as many as the base has (numeric.c, power_var).
+fn power_scale(base: &Numeric) -> i32 {
+    numeric::scale(base).unwrap_or(0).clamp(16, 1_000)
+}
+
+/// At least 16 significant digits and no fewer decimals than the argument (numeric.c, numeric_sqrt).
+fn sqrt_numeric(args: &Args, _: &EvalContext) -> Result<Value> {
+    let value = args.numeric(0);
+    let number = match value {
+        Numeric::Finite(number) => number,
+        Numeric::NegativeInfinity => return Err(power_error("cannot take square root of a negative number")),
+        other => return Ok(Value::Numeric(other.clone())),
+    };
+    if numeric::compare(value, &numeric::from_i64(0)).is_lt() {
+        return Err(power_error("cannot take square root of a negative number"));
+    }
+    // The weight that PostgreSQL counts, in its digits of base 10,000.
+    let exponent = numeric::significand(value).map_or(0, |(_, _, exponent)| exponent);
+    let weight = (exponent + 3).div_euclid(4);
+    let scale = (16 - (weight * 4 / 2 - 1)).max(numeric::scale(value).unwrap_or(0)).clamp(0, 1_000);
+    // The whole square root of the number with one more decimal than wanted, twice.
+    let scaled = number.with_scale(i64::from(scale + 1) * 2);
+    let (digits, _) = scaled.into_bigint_and_exponent();
+    let root = Numeric::Finite(BigDecimal::new(digits.sqrt(), i64::from(scale + 1)));
+    Ok(Value::Numeric(numeric::round(&root, scale)))
 }
 
 pub(super) fn sqrt_float(args: &Args, _: &EvalContext) -> Result<Value> {

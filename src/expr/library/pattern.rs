@@ -41,6 +41,8 @@ fn is_like(text: &str, pattern: &str) -> Result<bool> {
             }
             None if text.as_str().is_empty() => return Ok(true),
             None => false,
+            // Nothing but % is like the empty text, and what else the pattern has is not looked at.
+            Some(_) if text.as_str().is_empty() => false,
             Some('_') => text.next().is_some(),
             Some('\\') => {
                 let Some(literal) = rest.next() else {
@@ -149,10 +151,18 @@ fn compile(pattern: &str, ignore_case: bool) -> Result<Regex> {
         })
 }
 
-/// The last line of the parser's report, without its prefix.
+/// The last line of the parser's report, in PostgreSQL's words where it has them.
 fn reason(report: &str) -> &str {
     let last = report.lines().last().unwrap_or("syntax error");
-    last.strip_prefix("error: ").unwrap_or(last)
+    let last = last.strip_prefix("error: ").unwrap_or(last);
+    match last {
+        "unclosed group" | "unopened group" => "parentheses () not balanced",
+        "unclosed character class" => "brackets [] not balanced",
+        "repetition operator missing expression" => "quantifier operand invalid",
+        _ if last.starts_with("invalid repetition count") => "invalid repetition count(s)",
+        _ if last.starts_with("unclosed counted repetition") => "braces {} not balanced",
+        _ => last,
+    }
 }
 
 /// PostgreSQL's advanced regular expressions in this parser's spelling, where the two differ.

@@ -4,7 +4,7 @@ use super::{BYTEA, INT4, INT8, TEXT, lax, row, variadic};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::EvalContext;
 use crate::expr::function::{
-    ANY, ANYNONARRAY, Args, Body, Function, Operator, Volatility::Immutable, Volatility::Stable,
+    ANY, ANYELEMENT, ANYNONARRAY, Args, Body, Function, Operator, Volatility::Immutable, Volatility::Stable,
 };
 use crate::types::{Oid, Value, text};
 
@@ -57,6 +57,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(2090, "to_hex", &[INT8], TEXT, Immutable, Body::Plain(to_hex_int8)),
     row(1282, "quote_ident", &[TEXT], TEXT, Immutable, Body::Plain(quote_ident)),
     row(1283, "quote_literal", &[TEXT], TEXT, Immutable, Body::Plain(quote_literal)),
+    row(1285, "quote_literal", &[ANYELEMENT], TEXT, Stable, Body::Plain(quote_literal)),
+    lax(row(1290, "quote_nullable", &[ANYELEMENT], TEXT, Stable, Body::Plain(quote_nullable))),
     lax(row(1289, "quote_nullable", &[TEXT], TEXT, Immutable, Body::Plain(quote_nullable))),
     variadic(row(3058, "concat", &[ANY], TEXT, Stable, Body::Plain(concat))),
     variadic(row(3059, "concat_ws", &[TEXT, ANY], TEXT, Stable, Body::Plain(concat_ws))),
@@ -95,9 +97,17 @@ pub(super) fn concatenate_bytes(args: &Args, _: &EvalContext) -> Result<Value> {
 fn concatenate_any(args: &Args, cx: &EvalContext) -> Result<Value> {
     let mut out = Vec::new();
     for index in 0..2 {
-        text::write(args.value(index), args.ty(index), cx.zone, &mut out);
+        write_cast(args, index, cx, &mut out);
     }
     from_output(out)
+}
+
+/// A value as its cast to text writes it: unlike output, that spells booleans out.
+fn write_cast(args: &Args, index: usize, cx: &EvalContext, out: &mut Vec<u8>) {
+    match args.value(index) {
+        Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        value => text::write(value, args.ty(index), cx.zone, out),
+    }
 }
 
 /// Text from what output functions wrote.
@@ -345,8 +355,10 @@ fn quote_ident(args: &Args, _: &EvalContext) -> Result<Value> {
     made(crate::expr::display::quote_identifier(args.text(0)))
 }
 
-fn quote_literal(args: &Args, _: &EvalContext) -> Result<Value> {
-    made(crate::expr::display::quote_literal(args.text(0)))
+fn quote_literal(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let mut out = Vec::new();
+    write_cast(args, 0, cx, &mut out);
+    made(crate::expr::display::quote_literal(&String::from_utf8(out).map_err(Error::internal)?))
 }
 
 fn quote_nullable(args: &Args, cx: &EvalContext) -> Result<Value> {
