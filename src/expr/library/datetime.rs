@@ -225,12 +225,7 @@ fn date_field(args: &Args) -> Result<Option<Numeric>> {
             format!("unit \"{lower}\" not supported for type date"),
         ));
     }
-    let date = args.date(1);
-    let timestamp = match date {
-        i32::MIN => i64::MIN,
-        i32::MAX => i64::MAX,
-        date => date_to_timestamp(date)?,
-    };
+    let timestamp = date_to_timestamp(args.date(1))?;
     // A date has no time, so its Julian day and epoch are whole.
     let whole = |field: Numeric| numeric::trunc(&field, 0);
     Ok(extract(field, timestamp, None).map_err(|error| of_type(error, "date"))?.map(whole))
@@ -252,8 +247,9 @@ fn extract_of_interval(args: &Args, _: &EvalContext) -> Result<Value> {
     extract_interval(args.text(0), args.interval(1)).map(number)
 }
 
+/// Unlike extract, date_part takes a date for the timestamp of its midnight.
 fn part_date(args: &Args, _: &EvalContext) -> Result<Value> {
-    date_field(args).and_then(part)
+    extract(args.text(0), date_to_timestamp(args.date(1))?, None).and_then(part)
 }
 
 fn part_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {

@@ -198,7 +198,7 @@ fn sqrt_numeric(args: &Args, _: &EvalContext) -> Result<Value> {
         return Err(power_error("cannot take square root of a negative number"));
     }
     // The weight that PostgreSQL counts, in its digits of base 10,000.
-    let exponent = numeric::significand(value).map_or(0, |(_, _, exponent)| exponent);
+    let exponent = numeric::significand(value).map_or(1, |(_, _, exponent)| exponent);
     let weight = (exponent + 3).div_euclid(4);
     let scale = (16 - (weight * 4 / 2 - 1)).max(numeric::scale(value).unwrap_or(0)).clamp(0, 1_000);
     // The whole square root of the number with one more decimal than wanted, twice.
