@@ -2,6 +2,7 @@
 
 use super::block::{Block, Committing, refuse_in_failed};
 use super::channels::{self, Begun, Listening};
+use super::query::{Running, check_setting};
 use super::statement::Outcome;
 use super::{Flow, Output, Request, Services, Settings, TransactionStatus, Who};
 use crate::catalog::Role;
@@ -35,6 +36,10 @@ pub struct Session {
     pub(super) block: Block,
     committing: Option<Committing>,
     listener: Listener,
+    /// The query string, for the positions in errors.
+    pub(super) text: String,
+    /// The query or write under way.
+    pub(super) running: Option<Running>,
     /// What the open transaction said about channels.
     pub(super) listening: Vec<Listening>,
     /// What the commit under way takes back where it fails.
@@ -66,6 +71,8 @@ impl Session {
         let mut session = Session {
             listener: services.hub.listener(),
             listening: Vec::new(),
+            text: String::new(),
+            running: None,
             begun: Begun::default(),
             own: None,
             services,
@@ -80,7 +87,7 @@ impl Session {
             deadline: None,
         };
         for (name, value) in &settings {
-            session.check_setting(name, Some(value), false)?;
+            check_setting(&session.services, &session.who, name, Some(value), false)?;
         }
         session.settings = Settings::new(settings)?;
         session.settings.set_internal("session_authorization", &role.name, false);
@@ -139,6 +146,7 @@ impl Session {
         let limit = self.settings.duration("statement_timeout");
         let now = self.services.engine.env().monotonic();
         self.deadline = limit.map(|limit| now + limit.as_micros() as u64);
+        text.clone_into(&mut self.text);
         match parse(text) {
             Ok(statements) => {
                 let empty = statements.is_empty();
@@ -247,11 +255,11 @@ impl Session {
         let Work::Script { statements, .. } = &self.work else { return Ok(None) };
         let is_last = statements.is_empty();
         match self.execute(&parsed.statement, output)? {
-            Outcome::Wait(wait) => {
+            Outcome::Pause(flow) => {
                 if let Work::Script { statements, .. } = &mut self.work {
                     statements.push_front(parsed);
                 }
-                return Ok(Some(Flow::Wait(wait)));
+                return Ok(Some(flow));
             }
             Outcome::Committing => {}
             Outcome::Done(tag) if is_last && matches!(self.block, Block::Implicit(_)) => self.commit(Some(tag))?,
@@ -299,6 +307,7 @@ impl Session {
 
     /// Rolls the open transaction back.
     pub(super) fn rollback(&mut self) {
+        self.running = None;
         if let Some(transaction) = self.block.take() {
             transaction.rollback();
         }

@@ -10,6 +10,7 @@ mod channels;
 mod conversation;
 mod identity;
 mod output;
+mod query;
 mod request;
 mod services;
 mod settings;

@@ -1,26 +1,26 @@
-//! Statements that the session itself carries out: transactions, settings, definitions. Queries and writes are refused
-//! with 0A000 until the binder and the executor are complete.
+//! Statements that the session itself carries out: transactions, settings, definitions.
 
 use super::block::{Block, isolation_name, isolation_named};
 use super::conversation::Session;
-use super::settings::{USER_ID, definition};
-use super::{Format, Output};
-use crate::catalog::{Catalog, Column, Relation};
+use super::query::{Ids, SettingsOfSession, Silent, check_setting};
+use super::settings::definition;
+use super::{Flow, Format, Output};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::ddl::{Condition, Constant, DefineContext, Defined, Expressions, execute};
-use crate::sql::parse::{Definition, Expression, Isolation as Level, Set, Statement, TransactionModes};
+use crate::sql::bind::Definitions;
+use crate::sql::ddl::{DefineContext, Defined, execute};
+use crate::sql::exec::ExecContext;
+use crate::sql::parse::{Definition, Isolation as Level, Set, Statement, TransactionModes};
 use crate::sql::plan::ResultColumn;
 use crate::txn::TxnOptions;
-use crate::types::{Oid, SqlType, Value};
-use crate::wait::Wait;
-use std::sync::Arc;
+use crate::types::{Oid, ScopeId, SqlType, Value};
+use std::cell::RefCell;
 
 /// How a statement went.
 pub(super) enum Outcome {
     /// Done; its command tag.
     Done(String),
-    /// Ask again after this wait.
-    Wait(Wait),
+    /// Ask again afterwards.
+    Pause(Flow),
     /// It was the block's end: its tag comes with the commit.
     Committing,
 }
@@ -49,13 +49,16 @@ impl Session {
                 done("RESET")
             }
             Statement::Show(Some(name)) => self.show(name, output),
+            Statement::Query(_)
+            | Statement::Insert(_)
+            | Statement::Update(_)
+            | Statement::Delete(_)
+            | Statement::Explain(_) => self.query(statement, output),
             Statement::Listen(channel) => self.listen(channel),
             Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
             Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
             Statement::Define(definition) => self.define(definition, output),
-            _ => Err(Error::unsupported("this statement").hint(
-                "This version carries out transactions, settings, definitions and notifications; queries follow in a later version.",
-            )),
+            _ => Err(Error::unsupported("this statement").hint("README.md says what this version carries out.")),
         }
     }
 
@@ -120,21 +123,10 @@ impl Session {
         }
     }
 
-    /// Whether a setting may be changed so: the user id has rules of its own.
-    pub(super) fn check_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<()> {
-        let (true, Some(user)) = (name.eq_ignore_ascii_case(USER_ID), value) else { return Ok(()) };
-        if !local && !self.services.allow_session_user_id {
-            let message = format!("permission denied to set parameter \"{USER_ID}\" for the session");
-            let hint = format!("Use SET LOCAL {USER_ID} inside a transaction.");
-            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message).hint(hint));
-        }
-        self.who.check_may_act_for(user, &self.services.engine.catalog())
-    }
-
     fn set(&mut self, set: &Set, output: &mut dyn Output) -> Result<Outcome> {
         let value = set.values.as_ref().map(|values| values.join(", "));
         let in_block = self.block.is_explicit() || matches!(self.block, Block::Implicit(_));
-        self.check_setting(&set.name, value.as_deref(), set.local)?;
+        check_setting(&self.services, &self.who, &set.name, value.as_deref(), set.local)?;
         if set.local && !self.block.is_explicit() {
             let message = "SET LOCAL can only be used in transaction blocks";
             output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
@@ -179,48 +171,40 @@ impl Session {
         let role = catalog.role(self.who.role).ok_or_else(|| Error::internal("the session's role is gone"))?.clone();
         let search_path = self.settings.search_path(&role.name);
         self.ensure_transaction()?;
-        let services = self.services.clone();
+        let identity = self.identity()?;
+        let zone = self.settings.zone().clone();
+        let Session { block, settings, services, who, text, .. } = self;
+        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
+        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
+        let ids = Ids(&services.engine);
+        let world = ExecContext {
+            identity: &identity,
+            scope: ScopeId::SHARED,
+            zone: &zone,
+            env: &**services.engine.env(),
+            ids: &ids,
+            settings: &settings,
+            statement_time: services.engine.env().now(),
+        };
+        let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
+        let expressions = Definitions { text, eval };
         let context = DefineContext {
-            role: self.who.role,
-            session_role: self.who.session_role,
+            role: who.role,
+            session_role: who.session_role,
             search_path: &search_path,
             database: &services.database,
-            expressions: &NoBinder,
+            expressions: &expressions,
         };
-        let transaction = self.block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
         if transaction.options().read_only {
             let message = format!("cannot execute {} in a read-only transaction", definition.tag());
             return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
         }
         match execute(transaction, definition, context)? {
-            Defined::Wait(wait) => Ok(Outcome::Wait(wait)),
+            Defined::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
             Defined::Done(notices) => {
                 notices.iter().for_each(|notice| output.notice(notice));
                 done(definition.tag())
             }
         }
-    }
-}
-
-/// Refuses expressions in definitions while there is no binder to validate them.
-struct NoBinder;
-
-impl NoBinder {
-    fn refuse<T>(what: &str) -> Result<T> {
-        Err(Error::unsupported(what).hint("Expressions in definitions follow in a later version."))
-    }
-}
-
-impl Expressions for NoBinder {
-    fn default(&self, _: &Arc<Catalog>, _: &Expression, _: &Column) -> Result<String> {
-        NoBinder::refuse("DEFAULT")
-    }
-
-    fn condition(&self, _: &Arc<Catalog>, _: &Expression, _: &Relation) -> Result<Condition> {
-        NoBinder::refuse("a condition in a definition")
-    }
-
-    fn constant(&self, _: &Arc<Catalog>, _: &Expression, _: SqlType) -> Result<Constant> {
-        NoBinder::refuse("DEFAULT")
     }
 }
