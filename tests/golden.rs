@@ -102,3 +102,23 @@ fn an_error_in_the_extended_protocol_skips_to_sync() {
     assert_eq!(codes, [true, false], "one error, then ReadyForQuery: {events:?}");
     assert_eq!(client.rows("SHOW timezone"), [[Some("UTC".to_owned())]]);
 }
+
+/// The scripts of `sql/pg` that Tertulia answers as PostgreSQL does; the others wait for SQL that is not there yet.
+const AGREED: &[&str] = &["bytes_uuid_json", "nulls", "text"];
+
+#[test]
+fn tertulia_agrees_with_postgresql_where_it_claims_to() {
+    let mut failures = Vec::new();
+    for script in golden::scripts("pg") {
+        let name = script.path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !AGREED.contains(&name.as_str()) {
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let server = Tertulia::start(directory.path());
+        let login = ("tertulia", PASSWORD.to_owned(), "tertulia");
+        let found = script.run(&mut WireRunner::new(server.address(), login, false));
+        failures.extend(golden::check(&script, &found, "Tertulia, simple", false).err());
+    }
+    assert!(failures.is_empty(), "{} scripts differ\n{}", failures.len(), failures.join("\n"));
+}
