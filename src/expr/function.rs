@@ -25,11 +25,11 @@ pub struct Function {
     pub oid: Oid,
     /// Name.
     pub name: &'static str,
-    /// Types of the arguments; [`ANY`] and [`ANYELEMENT`] take every type.
+    /// Types of the arguments; `ANY` and `ANYELEMENT` take every type.
     pub args: &'static [SqlType],
     /// The last argument may be given any number of times from one on.
     pub variadic: bool,
-    /// Type of the result; [`ANYELEMENT`] is that of the argument so declared.
+    /// Type of the result; `ANYELEMENT` is that of the argument so declared.
     pub result: SqlType,
     /// See [`Volatility`].
     pub volatility: Volatility,
