@@ -51,7 +51,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_postgres", &["src/demo/"]),
     ("futures", &["src/wire/", "src/server/", "src/demo/"]),
     ("jiff", &["src/types/"]),
-    ("bigdecimal", &["src/types/"]),
+    ("bigdecimal", &["src/types/", "src/expr/library/math.rs"]),
     ("serde_json", &["src/types/", "src/live/", "src/demo/"]),
     ("clap", &["src/main.rs", "src/config.rs", "src/config/"]),
     ("rustix", &["src/storage/"]),
