@@ -37,6 +37,8 @@ pub struct Config {
     pub generation_bytes: usize,
     /// Bytes of all generations at which writers wait.
     pub recent_bytes_max: usize,
+    /// How long the commit log is kept after it is folded: how far back a live query can resume.
+    pub change_retention: Duration,
     /// Whether `SET tertulia.user_id` for a whole session is allowed; poolers would leak it to the next client.
     pub allow_session_user_id: bool,
     /// What is logged, in `tracing`'s directives.
@@ -55,6 +57,7 @@ impl Default for Config {
             map_size: 256 << 30,
             generation_bytes: limits::GENERATION_BYTES,
             recent_bytes_max: limits::RECENT_BYTES_MAX,
+            change_retention: limits::CHANGE_RETENTION,
             allow_session_user_id: false,
             log: "info".to_owned(),
         }
@@ -108,6 +111,11 @@ pub const SETTINGS: &[Setting] = &[
         name: "recent_bytes_max",
         help: "recent commits in memory at which writers wait [256MB]",
         apply: |c, v| set(&mut c.recent_bytes_max, size(v).filter(|&bytes| bytes >= 1 << 17)),
+    },
+    Setting {
+        name: "change_retention",
+        help: "how far back live queries can resume, for example 24h [24h]",
+        apply: |c, v| set(&mut c.change_retention, duration(v)),
     },
     Setting {
         name: "allow_session_user_id",

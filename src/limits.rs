@@ -3,6 +3,8 @@
 //! Constants are bounds that nobody should need to change; what an operator may change is a setting in
 //! [`config`](crate::config) whose default stands here.
 
+use std::time::Duration;
+
 /// Bytes of one protocol message before login. Nobody may make us allocate before we know who it is; full: the
 /// connection ends. PostgreSQL's start-up packet has the same bound (MAX_STARTUP_PACKET_LENGTH).
 pub const STARTUP_PACKET_BYTES_MAX: usize = 10_000;
@@ -39,6 +41,10 @@ pub const GENERATION_BYTES: usize = 64 << 20;
 
 /// Bytes of all generations together at which writers wait; they are slowed from half of it on.
 pub const RECENT_BYTES_MAX: usize = 256 << 20;
+
+/// How long the commit log is kept after it is folded unless `change_retention` says otherwise: a client that was away
+/// for a day resumes its live queries. Over: they begin anew.
+pub const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// Entries that a reader takes from the recent map under one lock, so that point reads stay quick beside scans.
 pub const SCAN_BATCH: usize = 256;

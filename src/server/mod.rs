@@ -43,6 +43,7 @@ impl Server {
             map_size: config.map_size,
             generation_bytes: config.generation_bytes,
             recent_bytes_max: config.recent_bytes_max,
+            change_retention: config.change_retention,
             ..EngineOptions::new(&config.data)
         };
         let (engine, recovery) = Engine::open(options, env)?;

@@ -12,7 +12,7 @@ use crate::catalog::{self, Catalog};
 use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{GENERATION_BYTES, RECENT_BYTES_MAX};
+use crate::limits::{CHANGE_RETENTION, GENERATION_BYTES, RECENT_BYTES_MAX};
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
@@ -55,7 +55,7 @@ impl EngineOptions {
             readers: 1_024,
             generation_bytes: GENERATION_BYTES,
             recent_bytes_max: RECENT_BYTES_MAX,
-            change_retention: Duration::from_secs(24 * 3600),
+            change_retention: CHANGE_RETENTION,
         }
     }
 }

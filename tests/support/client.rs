@@ -210,6 +210,24 @@ impl Client {
         }
     }
 
+    /// A simple query to a server that may be killed: what came back, and whether ReadyForQuery was the last of it.
+    pub fn try_simple(&mut self, sql: &str) -> (Vec<Event>, bool) {
+        frontend::query(sql, &mut self.outgoing).unwrap();
+        let bytes = self.outgoing.split();
+        let mut events = Vec::new();
+        if self.stream.write_all(&bytes).is_err() {
+            return (events, false);
+        }
+        while let Ok(event) = self.next() {
+            let is_last = matches!(event, Event::Ready(_));
+            events.push(event);
+            if is_last {
+                return (events, true);
+            }
+        }
+        (events, false)
+    }
+
     /// Waits for a notification, past anything else; none when `patience` is over.
     pub fn notification(&mut self, patience: Duration) -> Option<(String, String)> {
         self.stream.set_read_timeout(Some(patience)).unwrap();

@@ -4,3 +4,5 @@
 pub mod client;
 pub mod golden;
 pub mod postgres;
+pub mod process;
+pub mod random;
