@@ -217,7 +217,7 @@ fn names_and_types_are_judged_as_in_postgresql() {
     db.check("SELECT id FROM t LIMIT -1", "2201W LIMIT must not be negative");
     db.check(
         "SELECT id FROM t GROUP BY name",
-        "42803 column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function",
+        "42803 column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function @8",
     );
     db.check("SELECT 1 WHERE $2 = 1", "42P18 could not determine data type of parameter $1");
     db.check("INSERT INTO t (id, foo) VALUES (1, 2)", "42703 column \"foo\" of relation \"t\" does not exist @20");

@@ -87,7 +87,7 @@ pub fn encode_column(out: &mut Vec<u8>, value: &Value, column: &KeyColumn) -> Re
         (SqlType::INT2, Value::Int(value)) => out.extend_from_slice(&(*value as u16 ^ 1 << 15).to_be_bytes()),
         (SqlType::INT4, Value::Int(value)) => out.extend_from_slice(&(*value as u32 ^ 1 << 31).to_be_bytes()),
         (SqlType::INT8, Value::Int(value)) => out.extend_from_slice(&ordered_i64(*value)),
-        (SqlType::OID, Value::Int(value)) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
+        (SqlType::OID | SqlType::REGTYPE, Value::Int(value)) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
         (SqlType::FLOAT8, Value::Float(value)) => out.extend_from_slice(&ordered_f64(*value)),
         (SqlType::DATE, Value::Date(value)) => out.extend_from_slice(&(*value as u32 ^ 1 << 31).to_be_bytes()),
         (SqlType::TIMESTAMP | SqlType::TIMESTAMPTZ, Value::Timestamp(value)) => {
@@ -181,7 +181,7 @@ pub fn decode_column(key: &mut &[u8], column: &KeyColumn) -> Result<Value> {
         SqlType::INT2 => Value::Int(((u16::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 15) as i16).into()),
         SqlType::INT4 => Value::Int(((u32::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 31) as i32).into()),
         SqlType::INT8 => Value::Int((u64::from_be_bytes(take_flipped(key, flip)?) ^ 1 << 63) as i64),
-        SqlType::OID => Value::Int(u32::from_be_bytes(take_flipped(key, flip)?).into()),
+        SqlType::OID | SqlType::REGTYPE => Value::Int(u32::from_be_bytes(take_flipped(key, flip)?).into()),
         SqlType::FLOAT8 => {
             let bits = u64::from_be_bytes(take_flipped(key, flip)?);
             Value::Float(f64::from_bits(if bits >> 63 == 1 { bits ^ 1 << 63 } else { !bits }))

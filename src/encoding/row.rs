@@ -67,7 +67,7 @@ impl Form {
             SqlType::INT2 => Form::Int2,
             SqlType::INT4 => Form::Int4,
             SqlType::INT8 => Form::Int8,
-            SqlType::OID => Form::Oid,
+            SqlType::OID | SqlType::REGTYPE => Form::Oid,
             SqlType::FLOAT8 => Form::Float,
             SqlType::DATE => Form::Date,
             SqlType::TIMESTAMP | SqlType::TIMESTAMPTZ => Form::Timestamp,

@@ -62,6 +62,19 @@ fn any_cast(from: SqlType, to: SqlType) -> Option<Cast> {
     if from.same(SqlType::FILE) {
         return any_cast(SqlType::JSONB, to);
     }
+    if from.same(SqlType::REGTYPE) || to.same(SqlType::REGTYPE) {
+        let other = if from.same(SqlType::REGTYPE) { to } else { from };
+        return match other {
+            oid if oid.same(SqlType::OID) => cast(Relabel, Implicit),
+            int if int.same(SqlType::INT4) || int.same(SqlType::INT8) => {
+                cast(Convert, if from.same(SqlType::REGTYPE) { Assignment } else { Implicit })
+            }
+            string if string.category() == TypeCategory::String => {
+                cast(Text, if from.same(SqlType::REGTYPE) { Assignment } else { Explicit })
+            }
+            _ => None,
+        };
+    }
     if let Some(found) = number_cast(from, to) {
         return Some(found);
     }
@@ -93,6 +106,10 @@ fn any_cast(from: SqlType, to: SqlType) -> Option<Cast> {
         (TypeCategory::String, _) if is_value(to) => cast(Text, Explicit),
         _ => None,
     }
+}
+
+fn is_oid(ty: SqlType) -> bool {
+    ty.same(SqlType::OID) || ty.same(SqlType::REGTYPE)
 }
 
 fn is_number(ty: SqlType) -> bool {
@@ -143,12 +160,9 @@ impl CastMethod {
             CastMethod::Convert if from.category() == TypeCategory::DateTime => convert_time(&value, from, to, cx)?,
             CastMethod::Convert => match value {
                 // An oid and an integer are the same 32 bits.
-                Value::Int(value) if to.same(SqlType::OID) && !from.same(SqlType::INT8) => {
-                    Value::Int(i64::from(value as u32))
-                }
-                Value::Int(value) if from.same(SqlType::OID) && to.same(SqlType::INT4) => {
-                    Value::Int(i64::from(value as i32))
-                }
+                Value::Int(value) if is_oid(to) && !from.same(SqlType::INT8) => Value::Int(i64::from(value as u32)),
+                Value::Int(value) if is_oid(to) => Value::Int(in_range(value, SqlType::OID)?),
+                Value::Int(value) if is_oid(from) && to.same(SqlType::INT4) => Value::Int(i64::from(value as i32)),
                 value => convert(value, to)?,
             },
             CastMethod::Text => {
@@ -166,7 +180,7 @@ impl CastMethod {
 
 fn convert(value: Value, to: SqlType) -> Result<Value> {
     Ok(match value {
-        Value::Int(value) if to.is_integer() => Value::Int(in_range(value, to)?),
+        Value::Int(value) if to.is_integer() || is_oid(to) => Value::Int(in_range(value, to)?),
         Value::Int(value) if to.same(SqlType::FLOAT8) => Value::Float(value as f64),
         Value::Int(value) if to.same(SqlType::NUMERIC) => Value::Numeric(numeric::from_i64(value)),
         Value::Int(value) if to.same(SqlType::BOOL) => Value::Bool(value != 0),

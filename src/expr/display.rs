@@ -60,7 +60,18 @@ fn is_operand(input: &Expr) -> bool {
 }
 
 fn is_keyword(name: &str) -> bool {
-    matches!(name, "current_user" | "session_user" | "current_role" | "current_catalog" | "current_schema" | "user")
+    matches!(
+        name,
+        "current_user"
+            | "session_user"
+            | "current_role"
+            | "current_catalog"
+            | "current_schema"
+            | "user"
+            | "current_date"
+            | "current_timestamp"
+            | "localtimestamp"
+    )
 }
 
 fn cast(input: &str, ty: SqlType) -> String {

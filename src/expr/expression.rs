@@ -1,6 +1,5 @@
 //! The tree of a bound expression.
 
-use super::EvalContext;
 use super::cast::CastMethod;
 use super::function::{Body, CompareOp, Function, Operator, Volatility};
 use crate::types::{SqlType, Value};
@@ -22,6 +21,8 @@ pub enum Expr {
         index: usize,
         /// Its type.
         ty: SqlType,
+        /// Where it was written.
+        at: Written,
     },
     /// A parameter.
     Param {
@@ -124,6 +125,17 @@ pub enum Expr {
     },
 }
 
+/// The position in the statement, for errors found once all of it has been read. No part of what an expression is:
+/// Debug, by whose output expressions are compared, leaves it out.
+#[derive(Clone, Copy, Default)]
+pub struct Written(pub Option<u32>);
+
+impl std::fmt::Debug for Written {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
 /// How a call was written, for showing it again.
 #[derive(Clone, Copy, Debug)]
 pub enum CallForm {
@@ -137,6 +149,11 @@ impl Expr {
     /// A constant.
     pub fn literal(value: Value, ty: SqlType) -> Expr {
         Expr::Literal { value, ty }
+    }
+
+    /// A column of the row that nobody wrote.
+    pub fn column(index: usize, ty: SqlType) -> Expr {
+        Expr::Column { index, ty, at: Written::default() }
     }
 
     /// `input IS NULL`, or IS NOT NULL.
@@ -277,21 +294,6 @@ impl Expr {
             constant &= !matches!(expr, Expr::Column { .. } | Expr::Param { .. } | Expr::CaseOperand { .. });
         });
         constant
-    }
-
-    /// Computes what is immutable and constant once. What fails stays as it is and fails when it is evaluated, if ever.
-    pub fn fold_constants(mut self, cx: &EvalContext) -> Expr {
-        self.visit_mut(&mut |expr| {
-            if matches!(expr, Expr::Literal { .. }) || !expr.is_constant() {
-                return;
-            }
-            if expr.volatility() == Volatility::Immutable
-                && let Ok(value) = expr.eval(&[], cx)
-            {
-                *expr = Expr::Literal { value, ty: expr.ty() };
-            }
-        });
-        self
     }
 
     /// When this is a comparison of two values of one type: the operator and both sides. For choosing key ranges.

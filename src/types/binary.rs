@@ -21,7 +21,7 @@ pub fn decode(bytes: &Bytes, ty: SqlType) -> Result<Value> {
         SqlType::INT2 => Value::Int(i16::from_be_bytes(exactly(bytes)?).into()),
         SqlType::INT4 => Value::Int(i32::from_be_bytes(exactly(bytes)?).into()),
         SqlType::INT8 => Value::Int(i64::from_be_bytes(exactly(bytes)?)),
-        SqlType::OID => Value::Int(u32::from_be_bytes(exactly(bytes)?).into()),
+        SqlType::OID | SqlType::REGTYPE => Value::Int(u32::from_be_bytes(exactly(bytes)?).into()),
         SqlType::FLOAT8 => Value::Float(f64::from_be_bytes(exactly(bytes)?)),
         SqlType::DATE => Value::Date(in_range("date", i32::from_be_bytes(exactly(bytes)?), DATES)?),
         SqlType::TIMESTAMP | SqlType::TIMESTAMPTZ => {
@@ -175,7 +175,7 @@ pub fn encode(value: &Value, ty: SqlType, out: &mut Vec<u8>) {
         }
         Value::Int(value) => match ty.base() {
             SqlType::INT2 => out.extend_from_slice(&(*value as i16).to_be_bytes()),
-            SqlType::INT4 | SqlType::OID => out.extend_from_slice(&(*value as u32).to_be_bytes()),
+            SqlType::INT4 | SqlType::OID | SqlType::REGTYPE => out.extend_from_slice(&(*value as u32).to_be_bytes()),
             _ => out.extend_from_slice(&value.to_be_bytes()),
         },
         Value::Bool(value) => out.push(u8::from(*value)),

@@ -89,6 +89,7 @@ builtin_types! {
     (TIMESTAMPTZ, 1184, "timestamptz", "timestamp with time zone", 8, DateTime, true),
     (INTERVAL, 1186, "interval", "interval", 16, Timespan, true),
     (NUMERIC, 1700, "numeric", "numeric", -1, Numeric, false),
+    (REGTYPE, 2206, "regtype", "regtype", 4, Numeric, false),
     (VOID, 2278, "void", "void", 4, Pseudo, false),
     (UUID, 2950, "uuid", "uuid", 16, User, false),
     (JSONB, 3802, "jsonb", "jsonb", -1, User, false),

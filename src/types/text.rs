@@ -1,7 +1,7 @@
 //! Text forms of values: PostgreSQL's input and output functions.
 
 use super::json::{self, Json};
-use super::{SqlType, Str, Value, Zone, datetime, numeric};
+use super::{Oid, SqlType, Str, Value, Zone, datetime, numeric};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::IDENTIFIER_BYTES_MAX;
 use bytes::Bytes;
@@ -21,6 +21,7 @@ pub fn parse_at(text: &str, ty: SqlType, zone: &Zone, now: Option<i64>) -> Resul
         SqlType::INT4 => Value::Int(parse_integer(text, ty, i32::MIN.into(), i32::MAX.into())?),
         SqlType::INT8 => Value::Int(parse_integer(text, ty, i64::MIN, i64::MAX)?),
         SqlType::OID => Value::Int(parse_oid(text)?),
+        SqlType::REGTYPE => Value::Int(parse_regtype(text)?),
         SqlType::FLOAT8 => Value::Float(parse_float(text)?),
         SqlType::NUMERIC => Value::Numeric(numeric::parse(text)?),
         SqlType::DATE => Value::Date(datetime::parse_date(text, zone, now)?),
@@ -89,6 +90,38 @@ fn parse_integer(text: &str, ty: SqlType, min: i64, max: i64) -> Result<i64> {
 fn parse_oid(text: &str) -> Result<i64> {
     let value = parse_integer(text, SqlType::OID, i32::MIN.into(), u32::MAX.into())?;
     Ok(i64::from(value as u32))
+}
+
+/// A type by its name or its OID; `-` is none.
+fn parse_regtype(text: &str) -> Result<i64> {
+    let name = trim(text).to_ascii_lowercase();
+    if name == "-" {
+        return Ok(0);
+    }
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return parse_oid(text);
+    }
+    let plain = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    let plain = match plain {
+        "int" => "integer",
+        "float" => "double precision",
+        "decimal" => "numeric",
+        other => other,
+    };
+    let is_named = |ty: &&SqlType| ty.internal_name() == Some(plain) || ty.base_name() == plain;
+    let found = SqlType::ALL.iter().find(is_named);
+    found
+        .map(|ty| ty.oid.0.into())
+        .ok_or_else(|| Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{}\" does not exist", trim(text))))
+}
+
+fn write_regtype(oid: i64, out: &mut Vec<u8>) {
+    let ty = SqlType { oid: Oid(oid as u32), modifier: -1 };
+    match (oid, ty.internal_name()) {
+        (0, _) => out.push(b'-'),
+        (_, Some(_)) => out.extend_from_slice(ty.base_name().as_bytes()),
+        (_, None) => write_integer(oid, out),
+    }
 }
 
 fn parse_float(text: &str) -> Result<f64> {
@@ -182,6 +215,7 @@ fn parse_bytea_hex(digits: &str) -> Result<Bytes> {
 pub fn write(value: &Value, ty: SqlType, zone: &Zone, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Int(value) if ty.same(SqlType::REGTYPE) => write_regtype(*value, out),
         Value::Int(value) => write_integer(*value, out),
         Value::Bool(value) => out.push(if *value { b't' } else { b'f' }),
         Value::Timestamp(value) if ty.same(SqlType::TIMESTAMPTZ) => {

@@ -8,9 +8,10 @@ use crate::expr::function::{
     Args, Body, CompareOp, Function, Volatility::Immutable, Volatility::Stable, Volatility::Volatile,
 };
 use crate::types::datetime::{
-    add_intervals, add_to_timestamp, add_to_timestamptz, date_to_timestamp, divide_interval, extract, extract_interval,
-    from_unix_micros, justify_days, justify_hours, justify_interval, multiply_interval, negate_interval,
-    subtract_timestamps, timestamp_to_timestamptz, timestamptz_to_timestamp, truncate,
+    add_intervals, add_to_timestamp, add_to_timestamptz, age, date_to_timestamp, divide_interval, extract,
+    extract_interval, from_unix_micros, justify_days, justify_hours, justify_interval, multiply_interval,
+    negate_interval, subtract_timestamps, timestamp_to_date, timestamp_to_timestamptz, timestamptz_to_timestamp,
+    truncate,
 };
 use crate::types::{Interval, Numeric, SqlType, Value, Zone, numeric};
 
@@ -20,6 +21,13 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(2647, "transaction_timestamp", &[], TIMESTAMPTZ, Stable, Body::Plain(now)),
     row(2648, "statement_timestamp", &[], TIMESTAMPTZ, Stable, Body::Plain(statement_timestamp)),
     row(2649, "clock_timestamp", &[], TIMESTAMPTZ, Volatile, Body::Plain(clock_timestamp)),
+    row(9140, "current_timestamp", &[], TIMESTAMPTZ, Stable, Body::Plain(now)),
+    row(9141, "localtimestamp", &[], TIMESTAMP, Stable, Body::Plain(local_now)),
+    row(9142, "current_date", &[], DATE, Stable, Body::Plain(today)),
+    row(2058, "age", &[TIMESTAMP, TIMESTAMP], INTERVAL, Immutable, Body::Plain(age_of_timestamps)),
+    row(1199, "age", &[TIMESTAMPTZ, TIMESTAMPTZ], INTERVAL, Stable, Body::Plain(age_of_timestamptzs)),
+    row(2059, "age", &[TIMESTAMP], INTERVAL, Stable, Body::Plain(age_today)),
+    row(1386, "age", &[TIMESTAMPTZ], INTERVAL, Stable, Body::Plain(age_today)),
     row(6199, "extract", &[TEXT, DATE], NUMERIC, Immutable, Body::Plain(extract_date)),
     row(6202, "extract", &[TEXT, TIMESTAMP], NUMERIC, Immutable, Body::Plain(extract_timestamp)),
     row(6203, "extract", &[TEXT, TIMESTAMPTZ], NUMERIC, Stable, Body::Plain(extract_timestamptz)),
@@ -47,6 +55,14 @@ pub(super) static FUNCTIONS: &[Function] = &[
 
 fn now(_: &Args, cx: &EvalContext) -> Result<Value> {
     Ok(Value::Timestamp(cx.transaction_time))
+}
+
+fn local_now(_: &Args, cx: &EvalContext) -> Result<Value> {
+    timestamptz_to_timestamp(cx.transaction_time, cx.zone).map(Value::Timestamp)
+}
+
+fn today(_: &Args, cx: &EvalContext) -> Result<Value> {
+    Ok(Value::Date(timestamp_to_date(timestamptz_to_timestamp(cx.transaction_time, cx.zone)?)))
 }
 
 fn statement_timestamp(_: &Args, cx: &EvalContext) -> Result<Value> {
@@ -202,6 +218,25 @@ pub(super) fn times_interval(args: &Args, _: &EvalContext) -> Result<Value> {
 
 pub(super) fn interval_divide(args: &Args, _: &EvalContext) -> Result<Value> {
     divide_interval(args.interval(0), args.float(1)).map(Value::Interval)
+}
+
+fn age_of_timestamps(args: &Args, _: &EvalContext) -> Result<Value> {
+    age(args.timestamp(0), args.timestamp(1)).map(Value::Interval)
+}
+
+fn age_of_timestamptzs(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let local = |index: usize| timestamptz_to_timestamp(args.timestamp(index), cx.zone);
+    age(local(0)?, local(1)?).map(Value::Interval)
+}
+
+/// From a time to today's midnight, both as clocks in the session's zone show them.
+fn age_today(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let today = date_to_timestamp(timestamp_to_date(timestamptz_to_timestamp(cx.transaction_time, cx.zone)?))?;
+    let of = match args.ty(0) {
+        zoned if zoned.same(TIMESTAMPTZ) => timestamptz_to_timestamp(args.timestamp(0), cx.zone)?,
+        _ => args.timestamp(0),
+    };
+    age(today, of).map(Value::Interval)
 }
 
 fn number(field: Option<Numeric>) -> Value {

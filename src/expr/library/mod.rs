@@ -33,6 +33,7 @@ const TIMESTAMP: SqlType = SqlType::TIMESTAMP;
 const TIMESTAMPTZ: SqlType = SqlType::TIMESTAMPTZ;
 const INTERVAL: SqlType = SqlType::INTERVAL;
 const NUMERIC: SqlType = SqlType::NUMERIC;
+const REGTYPE: SqlType = SqlType::REGTYPE;
 const VOID: SqlType = SqlType::VOID;
 const UUID: SqlType = SqlType::UUID;
 const JSONB: SqlType = SqlType::JSONB;

@@ -1,6 +1,6 @@
 //! Functions of the session and the server.
 
-use super::{BOOL, FLOAT8, INT4, INT8, NAME, OID, TEXT, VOID, lax, row, variadic};
+use super::{BOOL, FLOAT8, INT4, INT8, NAME, OID, REGTYPE, TEXT, VOID, lax, row, variadic};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::EvalContext;
 use crate::expr::function::{
@@ -30,7 +30,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(1039, "getdatabaseencoding", &[], NAME, Stable, Body::Plain(encoding)),
     row(3810, "pg_is_in_recovery", &[], BOOL, Volatile, Body::Plain(is_in_recovery)),
     lax(row(1081, "format_type", &[OID, INT4], TEXT, Stable, Body::Plain(format_type))),
-    lax(row(1619, "pg_typeof", &[ANY], TEXT, Stable, Body::Plain(type_of))),
+    lax(row(1619, "pg_typeof", &[ANY], REGTYPE, Stable, Body::Plain(type_of))),
     variadic(row(438, "num_nulls", &[ANY], INT4, Immutable, Body::Plain(num_nulls))),
     variadic(row(440, "num_nonnulls", &[ANY], INT4, Immutable, Body::Plain(num_nonnulls))),
 ];
@@ -94,6 +94,9 @@ fn set_config(args: &Args, cx: &EvalContext) -> Result<Value> {
 
 fn notify(args: &Args, cx: &EvalContext) -> Result<Value> {
     let given = |index: usize| if args.is_null(index) { "" } else { args.text(index).as_str() };
+    if given(0).is_empty() {
+        return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "channel name cannot be empty"));
+    }
     cx.notifier.notify(given(0), given(1))?;
     // void's text form is empty, but the value is not NULL.
     Ok(Value::text(""))
@@ -117,7 +120,7 @@ fn format_type(args: &Args, _: &EvalContext) -> Result<Value> {
 }
 
 fn type_of(args: &Args, _: &EvalContext) -> Result<Value> {
-    Ok(Value::text(args.ty(0).base_name()))
+    Ok(Value::Int(args.ty(0).oid.0.into()))
 }
 
 fn nulls(args: &Args) -> i64 {

@@ -91,6 +91,9 @@ impl Binder<'_> {
         if !call.within_group.is_empty() || call.null_treatment.is_some() || call.uses_odbc_syntax {
             return Err(Error::unsupported("this form of a function call").at(at));
         }
+        if let Some(value) = self.keyword_value(&name, &call.args, at)? {
+            return Ok(value);
+        }
         let (args, star, distinct) = arguments(call, at)?;
         if !matches!(resolve_aggregate(&name, &[]), Ok(None)) {
             names.check_aggregate(at)?;
@@ -132,6 +135,28 @@ impl Binder<'_> {
             }
             ("nullif", 2) => self.null_if(args, at),
             _ => self.function(&name, args, at),
+        }
+    }
+
+    /// What the standard writes as a key word without parentheses: CURRENT_USER, CURRENT_DATE and so on.
+    pub(crate) fn keyword_value(
+        &mut self,
+        name: &str,
+        args: &FunctionArguments,
+        at: Option<u32>,
+    ) -> Result<Option<Expr>> {
+        let bare = matches!(args, FunctionArguments::None);
+        match name {
+            "current_time" | "localtime" => Err(Error::unsupported("type time").hint("Use a timestamp.").at(at)),
+            "current_date" if !bare => Err(Error::syntax_near("(").at(super::position::after(self.cx.text, at, "("))),
+            "current_timestamp" | "localtimestamp" if !bare => match args {
+                FunctionArguments::List(list) if list.args.is_empty() => {
+                    Err(Error::syntax_near(")").at(super::position::after(self.cx.text, at, ")")))
+                }
+                _ => Err(Error::unsupported(format!("{} with a precision", name.to_ascii_uppercase())).at(at)),
+            },
+            _ if bare => self.function(name, Vec::new(), at).map(Some),
+            _ => Ok(None),
         }
     }
 

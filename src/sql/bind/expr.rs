@@ -4,7 +4,7 @@ use super::Binder;
 use super::ident::fold;
 use super::names::{Clause, Names};
 use crate::error::{Error, Result, SqlState};
-use crate::expr::Expr;
+use crate::expr::{Expr, Written};
 use crate::limits::NESTING_MAX;
 use crate::types::{SqlType, Value};
 use sqlparser::ast::{self, BinaryOperator, Ident, InTarget, Spanned, UnaryOperator};
@@ -90,6 +90,16 @@ impl Binder<'_> {
     fn column(&mut self, parts: &[Ident], names: &mut Names) -> Result<Expr> {
         let at = self.at(parts[0].span);
         let folded: Vec<String> = parts.iter().map(fold).collect();
+        // Reserved words that sqlparser takes for columns.
+        if let [ident] = parts {
+            if super::write::is_default_word(ident) {
+                let message = "DEFAULT is not allowed in this context";
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
+            }
+            if ident.quote_style.is_none() && matches!(ident.value.as_str(), "current_role" | "current_schema") {
+                return self.function(&ident.value, Vec::new(), at);
+            }
+        }
         if names.clause == Clause::Default {
             let message = "cannot use column reference in DEFAULT expression";
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
@@ -110,7 +120,7 @@ impl Binder<'_> {
         }
         names.reads = true;
         let (_, column) = names.scope.column(index).expect("the scope has just found it");
-        Ok(Expr::Column { index, ty: column.ty })
+        Ok(Expr::Column { index, ty: column.ty, at: Written(at) })
     }
 
     fn binary(&mut self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, names: &mut Names) -> Result<Expr> {

@@ -19,22 +19,22 @@ pub(crate) fn place(expr: &mut Expr, groups: &[Expr], scope: &Scope) -> Result<(
     mark(expr, &forms, PLACED);
     let mut ungrouped = None;
     expr.visit_mut(&mut |part| {
-        if let Expr::Column { index, .. } = part {
+        if let Expr::Column { index, at, .. } = part {
             match *index {
                 placed if placed >= PLACED => *index = placed - PLACED,
                 aggregate if aggregate >= AGGREGATE_BASE => *index = groups.len() + aggregate - AGGREGATE_BASE,
-                column => ungrouped = ungrouped.or(Some(column)),
+                column => ungrouped = ungrouped.or(Some((column, *at))),
             }
         }
     });
-    match ungrouped.and_then(|column| scope.column(column)) {
+    match ungrouped.and_then(|(column, at)| Some((scope.column(column)?, at))) {
         None => Ok(()),
-        Some((table, column)) => {
+        Some(((table, column), at)) => {
             let message = format!(
                 "column \"{}.{}\" must appear in the GROUP BY clause or be used in an aggregate function",
                 table.alias, column.name
             );
-            Err(Error::new(SqlState::GROUPING_ERROR, message))
+            Err(Error::new(SqlState::GROUPING_ERROR, message).at(at.0))
         }
     }
 }
@@ -43,7 +43,7 @@ fn mark(expr: &mut Expr, forms: &[String], placed: usize) {
     // The whole before its parts: a part of a group's expression may be a group too.
     let own = form(expr);
     if let Some(group) = forms.iter().position(|other| *other == own) {
-        *expr = Expr::Column { index: placed + group, ty: expr.ty() };
+        *expr = Expr::column(placed + group, expr.ty());
         return;
     }
     for child in children(expr) {

@@ -145,6 +145,6 @@ impl Binder<'_> {
         let index = AGGREGATE_BASE + names.aggregates.len();
         let ty = resolved.ty;
         names.aggregates.push(AggregateCall { function: resolved.aggregate, args: coerced, distinct, filter });
-        Ok(Expr::Column { index, ty })
+        Ok(Expr::column(index, ty))
     }
 }

@@ -80,7 +80,7 @@ pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let (logical, command, columns) = binder.statement(statement)?;
     let params = binder.params.finish()?;
     let mut plan = Plan {
-        root: plan::plan(logical, cx.catalog)?,
+        root: plan::plan(logical, cx.catalog, cx.zone)?,
         command,
         params,
         columns,

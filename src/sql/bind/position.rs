@@ -16,6 +16,14 @@ fn locate(text: &str, location: Location) -> Option<u32> {
     u32::try_from(before + location.column as usize).ok()
 }
 
+/// The position of the first place after another position that holds a text.
+pub(crate) fn after(text: &str, position: Option<u32>, what: &str) -> Option<u32> {
+    let before = position? as usize;
+    let rest: String = text.chars().skip(before).collect();
+    let offset = rest.find(what)?;
+    u32::try_from(before + rest[..offset].chars().count() + 1).ok()
+}
+
 /// The position of an operator that stands between two operands: the first place after the left one that holds it.
 pub(crate) fn between(text: &str, left: Span, operator: &str) -> Option<u32> {
     let after = locate(text, left.end)? as usize - 1;

@@ -41,8 +41,7 @@ impl Binder<'_> {
         let at = position(self.cx.text, name.span());
         let found = match parts.as_slice() {
             [table] => self.find_unqualified(table),
-            [schema, table] => self.find_in(schema, table)?,
-            [_, schema, table] => self.find_in(schema, table)?,
+            [schema, table] | [_, schema, table] => self.find_in(schema, table).map_err(|error| error.at(at))?,
             _ => {
                 let message = format!("improper relation name (too many dotted names): {}", parts.join("."));
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));

@@ -304,7 +304,7 @@ impl Binder<'_> {
     fn order_outputs(&mut self, bound: BoundQuery, order: &[ast::OrderByExpr], stretch: Stretch) -> Result<BoundQuery> {
         let outputs = bound.columns.iter().enumerate();
         let items: Vec<Item> = outputs
-            .map(|(index, column)| Item { expr: Expr::Column { index, ty: column.ty }, column: column.clone() })
+            .map(|(index, column)| Item { expr: Expr::column(index, column.ty), column: column.clone() })
             .collect();
         let scope = Scope::default();
         let mut names = Names::new(&scope, Clause::OrderBy);
@@ -363,7 +363,7 @@ fn expand(table: Option<&str>, names: &mut Names, items: &mut Vec<Item>) {
     for from in names.scope.tables.iter().filter(|from| table.is_none_or(|table| from.alias == table)) {
         let of = |kind| from.columns.iter().enumerate().filter(move |(_, column)| column.kind == kind);
         for (position, column) in of(ColumnKind::First).chain(of(ColumnKind::Plain)) {
-            let expr = Expr::Column { index: from.offset + position, ty: column.ty };
+            let expr = Expr::column(from.offset + position, column.ty);
             items.push(Item { expr, column: column.result() });
         }
     }
@@ -425,10 +425,10 @@ fn arrange(tree: Logical, exprs: Vec<Expr>, keys: Vec<SortKey>, distinct: bool, 
                 computed.len() - 1
             }
         };
-        placed.push(SortKey { expr: Expr::Column { index, ty: key.expr.ty() }, ..key });
+        placed.push(SortKey { expr: Expr::column(index, key.expr.ty()), ..key });
     }
     let outputs: Vec<Expr> =
-        computed[..width].iter().enumerate().map(|(index, expr)| Expr::Column { index, ty: expr.ty() }).collect();
+        computed[..width].iter().enumerate().map(|(index, expr)| Expr::column(index, expr.ty())).collect();
     let wider = computed.len() > width;
     let mut tree = Logical::Project { input: Box::new(tree), exprs: computed };
     if distinct {

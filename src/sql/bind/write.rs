@@ -188,7 +188,7 @@ impl Binder<'_> {
         let mut given = Vec::with_capacity(columns.len());
         for (index, &column) in columns.iter().enumerate().take(bound.columns.len()) {
             let to = &target.relation.columns[column];
-            let expr = Expr::Column { index, ty: bound.columns[index].ty };
+            let expr = Expr::column(index, bound.columns[index].ty);
             given.push((column, self.assign_column(expr, &to.name, to.ty, at)?));
         }
         let exprs = self.complete(given, &target.relation)?;
@@ -285,10 +285,7 @@ impl Binder<'_> {
         let scope = target.scope.clone();
         let mut names = Names::new(&scope, Clause::Set);
         let mut set: Vec<(usize, Expr)> = Vec::with_capacity(update.assignments.len());
-        for assignment in &update.assignments {
-            let AssignmentTarget::ColumnName(name) = &assignment.target else {
-                return Err(Error::unsupported("assignment to several columns at once"));
-            };
+        for (name, value) in self.assignments(&update.assignments)? {
             let at = self.at(name.span());
             let column = self.target_column(name, &target, at)?;
             let to = &target.relation.columns[column];
@@ -296,11 +293,11 @@ impl Binder<'_> {
                 let message = format!("multiple assignments to same column \"{}\"", to.name);
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message));
             }
-            let value_at = self.at(assignment.value.span());
-            let expr = match is_default(&assignment.value) {
+            let value_at = self.at(value.span());
+            let expr = match is_default(value) {
                 true => default_of(self, &target.relation, column)?,
                 false => {
-                    let expr = self.expr(&assignment.value, &mut names)?;
+                    let expr = self.expr(value, &mut names)?;
                     self.assign_column(expr, &to.name, to.ty, value_at)?
                 }
             };
@@ -316,6 +313,34 @@ impl Binder<'_> {
         let alias = target.alias();
         let tree = Logical::Update { source: target.source, alias, predicate, set, checks, returning };
         Ok((tree, results))
+    }
+
+    /// Each column that SET names with its value; those of `(a, b) = (1, 2)` one by one.
+    fn assignments<'u>(&self, assignments: &'u [ast::Assignment]) -> Result<Vec<(&'u ObjectName, &'u ast::Expr)>> {
+        let mut single = Vec::with_capacity(assignments.len());
+        for assignment in assignments {
+            let names = match &assignment.target {
+                AssignmentTarget::ColumnName(name) => {
+                    single.push((name, &assignment.value));
+                    continue;
+                }
+                AssignmentTarget::Tuple(names) => names,
+            };
+            let at = self.at(assignment.value.span());
+            let values = row_of(&assignment.value).ok_or_else(|| match &assignment.value {
+                ast::Expr::Subquery(_) => Error::unsupported("a sub-select in an expression").at(at),
+                _ => {
+                    let message = "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression";
+                    Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at)
+                }
+            })?;
+            if values.len() != names.len() {
+                let message = "number of columns does not match number of values";
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
+            }
+            single.extend(names.iter().zip(values));
+        }
+        Ok(single)
     }
 
     /// DELETE
@@ -361,9 +386,37 @@ impl Binder<'_> {
     }
 }
 
+/// The values of `(1, 2)` or `ROW(1, 2)`.
+fn row_of(ast: &ast::Expr) -> Option<Vec<&ast::Expr>> {
+    match ast {
+        ast::Expr::Tuple(values) => Some(values.iter().collect()),
+        ast::Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("row") => match &call.args {
+            ast::FunctionArguments::List(list) => list.args.iter().map(plain_argument).collect(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn plain_argument(arg: &ast::FunctionArg) -> Option<&ast::Expr> {
+    match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
 /// The keyword DEFAULT where a value may stand.
 fn is_default(ast: &ast::Expr) -> bool {
-    matches!(ast, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident).eq_ignore_ascii_case("default"))
+    match ast {
+        ast::Expr::Nested(inner) => is_default(inner),
+        ast::Expr::Identifier(ident) => is_default_word(ident),
+        _ => false,
+    }
+}
+
+/// Whether an identifier is the reserved word.
+pub(crate) fn is_default_word(ident: &ast::Ident) -> bool {
+    ident.quote_style.is_none() && fold(ident) == "default"
 }
 
 /// NULL of a type.

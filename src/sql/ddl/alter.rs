@@ -105,7 +105,7 @@ impl Definer<'_, '_> {
             let message = format!("tables can have at most {COLUMNS_MAX} columns");
             return Err(Error::new(SqlState::TOO_MANY_COLUMNS, message));
         }
-        let mut column = self.column(definition, &relation.name)?;
+        let mut column = self.column(definition)?;
         if !self.is_empty(relation)? {
             if !definition.constraints.is_empty() {
                 return Err(filled("adding a column with a constraint to a table with rows"));

@@ -16,7 +16,7 @@ impl Definer<'_, '_> {
         match &constraint.kind {
             ConstraintKind::PrimaryKey(columns) => self.add_primary_key(relation, constraint, columns),
             ConstraintKind::Unique(columns) => {
-                let positions = key_columns(relation, columns, "unique")?;
+                let positions = key_columns(relation, columns, constraint.position, "unique")?;
                 let middle = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join("_");
                 let name = constraint.name.clone().unwrap_or_else(|| choose(relation, Some(&middle), "key"));
                 let (oid, storage) = (self.tx.alloc_oid(), self.tx.alloc_storage());
@@ -46,7 +46,7 @@ impl Definer<'_, '_> {
             let message = format!("multiple primary keys for table \"{}\" are not allowed", relation.name);
             return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(constraint.position));
         }
-        let positions = key_columns(relation, columns, "primary key")?;
+        let positions = key_columns(relation, columns, constraint.position, "primary key")?;
         for &position in &positions {
             relation.columns[position].not_null = true;
         }
@@ -63,16 +63,16 @@ pub fn names(relation: &Relation) -> impl Iterator<Item = &str> {
     keys.chain(uniques).chain(relation.checks.iter().map(|check| check.name.as_str()))
 }
 
-fn key_columns(relation: &Relation, columns: &[ColumnName], what: &str) -> Result<Vec<usize>> {
+fn key_columns(relation: &Relation, columns: &[ColumnName], at: Option<u32>, what: &str) -> Result<Vec<usize>> {
     let mut positions = Vec::new();
     for column in columns {
         let position = relation.column(&column.name).ok_or_else(|| {
             let message = format!("column \"{}\" named in key does not exist", column.name);
-            Error::new(SqlState::UNDEFINED_COLUMN, message).at(column.position)
+            Error::new(SqlState::UNDEFINED_COLUMN, message).at(at)
         })?;
         if positions.contains(&position) {
             let message = format!("column \"{}\" appears twice in {what} constraint", column.name);
-            return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(column.position));
+            return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(at));
         }
         let ty = relation.columns[position].ty;
         if ty.same(SqlType::JSON) {

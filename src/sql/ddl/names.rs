@@ -90,8 +90,7 @@ impl Definer<'_, '_> {
         match &name.schema {
             Some(schema) => {
                 let Some(schema) = catalog.schema_by_name(schema) else { return Ok(None) };
-                require_schema(&catalog, self.cx.role, schema, Privilege::Usage)
-                    .map_err(|error| error.at(name.position))?;
+                require_schema(&catalog, self.cx.role, schema, Privilege::Usage)?;
                 Ok(catalog.relation_by_name(schema.oid, &name.name).cloned())
             }
             None => Ok(self.cx.search_path.iter().find_map(|schema| {
@@ -102,10 +101,14 @@ impl Definer<'_, '_> {
         }
     }
 
+    /// A relation by name. Like PostgreSQL's definitions, and unlike its queries, errors don't say where it was named.
     pub(super) fn relation(&self, name: &ObjectName) -> Result<Arc<Relation>> {
+        if let Some(schema) = &name.schema {
+            self.schema(schema)?;
+        }
         self.find_relation(name)?.ok_or_else(|| {
             let message = format!("relation \"{}\" does not exist", name.display());
-            Error::new(SqlState::UNDEFINED_TABLE, message).at(name.position)
+            Error::new(SqlState::UNDEFINED_TABLE, message)
         })
     }
 

@@ -50,9 +50,9 @@ impl Definer<'_, '_> {
         for definition in &create.columns {
             if relation.column(&definition.name).is_some() {
                 let message = format!("column \"{}\" specified more than once", definition.name);
-                return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(definition.position));
+                return Err(Error::new(SqlState::DUPLICATE_COLUMN, message));
             }
-            let column = self.column(definition, name)?;
+            let column = self.column(definition)?;
             relation.columns.push(column);
         }
         // As PostgreSQL: keys first, so that a check sees which columns are there and its name avoids theirs.
@@ -66,7 +66,7 @@ impl Definer<'_, '_> {
     }
 
     /// A column without its own constraints.
-    pub(super) fn column(&mut self, definition: &ColumnDefinition, table: &str) -> Result<Column> {
+    pub(super) fn column(&mut self, definition: &ColumnDefinition) -> Result<Column> {
         let name = definition.name.clone();
         if SYSTEM_COLUMNS.contains(&name.as_str()) {
             let message = format!("column name \"{name}\" conflicts with a system column name");
@@ -75,11 +75,6 @@ impl Definer<'_, '_> {
         if definition.ty.same(SqlType::VOID) || definition.ty.same(SqlType::UNKNOWN) {
             let message = format!("column \"{name}\" has pseudo-type {}", definition.ty.base_name());
             return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(definition.position));
-        }
-        let is_key = definition.constraints.iter().any(|own| matches!(own.kind, ConstraintKind::PrimaryKey(_)));
-        if is_key && definition.not_null == Some(false) {
-            let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\" of table \"{table}\"");
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(definition.position));
         }
         let not_null = definition.not_null == Some(true);
         let mut column = Column { name, ty: definition.ty, not_null, default: None, dropped: false, missing: None };

@@ -85,7 +85,7 @@ impl Definer<'_, '_> {
     }
 
     fn owned_topic(&self, name: &ObjectName) -> Result<Arc<Relation>> {
-        let relation = self.relation(name)?;
+        let relation = self.relation(name).map_err(|error| error.at(name.position))?;
         match relation.topic() {
             Some(_) => self.require_owner(&relation).map(|()| relation),
             None => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a topic", relation.name))),
@@ -100,7 +100,7 @@ impl Definer<'_, '_> {
         match action {
             AlterTopic::AddSource(source) => topic.sources.push(self.source(&topic, source)?),
             AlterTopic::DropSource(table) => {
-                let table = self.relation(table)?;
+                let table = self.relation(table).map_err(|error| error.at(table.position))?;
                 let before = topic.sources.len();
                 topic.sources.retain(|source| source.table != table.oid);
                 if topic.sources.len() == before {
@@ -122,7 +122,7 @@ impl Definer<'_, '_> {
     }
 
     fn source(&mut self, topic: &Topic, source: &TopicSource) -> Result<Source> {
-        let table = self.relation(&source.table)?;
+        let table = self.relation(&source.table).map_err(|error| error.at(source.table.position))?;
         if !matches!(table.kind, RelationKind::Table(_)) {
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", table.name)));
         }

@@ -172,7 +172,6 @@ fn privileges(cursor: &mut Cursor, revoke: bool, option_for: bool) -> Result<Gra
 }
 
 fn privilege(cursor: &mut Cursor) -> Result<Privilege> {
-    let position = cursor.position();
     let privilege = match cursor.label()?.as_str() {
         "select" => Privilege::Select,
         "insert" => Privilege::Insert,
@@ -185,7 +184,7 @@ fn privilege(cursor: &mut Cursor) -> Result<Privilege> {
         "create" => Privilege::Create,
         other => {
             let message = format!("unrecognized privilege type \"{other}\"");
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message));
         }
     };
     Ok(privilege)

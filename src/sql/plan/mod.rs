@@ -7,6 +7,7 @@
 
 mod access;
 mod explain;
+mod fold;
 mod logical;
 mod node;
 mod physical;

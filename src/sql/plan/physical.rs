@@ -8,12 +8,13 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::expr::Expr;
 use crate::table::Model;
-use crate::types::SqlType;
+use crate::types::{SqlType, Zone};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The physical tree of a logical one.
-pub fn plan(tree: Logical, catalog: &Catalog) -> Result<Node> {
+/// The physical tree of a logical one, its constants computed.
+pub fn plan(mut tree: Logical, catalog: &Catalog, zone: &Zone) -> Result<Node> {
+    super::fold::fold(&mut tree, zone)?;
     let schema =
         |model: &Model| catalog.schema(model.relation().schema).map_or_else(String::new, |schema| schema.name.clone());
     match tree {

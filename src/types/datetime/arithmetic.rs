@@ -68,6 +68,31 @@ pub fn subtract_timestamps(a: i64, b: i64) -> Result<Interval> {
     justify_hours(Interval { months: 0, days: 0, micros })
 }
 
+/// age(): years, months, days and time from `b` to `a` as a calendar counts them.
+pub fn age(a: i64, b: i64) -> Result<Interval> {
+    if is_infinite(a) || is_infinite(b) {
+        return Err(out_of_range("timestamp"));
+    }
+    let (later, earlier) = (a.max(b), a.min(b));
+    let (year, month, day) = from_days(later.div_euclid(DAY));
+    let (from_year, from_month, from_day) = from_days(earlier.div_euclid(DAY));
+    let mut micros = later.rem_euclid(DAY) - earlier.rem_euclid(DAY);
+    let mut days = day - from_day;
+    let mut months = (year - from_year) * 12 + month - from_month;
+    if micros < 0 {
+        micros += DAY;
+        days -= 1;
+    }
+    // A month that is not full is counted in the days of the earlier time's month.
+    while days < 0 {
+        days += month_length(from_year, from_month);
+        months -= 1;
+    }
+    let sign = if a < b { -1 } else { 1 };
+    let whole = |value: i64| i32::try_from(sign * value).map_err(|_| out_of_range("interval"));
+    Ok(Interval { months: whole(months)?, days: whole(days)?, micros: sign * micros })
+}
+
 /// interval + interval.
 pub fn add_intervals(a: Interval, b: Interval) -> Result<Interval> {
     let sum = || {

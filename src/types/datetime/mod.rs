@@ -14,7 +14,7 @@ mod split;
 use super::{Interval, Zone};
 
 pub use arithmetic::{
-    add_intervals, add_to_timestamp, add_to_timestamptz, date_to_timestamp, divide_interval, justify_days,
+    add_intervals, add_to_timestamp, add_to_timestamptz, age, date_to_timestamp, divide_interval, justify_days,
     justify_hours, justify_interval, multiply_interval, negate_interval, subtract_timestamps, timestamp_to_date,
     timestamp_to_timestamptz, timestamptz_to_timestamp,
 };

@@ -424,8 +424,7 @@ impl Fields {
         // A month's name first, so that the numbers around it find their places.
         for piece in &pieces {
             if piece.starts_with(|c: char| c.is_ascii_alphabetic()) {
-                let month = month_of(piece).ok_or_else(|| Refusal::UnknownZone(text.to_owned()));
-                self.set_text_month(month.map_err(|refusal| if pieces.len() == 3 { Refusal::Form } else { refusal })?)?;
+                self.set_text_month(month_of(piece).ok_or(Refusal::Form)?)?;
             }
         }
         for piece in pieces.iter().filter(|piece| piece.starts_with(|c: char| c.is_ascii_digit())) {

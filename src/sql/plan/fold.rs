@@ -1,0 +1,74 @@
+//! Constants of a statement, computed once when its plan is made. An error in them is the statement's whether or not
+//! it would ever reach the row that needs them, as in PostgreSQL.
+
+use super::Logical;
+use crate::error::Result;
+use crate::expr::{self, Expr};
+use crate::types::{SqlType, Value, Zone};
+
+/// Folds all expressions of a tree.
+pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
+    let one = |expr: &mut Expr| fold_in_place(expr, zone);
+    match tree {
+        Logical::Scan { .. } => Ok(()),
+        Logical::Values { rows, .. } => rows.iter_mut().flatten().try_for_each(one),
+        Logical::Filter { input, predicate } => {
+            one(predicate)?;
+            fold(input, zone)?;
+            if matches!(predicate, Expr::Literal { value: Value::Bool(true), .. }) {
+                let inner = std::mem::replace(&mut **input, Logical::Values { rows: Vec::new(), types: Vec::new() });
+                *tree = inner;
+            }
+            Ok(())
+        }
+        Logical::Project { input, exprs } => {
+            exprs.iter_mut().try_for_each(one)?;
+            fold(input, zone)
+        }
+        Logical::Sort { input, keys } => {
+            keys.iter_mut().try_for_each(|key| one(&mut key.expr))?;
+            fold(input, zone)
+        }
+        Logical::Limit { input, limit, offset } => {
+            // What is selected and from where goes first, as in PostgreSQL: its error is the one that is reported.
+            fold(input, zone)?;
+            offset.iter_mut().chain(limit).try_for_each(one)
+        }
+        Logical::Distinct { input } => fold(input, zone),
+        Logical::Aggregate { input, groups, aggregates } => {
+            groups.iter_mut().try_for_each(one)?;
+            for call in aggregates {
+                call.args.iter_mut().chain(&mut call.filter).try_for_each(one)?;
+            }
+            fold(input, zone)
+        }
+        Logical::Insert { input, checks, returning, .. } => {
+            fold(input, zone)?;
+            fold_checks(checks, zone);
+            returning.iter_mut().flatten().try_for_each(one)
+        }
+        Logical::Update { set, returning, predicate, checks, .. } => {
+            set.iter_mut().try_for_each(|(_, expr)| one(expr))?;
+            fold_checks(checks, zone);
+            returning.iter_mut().flatten().chain(predicate).try_for_each(one)
+        }
+        Logical::Delete { returning, predicate, .. } => {
+            returning.iter_mut().flatten().chain(predicate).try_for_each(one)
+        }
+    }
+}
+
+fn fold_in_place(expr: &mut Expr, zone: &Zone) -> Result<()> {
+    let placeholder = Expr::literal(Value::Null, SqlType::UNKNOWN);
+    *expr = expr::fold(std::mem::replace(expr, placeholder), zone)?;
+    Ok(())
+}
+
+/// A CHECK is the table's and not the statement's: what fails in it fails for the row that is checked.
+fn fold_checks(checks: &mut [(String, Expr)], zone: &Zone) {
+    for (_, check) in checks {
+        if let Ok(folded) = expr::fold(check.clone(), zone) {
+            *check = folded;
+        }
+    }
+}
