@@ -62,6 +62,24 @@ pub const OPERATOR_CHAIN_MAX: usize = 1_000;
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 
+/// Texts whose statements are kept prepared for all sessions; full: the least recently used goes.
+pub const CACHED_TEXTS_MAX: usize = 4_096;
+
+/// Bytes of a text that is kept prepared: a longer one is a load of literals that does not come again.
+pub const CACHED_TEXT_BYTES_MAX: usize = 8 << 10;
+
+/// Meanings of one text (by role, search path, declared types) that are kept; full: the oldest goes.
+pub const CACHED_VARIANTS_MAX: usize = 16;
+
+/// Prepared statements of one session; full: 53400. They live as long as the session.
+pub const PREPARED_STATEMENTS_MAX: usize = 10_000;
+
+/// Portals of one session that are open at once; full: 53400. Each may hold a snapshot.
+pub const PORTALS_MAX: usize = 1_000;
+
+/// Savepoints of one transaction; full: 53400. Each keeps the settings as they were.
+pub const SAVEPOINTS_MAX: usize = 10_000;
+
 /// Parameters of a statement: the wire protocol counts them in 16 bits; full: 54023.
 pub const PARAMETERS_MAX: usize = 65_535;
 

@@ -103,8 +103,13 @@ fn an_error_in_the_extended_protocol_skips_to_sync() {
     let directory = tempfile::tempdir().unwrap();
     let server = Tertulia::start(directory.path(), "tertulia");
     let mut client = Client::connect(server.address(), "tertulia", PASSWORD, "tertulia").unwrap();
-    let events = client.extended("SHOW timezone", &[]);
-    let codes: Vec<_> = events.iter().map(|event| format!("{event:?}").contains("0A000")).collect();
+    client.write_parse("", "SELECT 1 FROM nowhere", &[]);
+    client.write_bind("", "", &[], 0);
+    client.write_execute("", 0);
+    client.write_sync();
+    client.send();
+    let events = client.until_ready();
+    let codes: Vec<_> = events.iter().map(|event| format!("{event:?}").contains("42P01")).collect();
     assert_eq!(codes, [true, false], "one error, then ReadyForQuery: {events:?}");
     assert_eq!(client.rows("SHOW timezone"), [[Some("UTC".to_owned())]]);
 }

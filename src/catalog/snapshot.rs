@@ -176,6 +176,24 @@ impl Catalog {
         reached
     }
 
+    /// Whether a role is another one or a member of it, however far and whether it inherits or not: whether it may SET
+    /// ROLE to it.
+    pub fn is_member(&self, role: Oid, of: Oid) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut open = vec![role];
+        while let Some(next) = open.pop() {
+            if next == of {
+                return true;
+            }
+            if let Some(role) = self.role(next)
+                && seen.insert(next)
+            {
+                open.extend(role.memberships.iter().map(|membership| membership.role));
+            }
+        }
+        false
+    }
+
     /// Whether a role has privileges on an object with this owner and these grants. Superusers and owners have all.
     pub fn has_privileges(&self, role: Oid, owner: Oid, acl: &[AclItem], wanted: Privileges) -> bool {
         if self.role(role).is_some_and(|role| role.superuser) {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::live::Hub;
-use crate::session::{Flow, Output, Request, Services, Session};
+use crate::session::{Flow, Output, PlanCache, Request, Services, Session};
 use crate::txn::Engine;
 use crate::wait::Wait;
 use crate::wire::{Conversation, Converse, Newcomer};
@@ -49,6 +49,7 @@ pub(super) fn converse(engine: &Arc<Engine>, hub: &Arc<Hub>, config: &Config) ->
     let services = Arc::new(Services {
         engine: engine.clone(),
         hub: hub.clone(),
+        plans: PlanCache::default(),
         database: config.database.clone(),
         allow_session_user_id: config.allow_session_user_id,
     });

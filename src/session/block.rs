@@ -1,25 +1,38 @@
-//! The transaction block of a session: none, one that the server opened for a query string, or one of BEGIN's.
+//! The transaction block of a session: none, one that the server opened, or one of BEGIN's, and its savepoints.
 
 use super::TransactionStatus;
+use super::settings::SettingsMark;
 use crate::error::{Error, Result, SqlState};
-use crate::txn::{CommitTicket, Isolation, Transaction, TxnOptions};
+use crate::txn::{CommitTicket, Isolation, Savepoint, Transaction, TxnOptions};
 
 /// Where a session stands between BEGIN and COMMIT.
 pub(super) enum Block {
     /// No transaction.
     Idle,
-    /// Opened by the server, ends with the query string.
+    /// Opened by the server, ends with the query string or at Sync.
     Implicit(Box<Transaction>),
     /// Opened by BEGIN.
     Explicit(Box<Transaction>),
-    /// Opened by BEGIN, failed and rolled back; everything but its end is refused.
-    Failed,
+    /// Opened by BEGIN and failed: everything but its end is refused. With savepoints the transaction is kept, rolled
+    /// back to the last of them, since ROLLBACK TO may go on with it.
+    Failed(Option<Box<Transaction>>),
 }
 
 /// A commit under way, and the tag that is sent once it is durable.
 pub(super) struct Committing {
     pub ticket: CommitTicket,
     pub tag: Option<String>,
+    /// AND CHAIN: how the next block begins.
+    pub chain: Option<TxnOptions>,
+}
+
+/// A savepoint, and what the session itself goes back to.
+pub(super) struct Place {
+    pub name: String,
+    pub savepoint: Savepoint,
+    pub settings: SettingsMark,
+    /// How much had been said about channels.
+    pub listening: usize,
 }
 
 impl Block {
@@ -28,28 +41,29 @@ impl Block {
         match self {
             Block::Idle | Block::Implicit(_) => TransactionStatus::Idle,
             Block::Explicit(_) => TransactionStatus::InTransaction,
-            Block::Failed => TransactionStatus::Failed,
+            Block::Failed(_) => TransactionStatus::Failed,
         }
     }
 
     /// Whether BEGIN has opened it.
     pub(super) fn is_explicit(&self) -> bool {
-        matches!(self, Block::Explicit(_) | Block::Failed)
+        matches!(self, Block::Explicit(_) | Block::Failed(_))
     }
 
-    /// The open transaction.
+    /// The open transaction, unless it has failed.
     pub(super) fn transaction(&mut self) -> Option<&mut Transaction> {
         match self {
             Block::Implicit(transaction) | Block::Explicit(transaction) => Some(transaction),
-            Block::Idle | Block::Failed => None,
+            Block::Idle | Block::Failed(_) => None,
         }
     }
 
-    /// Leaves the block and hands over its transaction.
+    /// Leaves the block and hands over its transaction, failed or not.
     pub(super) fn take(&mut self) -> Option<Box<Transaction>> {
         match std::mem::replace(self, Block::Idle) {
             Block::Implicit(transaction) | Block::Explicit(transaction) => Some(transaction),
-            Block::Idle | Block::Failed => None,
+            Block::Failed(transaction) => transaction,
+            Block::Idle => None,
         }
     }
 }

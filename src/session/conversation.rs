@@ -1,17 +1,19 @@
 //! The session itself: one request after another, each in steps.
 
-use super::block::{Block, Committing, refuse_in_failed};
+use super::block::{Block, Committing, Place};
 use super::channels::{self, Begun, Listening};
-use super::query::{Running, check_setting};
+use super::portal::{Portal, State};
+use super::prepared::Prepared;
+use super::query::{Known, check_setting};
 use super::statement::Outcome;
 use super::{Flow, Output, Request, Services, Settings, TransactionStatus, Who};
 use crate::catalog::Role;
 use crate::error::{Error, Result, SqlState};
 use crate::interrupt::Interrupt;
 use crate::live::{Listener, Outbox};
-use crate::sql::parse::{Parsed, Statement, parse};
+use crate::txn::TxnOptions;
 use crate::types::CommitSeq;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +24,12 @@ const OWN_NOTIFICATIONS_PATIENCE: Duration = Duration::from_secs(1);
 enum Work {
     /// Nothing: the last request is answered.
     Nothing,
-    /// A query string: what is left of its statements, and whether one of them has begun.
-    Script { statements: VecDeque<Parsed>, empty: bool },
+    /// A query string: what is left of its statements, and whether it had none.
+    Script { statements: VecDeque<Arc<Prepared>>, empty: bool },
+    /// A message of the extended protocol that is answered at once.
+    Message(Request),
+    /// Execute: the portal's name, and how many rows at most.
+    Execute(String, u32),
     /// Sync: the implicit transaction is ended.
     Sync,
 }
@@ -34,16 +40,26 @@ pub struct Session {
     pub(super) who: Who,
     pub(super) settings: Settings,
     pub(super) block: Block,
+    /// How the failed block was begun.
+    pub(super) failed_options: Option<TxnOptions>,
+    /// The block's savepoints, the innermost last.
+    pub(super) savepoints: Vec<Place>,
     committing: Option<Committing>,
-    listener: Listener,
-    /// The query string, for the positions in errors.
-    pub(super) text: String,
-    /// The query or write under way.
-    pub(super) running: Option<Running>,
+    pub(super) listener: Listener,
+    /// The text of the statement under way, for the positions in errors.
+    pub(super) text: Arc<str>,
+    /// Prepared statements by name.
+    pub(super) statements: HashMap<String, Arc<Prepared>>,
+    /// Portals by name. They end with their transaction.
+    pub(super) portals: HashMap<String, Portal>,
+    /// The portal under way.
+    current: Option<Portal>,
     /// What the open transaction said about channels.
     pub(super) listening: Vec<Listening>,
     /// What the commit under way takes back where it fails.
     begun: Begun,
+    /// Who the session is, as of the last look.
+    pub(super) known: Option<Known>,
     /// The session's own notifications go out before it says that it is ready: the commit to wait for.
     own: Option<CommitSeq>,
     interrupt: Arc<Interrupt>,
@@ -71,14 +87,19 @@ impl Session {
         let mut session = Session {
             listener: services.hub.listener(),
             listening: Vec::new(),
-            text: String::new(),
-            running: None,
+            text: Arc::from(""),
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            current: None,
             begun: Begun::default(),
+            known: None,
             own: None,
             services,
             who: Who::new(role, pid),
             settings: Settings::new([])?,
             block: Block::Idle,
+            failed_options: None,
+            savepoints: Vec::new(),
             committing: None,
             interrupt,
             work: Work::Nothing,
@@ -90,8 +111,8 @@ impl Session {
             check_setting(&session.services, &session.who, name, Some(value), false)?;
         }
         session.settings = Settings::new(settings)?;
-        session.settings.set_internal("session_authorization", &role.name, false);
-        session.settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" }, false);
+        session.settings.set_internal("session_authorization", &role.name, false, false);
+        session.settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" }, false, false);
         session.settings.take_changed();
         Ok(session)
     }
@@ -111,9 +132,9 @@ impl Session {
 
     /// Begins a request. The one before must be done.
     pub fn start(&mut self, request: Request) {
-        self.interrupt.forget_cancel();
         match request {
             Request::Query(text) => {
+                self.interrupt.forget_cancel();
                 self.skipping = false;
                 self.begin_script(&text);
             }
@@ -124,9 +145,12 @@ impl Session {
             Request::Malformed { error, extended } => self.refuse(error, extended),
             Request::Flush => {}
             _ if self.skipping => {}
-            _ => {
-                let error = Error::unsupported("the extended query protocol");
-                self.refuse(error.hint("Use simple queries; prepared statements follow in a later version."), true);
+            request => {
+                self.start_clock();
+                self.work = match request {
+                    Request::Execute { portal, max_rows } => Work::Execute(portal, max_rows),
+                    request => Work::Message(request),
+                };
             }
         }
     }
@@ -142,12 +166,20 @@ impl Session {
         self.refused = Some(error);
     }
 
+    /// Starts the time of statement_timeout, unless it runs already: it covers a statement's messages together.
+    fn start_clock(&mut self) {
+        if self.deadline.is_none()
+            && let Some(limit) = self.settings.duration("statement_timeout")
+        {
+            self.deadline = Some(self.services.engine.env().monotonic() + limit.as_micros() as u64);
+        }
+    }
+
     fn begin_script(&mut self, text: &str) {
-        let limit = self.settings.duration("statement_timeout");
-        let now = self.services.engine.env().monotonic();
-        self.deadline = limit.map(|limit| now + limit.as_micros() as u64);
-        text.clone_into(&mut self.text);
-        match parse(text) {
+        self.start_clock();
+        self.statements.remove("");
+        self.portals.remove("");
+        match self.prepare_script(text) {
             Ok(statements) => {
                 let empty = statements.is_empty();
                 self.work = Work::Script { statements: statements.into(), empty };
@@ -202,17 +234,23 @@ impl Session {
         if let Some(committing) = &self.committing {
             // A commit that has begun is not interrupted: its outcome is what the client must learn.
             let Some(outcome) = committing.ticket.poll() else { return Ok(Some(Flow::Wait(committing.ticket.wait()))) };
-            let tag = self.committing.take().and_then(|committing| committing.tag);
+            let (tag, chain) = self.committing.take().map_or((None, None), |done| (done.tag, done.chain));
             self.end_commit(outcome)?;
+            if let Some(options) = chain {
+                self.open_block(options)?;
+            }
             if let Some(tag) = tag {
                 output.command_complete(&tag);
             }
             return Ok(None);
         }
+        if self.current.is_some() {
+            return self.run(output);
+        }
         match &mut self.work {
             Work::Nothing => Ok(Some(Flow::Done)),
             Work::Script { statements, empty } => match statements.pop_front() {
-                Some(parsed) => self.run(parsed, output),
+                Some(prepared) => self.begin_statement(prepared, output),
                 None => {
                     if std::mem::take(empty) {
                         output.empty_query();
@@ -220,9 +258,25 @@ impl Session {
                     Ok(self.finish(output))
                 }
             },
+            Work::Message(_) => {
+                let Work::Message(request) = std::mem::replace(&mut self.work, Work::Nothing) else { return Ok(None) };
+                self.check_interrupts().inspect_err(|_| self.skipping = true)?;
+                self.answer(request, output).inspect_err(|_| self.skipping = true)?;
+                Ok(Some(Flow::Done))
+            }
+            Work::Execute(name, rows_max) => {
+                let (name, rows_max) = (std::mem::take(name), *rows_max);
+                let portal = self.take_portal(&name, rows_max)?;
+                self.work = Work::Execute(name, rows_max);
+                self.current = Some(portal);
+                Ok(None)
+            }
             Work::Sync => {
+                if !self.block.is_explicit() {
+                    self.portals.clear();
+                }
                 if let Block::Implicit(_) = self.block {
-                    self.commit(None)?;
+                    self.commit(None, None)?;
                     return Ok(None);
                 }
                 Ok(self.finish(output))
@@ -242,34 +296,105 @@ impl Session {
         Some(Flow::Done)
     }
 
-    /// Runs one statement of a query string.
-    fn run(&mut self, parsed: Parsed, output: &mut dyn Output) -> Result<Option<Flow>> {
-        self.check_interrupts()?;
-        let ends_block = matches!(parsed.statement, Statement::Commit { .. } | Statement::Rollback { .. });
-        if matches!(self.block, Block::Failed) && !ends_block {
-            refuse_in_failed()?;
-        }
-        for notice in &parsed.notices {
+    /// Begins one statement of a query string.
+    fn begin_statement(&mut self, prepared: Arc<Prepared>, output: &mut dyn Output) -> Result<Option<Flow>> {
+        self.refuse_if_failed(&prepared)?;
+        self.text = prepared.text.clone();
+        for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
             output.notice(notice);
         }
-        let Work::Script { statements, .. } = &self.work else { return Ok(None) };
-        let is_last = statements.is_empty();
-        match self.execute(&parsed.statement, output)? {
+        let prepared = self.bound(prepared)?;
+        let mut portal = Portal::new(prepared, Vec::new(), Vec::new());
+        portal.is_simple = true;
+        self.current = Some(portal);
+        Ok(None)
+    }
+
+    /// Goes on with the portal under way.
+    fn run(&mut self, output: &mut dyn Output) -> Result<Option<Flow>> {
+        self.check_interrupts()?;
+        let Some(mut portal) = self.current.take() else { return Ok(None) };
+        if portal.prepared.parsed.is_none() {
+            output.empty_query();
+            return Ok(self.end_execute(portal));
+        }
+        self.text = portal.prepared.text.clone();
+        match self.step_portal(&mut portal, output)? {
             Outcome::Pause(flow) => {
-                if let Work::Script { statements, .. } = &mut self.work {
-                    statements.push_front(parsed);
-                }
+                self.current = Some(portal);
                 return Ok(Some(flow));
             }
             Outcome::Committing => {}
-            Outcome::Done(tag) if is_last && matches!(self.block, Block::Implicit(_)) => self.commit(Some(tag))?,
-            Outcome::Done(tag) => output.command_complete(&tag),
+            Outcome::Suspended => output.portal_suspended(),
+            Outcome::Done(tag) => match &self.work {
+                Work::Script { statements, .. }
+                    if statements.is_empty() && matches!(self.block, Block::Implicit(_)) =>
+                {
+                    self.commit(Some(tag), None)?;
+                }
+                _ => output.command_complete(&tag),
+            },
         }
-        Ok(None)
+        Ok(self.end_execute(portal))
+    }
+
+    /// A portal has done what this request wanted of it.
+    fn end_execute(&mut self, portal: Portal) -> Option<Flow> {
+        if let Work::Execute(name, _) = &mut self.work {
+            let name = std::mem::take(name);
+            // a block's end has ended all its portals, this one too
+            if !matches!(self.block, Block::Idle) {
+                self.portals.insert(name, portal);
+            }
+            self.work = Work::Nothing;
+            self.deadline = None;
+        }
+        None
+    }
+
+    /// One step of a portal, whatever it is.
+    fn step_portal(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Outcome> {
+        loop {
+            match portal.state {
+                State::Done => return Ok(Outcome::Done("SELECT 0".to_owned())),
+                State::Rows(..) => return Ok(self.give_rows(portal, output)),
+                State::Running(_) => {
+                    describe_once(portal, output);
+                    return self.step_plan(portal, output);
+                }
+                State::Ready if portal.prepared.plan.is_some() => self.begin_plan(portal)?,
+                State::Ready => {
+                    if let Some(outcome) = self.execute(portal, output)? {
+                        if let Outcome::Done(_) | Outcome::Committing = outcome {
+                            portal.state = State::Done;
+                        }
+                        return Ok(outcome);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives out rows that are there already.
+    fn give_rows(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Outcome {
+        describe_once(portal, output);
+        let columns = portal.prepared.columns().unwrap_or_default();
+        let State::Rows(rows, tag) = &mut portal.state else { return Outcome::Done(String::new()) };
+        while let Some(row) = rows.pop_front() {
+            output.data_row(&row, columns, &portal.formats, self.settings.zone());
+            portal.rows_given += 1;
+            if portal.rows_given == portal.rows_max {
+                return Outcome::Suspended;
+            }
+        }
+        let tag = std::mem::take(tag);
+        portal.state = State::Done;
+        Outcome::Done(tag)
     }
 
     fn end_commit(&mut self, outcome: Result<CommitSeq>) -> Result<()> {
         self.settings.end_transaction(outcome.is_ok());
+        self.follow_settings();
         let begun = std::mem::take(&mut self.begun);
         match outcome {
             Ok(seq) => {
@@ -291,14 +416,16 @@ impl Session {
     }
 
     /// Begins to commit the open transaction; the tag is sent when it is durable.
-    pub(super) fn commit(&mut self, tag: Option<String>) -> Result<()> {
+    pub(super) fn commit(&mut self, tag: Option<String>, chain: Option<TxnOptions>) -> Result<()> {
+        self.portals.clear();
+        self.savepoints.clear();
         let Some(transaction) = self.block.take() else { return Ok(()) };
         self.begun = Begun::begin(&self.listening, &mut self.listener);
         let hears_itself = transaction.notifies() && self.listener.channels().next().is_some();
         self.own = hears_itself.then_some(CommitSeq::ZERO);
         match transaction.start_commit() {
             Ok(ticket) => {
-                self.committing = Some(Committing { ticket, tag });
+                self.committing = Some(Committing { ticket, tag, chain });
                 Ok(())
             }
             Err(error) => self.end_commit(Err(error)),
@@ -307,26 +434,26 @@ impl Session {
 
     /// Rolls the open transaction back.
     pub(super) fn rollback(&mut self) {
-        self.running = None;
+        self.current = None;
+        self.portals.clear();
+        self.savepoints.clear();
         if let Some(transaction) = self.block.take() {
             transaction.rollback();
         }
         self.listening.clear();
         self.settings.end_transaction(false);
+        self.follow_settings();
     }
 
-    /// Reports an error: the transaction fails, the rest of the query string is not run.
+    /// Reports an error: the transaction fails, and what belongs to the request is passed over.
     fn fail(&mut self, error: &Error, output: &mut dyn Output) -> Option<Flow> {
         if let Some(cause) = &error.fields().internal {
             tracing::error!(pid = self.who.pid, %cause, "statement failed internally");
         }
         output.error(error);
-        let explicit = self.block.is_explicit();
-        self.rollback();
-        if explicit {
-            self.block = Block::Failed;
-        }
+        self.fail_block();
         if error.is_fatal() {
+            self.rollback();
             return Some(Flow::End);
         }
         match &mut self.work {
@@ -335,12 +462,50 @@ impl Session {
                 None
             }
             Work::Sync => None,
-            Work::Nothing => Some(Flow::Done),
+            Work::Execute(..) => {
+                self.skipping = true;
+                self.work = Work::Nothing;
+                Some(Flow::Done)
+            }
+            Work::Nothing | Work::Message(_) => Some(Flow::Done),
+        }
+    }
+
+    /// The block after an error: rolled back, or with savepoints rolled back to the last of them, and failed.
+    fn fail_block(&mut self) {
+        self.current = None;
+        match std::mem::replace(&mut self.block, Block::Idle) {
+            Block::Explicit(mut transaction) if !self.savepoints.is_empty() => {
+                transaction.stop_waiting();
+                self.block = Block::Explicit(transaction);
+                self.return_to(self.savepoints.len() - 1);
+                self.block = Block::Failed(self.block.take());
+            }
+            Block::Explicit(transaction) => {
+                self.failed_options = Some(*transaction.options());
+                self.block = Block::Explicit(transaction);
+                self.rollback();
+                self.block = Block::Failed(None);
+            }
+            failed @ Block::Failed(_) => self.block = failed,
+            other => {
+                self.block = other;
+                self.rollback();
+            }
         }
     }
 
     /// What ReadyForQuery would say now.
     pub fn status(&self) -> TransactionStatus {
         self.block.status()
+    }
+}
+
+/// A simple query's RowDescription comes with the first step that may give rows.
+fn describe_once(portal: &mut Portal, output: &mut dyn Output) {
+    if std::mem::take(&mut portal.is_simple)
+        && let Some(columns) = portal.prepared.columns()
+    {
+        output.row_description(columns, &[]);
     }
 }

@@ -8,17 +8,23 @@
 mod block;
 mod channels;
 mod conversation;
+mod extended;
 mod identity;
 mod output;
+mod plans;
+mod portal;
+mod prepared;
 mod query;
 mod request;
 mod services;
 mod settings;
 mod statement;
+mod transaction;
 
 pub use conversation::Session;
 pub use identity::Who;
 pub use output::{Flow, Output, TransactionStatus};
+pub use plans::PlanCache;
 pub use request::{Format, Request, Target};
 pub use services::Services;
 pub use settings::{Definition, Settings, USER_ID, definition};

@@ -1,41 +1,37 @@
-//! Queries and writes: bound, executed in steps, their rows handed to the output as they come.
+//! Plans at work: executed in steps, their rows handed to the output as they come.
 
 use super::conversation::Session;
+use super::plans::Environment;
+use super::portal::{Portal, Running, State};
 use super::settings::{Settings, USER_ID};
 use super::statement::Outcome;
 use super::{Flow, Format, Output, Services, Who};
+use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{self, IdSource, Identity, Notifier};
-use crate::sql::bind::{BindContext, bind};
+use crate::expr::{self, Expr, IdSource, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
-use crate::sql::parse::Statement;
 use crate::sql::plan::ResultColumn;
 use crate::txn::Engine;
-use crate::types::{ScopeId, Str, Value, Zone};
+use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Rows that a step looks at before others may have the thread.
 const STEP_BUDGET: usize = 4_096;
-
-/// A statement under way.
-pub(super) struct Running {
-    execution: Execution,
-    columns: Vec<ResultColumn>,
-    identity: Identity,
-    scope: ScopeId,
-    statement_time: i64,
-}
 
 /// Rows on their way to the client.
 struct Rows<'a> {
     output: &'a mut dyn Output,
     columns: &'a [ResultColumn],
+    formats: &'a [Format],
     zone: &'a Zone,
+    given: &'a mut usize,
 }
 
 impl RowSink for Rows<'_> {
     fn row(&mut self, row: &[Value]) -> Result<SinkFlow> {
-        self.output.data_row(row, self.columns, &[Format::Text], self.zone);
+        self.output.data_row(row, self.columns, self.formats, self.zone);
+        *self.given += 1;
         Ok(if self.output.is_full() { SinkFlow::Full } else { SinkFlow::More })
     }
 }
@@ -95,18 +91,54 @@ pub(super) fn check_setting(
     who.check_may_act_for(user, &services.engine.catalog())
 }
 
+/// Who the session is, as long as neither its settings nor the catalog nor its roles change.
+pub(super) struct Known {
+    settings_version: u64,
+    catalog_version: u64,
+    role: Oid,
+    session_role: Oid,
+    identity: Arc<Identity>,
+    scope: ScopeId,
+    environment: Arc<Environment>,
+}
+
 impl Session {
+    /// Where a text gets its meaning now.
+    pub(super) fn environment(&mut self) -> Arc<Environment> {
+        match self.known() {
+            Ok(known) => known.environment.clone(),
+            // the role is gone: nothing is found, and the statement that needs more says why
+            Err(_) => Arc::new(Environment { role: self.who.role, search_path: Vec::new(), zone: Zone::utc() }),
+        }
+    }
+
     /// Who the session is for the statement that begins now.
-    pub(super) fn identity(&self) -> Result<Identity> {
+    pub(super) fn identity(&mut self) -> Result<Arc<Identity>> {
+        Ok(self.known()?.identity.clone())
+    }
+
+    fn known(&mut self) -> Result<&Known> {
         let catalog = self.services.engine.catalog();
+        let is_current = self.known.as_ref().is_some_and(|known| {
+            known.settings_version == self.settings.version()
+                && known.catalog_version == catalog.version
+                && (known.role, known.session_role) == (self.who.role, self.who.session_role)
+        });
+        if !is_current {
+            self.known = Some(self.look_around(&catalog)?);
+        }
+        self.known.as_ref().ok_or_else(|| Error::internal("the session does not know who it is"))
+    }
+
+    fn look_around(&self, catalog: &Catalog) -> Result<Known> {
         let name = |oid| {
             let role = catalog.role(oid).ok_or_else(|| Error::internal("the session's role is gone"))?;
             Ok::<Str, Error>(Str::from(role.name.as_str()))
         };
         let role_name = name(self.who.role)?;
-        let path = self.settings.search_path(&role_name);
-        let schema = path.iter().find(|schema| catalog.schema_by_name(schema).is_some());
-        Ok(Identity {
+        let search_path = self.settings.search_path(&role_name);
+        let schema = search_path.iter().find(|schema| catalog.schema_by_name(schema).is_some());
+        let identity = Identity {
             role: self.who.role,
             session_role_name: name(self.who.session_role)?,
             user_id: self.who.user_in_force(&self.settings),
@@ -114,64 +146,89 @@ impl Session {
             schema: schema.map(|schema| Str::from(schema.as_str())),
             pid: self.who.pid,
             role_name,
+        };
+        Ok(Known {
+            settings_version: self.settings.version(),
+            catalog_version: catalog.version,
+            role: self.who.role,
+            session_role: self.who.session_role,
+            scope: self.services.engine.scope_of(&identity.user_id)?,
+            identity: Arc::new(identity),
+            environment: Arc::new(Environment { role: self.who.role, search_path, zone: self.settings.zone().clone() }),
         })
     }
 
-    /// Begins or goes on with a query or a write.
-    pub(super) fn query(&mut self, statement: &Statement, output: &mut dyn Output) -> Result<Outcome> {
-        if self.running.is_none() {
-            self.ensure_transaction()?;
-            let running = self.begin_query(statement)?;
-            if running.execution.plan().columns.is_some() {
-                output.row_description(&running.columns, &[Format::Text]);
-            }
-            self.running = Some(running);
-        }
-        match self.step_query(output) {
-            Ok(Step::Done(tag)) => {
-                self.running = None;
+    /// Goes on with a portal whose statement has a plan.
+    pub(super) fn step_plan(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Outcome> {
+        match self.step_execution(portal, output)? {
+            Step::Done(tag) => {
+                portal.state = State::Done;
                 Ok(Outcome::Done(tag.to_string()))
             }
-            Ok(Step::Wait(wait)) => Ok(Outcome::Pause(Flow::Wait(wait))),
-            Ok(Step::Yield | Step::Suspended) => {
-                Ok(Outcome::Pause(if output.is_full() { Flow::Full } else { Flow::Yield }))
-            }
-            Err(error) => {
-                self.running = None;
-                Err(error)
-            }
+            Step::Suspended => Ok(Outcome::Suspended),
+            Step::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
+            Step::Yield => Ok(Outcome::Pause(if output.is_full() { Flow::Full } else { Flow::Yield })),
         }
     }
 
-    fn begin_query(&mut self, statement: &Statement) -> Result<Running> {
-        let identity = self.identity()?;
-        let search_path = self.settings.search_path(&identity.role_name);
-        let zone = self.settings.zone().clone();
-        let transaction = self.block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
-        let catalog = transaction.catalog();
-        let context = BindContext {
-            catalog: &catalog,
-            role: self.who.role,
-            search_path: &search_path,
-            text: &self.text,
-            params: &[],
-            open_params: false,
-            zone: &zone,
-        };
-        let plan = bind(statement, &context)?.plan;
-        Ok(Running {
-            columns: plan.columns.clone().unwrap_or_default(),
-            execution: Execution::new(plan, Vec::new()),
-            scope: self.services.engine.scope_of(&identity.user_id)?,
+    /// Begins a portal whose statement has a plan: who runs it is settled now.
+    pub(super) fn begin_plan(&mut self, portal: &mut Portal) -> Result<()> {
+        self.ensure_transaction()?;
+        let plan = portal.prepared.plan.as_ref().ok_or_else(|| Error::internal("a statement without a plan"))?.clone();
+        let known = self.known()?;
+        let (mut identity, mut scope) = (known.identity.clone(), known.scope);
+        if let Some(user) = &plan.user {
+            let user = self.acting_user(user, &portal.params, &identity)?;
+            scope = self.services.engine.scope_of(&user)?;
+            identity = Arc::new(Identity { user_id: user, ..Identity::clone(&identity) });
+        }
+        portal.state = State::Running(Box::new(Running {
+            execution: Execution::new(plan, std::mem::take(&mut portal.params)),
             identity,
+            scope,
             statement_time: self.services.engine.env().now(),
-        })
+        }));
+        Ok(())
     }
 
-    fn step_query(&mut self, output: &mut dyn Output) -> Result<Step> {
+    /// The user of EXECUTE AS USER, if the session may act for it.
+    fn acting_user(&mut self, user: &Expr, params: &[Value], identity: &Identity) -> Result<Str> {
+        let value = self.evaluate(user, params, identity)?;
+        let Value::Text(user) = value else {
+            return Err(Error::new(SqlState::NULL_VALUE_NOT_ALLOWED, "user id must not be null"));
+        };
+        self.who.check_may_act_for(&user, &self.services.engine.catalog())?;
+        Ok(user)
+    }
+
+    /// The value of an expression that stands beside a query: no rows, no notifications.
+    pub(super) fn evaluate(&mut self, expr: &Expr, params: &[Value], identity: &Identity) -> Result<Value> {
+        self.ensure_transaction()?;
         let zone = self.settings.zone().clone();
-        let Session { running, block, settings, services, who, .. } = self;
-        let running = running.as_mut().ok_or_else(|| Error::internal("no statement is under way"))?;
+        let Session { block, settings, services, who, .. } = self;
+        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
+        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
+        let ids = Ids(&services.engine);
+        let world = ExecContext {
+            identity,
+            scope: ScopeId::SHARED,
+            zone: &zone,
+            env: &**services.engine.env(),
+            ids: &ids,
+            settings: &settings,
+            statement_time: services.engine.env().now(),
+        };
+        let eval = world.eval(params, transaction.time(), services.engine.current(), &Silent);
+        expr.eval(&[], &eval)
+    }
+
+    fn step_execution(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Step> {
+        let zone = self.settings.zone().clone();
+        let Session { block, settings, services, who, .. } = self;
+        let rows_left = portal.rows_left();
+        let State::Running(running) = &mut portal.state else {
+            return Err(Error::internal("a portal that is not at work"));
+        };
         let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
         let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
         let ids = Ids(&services.engine);
@@ -184,7 +241,13 @@ impl Session {
             settings: &settings,
             statement_time: running.statement_time,
         };
-        let mut rows = Rows { output, columns: &running.columns, zone: &zone };
-        running.execution.step(transaction, &context, &mut rows, 0, STEP_BUDGET)
+        let mut rows = Rows {
+            output,
+            columns: portal.prepared.columns().unwrap_or_default(),
+            formats: &portal.formats,
+            zone: &zone,
+            given: &mut portal.rows_given,
+        };
+        running.execution.step(transaction, &context, &mut rows, rows_left, STEP_BUDGET)
     }
 }

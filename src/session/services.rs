@@ -1,5 +1,6 @@
 //! What all sessions of a server share.
 
+use super::PlanCache;
 use crate::live::Hub;
 use crate::txn::Engine;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ pub struct Services {
     pub engine: Arc<Engine>,
     /// Notifications.
     pub hub: Arc<Hub>,
+    /// Statements that have been prepared.
+    pub plans: PlanCache,
     /// The database's name.
     pub database: String,
     /// Whether SET tertulia.user_id may outlast a transaction.

@@ -1,24 +1,25 @@
-//! Statements that the session itself carries out: transactions, settings, definitions.
+//! Statements that the session itself carries out: settings, prepared statements, definitions; and which goes where.
 
-use super::block::{Block, isolation_name, isolation_named};
+use super::block::isolation_name;
 use super::conversation::Session;
+use super::portal::{Portal, State};
 use super::query::{Ids, SettingsOfSession, Silent, check_setting};
-use super::settings::definition;
-use super::{Flow, Format, Output};
+use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::bind::Definitions;
+use crate::sql::bind::{BindContext, Definitions, bind_arguments};
 use crate::sql::ddl::{DefineContext, Defined, execute};
 use crate::sql::exec::ExecContext;
-use crate::sql::parse::{Definition, Isolation as Level, Set, Statement, TransactionModes};
-use crate::sql::plan::ResultColumn;
-use crate::txn::TxnOptions;
-use crate::types::{Oid, ScopeId, SqlType, Value};
+use crate::sql::parse::{Definition, Discard, Set, Statement};
+use crate::types::{Row, ScopeId, Value};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 /// How a statement went.
 pub(super) enum Outcome {
     /// Done; its command tag.
     Done(String),
+    /// The rows that this Execute asked for are out.
+    Suspended,
     /// Ask again afterwards.
     Pause(Flow),
     /// It was the block's end: its tag comes with the commit.
@@ -30,30 +31,57 @@ pub(super) fn done(tag: &str) -> Result<Outcome> {
 }
 
 impl Session {
-    /// Carries out one statement.
-    pub(super) fn execute(&mut self, statement: &Statement, output: &mut dyn Output) -> Result<Outcome> {
+    /// Carries out a statement without a plan; none when the portal now has rows to give, or another statement.
+    pub(super) fn execute(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Option<Outcome>> {
+        let prepared = portal.prepared.clone();
+        let statement = prepared.statement().ok_or_else(|| Error::internal("an empty statement is not executed"))?;
+        match statement {
+            Statement::Show(name) => {
+                let rows = match name {
+                    Some(name) => VecDeque::from([vec![Value::text(self.show(name)?)]]),
+                    None => self.show_all(),
+                };
+                portal.state = State::Rows(rows, "SHOW".to_owned());
+                Ok(None)
+            }
+            Statement::Execute { .. } => self.execute_prepared(statement, portal).map(|()| None),
+            _ => self.carry_out(statement, output).map(Some),
+        }
+    }
+
+    fn carry_out(&mut self, statement: &Statement, output: &mut dyn Output) -> Result<Outcome> {
         match statement {
             Statement::Begin { modes, start } => {
                 self.begin_block(modes, output)?;
                 done(if *start { "START TRANSACTION" } else { "BEGIN" })
             }
-            Statement::Commit { chain: false } => self.commit_block(output),
-            Statement::Rollback { chain: false } => {
-                self.warn_without_block(output);
-                self.rollback();
-                done("ROLLBACK")
-            }
+            Statement::Commit { chain } => self.commit_block(*chain, output),
+            Statement::Rollback { chain } => self.rollback_block(*chain, output),
+            Statement::Savepoint(name) => self.savepoint(name),
+            Statement::ReleaseSavepoint(name) => self.release_savepoint(name),
+            Statement::RollbackTo(name) => self.rollback_to(name),
+            Statement::SetTransaction(modes) => self.set_transaction(modes, output),
+            Statement::SetCharacteristics(modes) => self.set_characteristics(modes),
             Statement::Set(set) => self.set(set, output),
             Statement::Reset(name) => {
                 self.reset(name.as_deref())?;
                 done("RESET")
             }
-            Statement::Show(Some(name)) => self.show(name, output),
-            Statement::Query(_)
-            | Statement::Insert(_)
-            | Statement::Update(_)
-            | Statement::Delete(_)
-            | Statement::Explain(_) => self.query(statement, output),
+            Statement::Discard(what) => self.discard(*what),
+            Statement::Prepare { name, types, statement } => {
+                let prepared = self.prepare_inner(statement, types)?;
+                self.keep_statement(name, prepared)?;
+                done("PREPARE")
+            }
+            Statement::Deallocate(Some(name)) => {
+                self.statement_named(name)?;
+                self.statements.remove(name);
+                done("DEALLOCATE")
+            }
+            Statement::Deallocate(None) => {
+                self.statements.clear();
+                done("DEALLOCATE ALL")
+            }
             Statement::Listen(channel) => self.listen(channel),
             Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
             Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
@@ -62,117 +90,104 @@ impl Session {
         }
     }
 
-    fn options(&self, modes: &TransactionModes) -> TxnOptions {
-        let default = self.settings.get("default_transaction_isolation").unwrap_or_default();
-        let isolation = match modes.isolation {
-            None => isolation_named(&default),
-            Some(Level::ReadUncommitted | Level::ReadCommitted) => isolation_named("read committed"),
-            Some(Level::RepeatableRead) => isolation_named("repeatable read"),
-            Some(Level::Serializable) => isolation_named("serializable"),
+    /// EXECUTE: the portal goes on as one of the prepared statement, with the arguments as its parameters.
+    fn execute_prepared(&mut self, statement: &Statement, portal: &mut Portal) -> Result<()> {
+        let Statement::Execute { name, .. } = statement else { return Ok(()) };
+        let kept = self.statement_named(name)?;
+        let prepared = self.bound(kept)?;
+        self.statements.insert(name.clone(), prepared.clone());
+        let environment = self.environment();
+        let catalog = self.catalog();
+        let context = BindContext {
+            catalog: &catalog,
+            role: environment.role,
+            search_path: &environment.search_path,
+            text: &portal.prepared.text,
+            params: &portal.prepared.params,
+            open_params: false,
+            zone: &environment.zone,
         };
-        let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
-        TxnOptions { isolation, read_only, pid: self.who.pid }
-    }
-
-    /// Opens an implicit transaction where none is open.
-    pub(super) fn ensure_transaction(&mut self) -> Result<()> {
-        if let Block::Idle = self.block {
-            let options = self.options(&TransactionModes::default());
-            self.block = Block::Implicit(Box::new(self.services.engine.begin(options)?));
-        }
+        let arguments = bind_arguments(&context, statement, &prepared.params)?;
+        let identity = self.identity()?;
+        let outer = std::mem::take(&mut portal.params);
+        let values = arguments.iter().map(|argument| self.evaluate(argument, &outer, &identity));
+        portal.params = values.collect::<Result<Vec<Value>>>()?;
+        portal.prepared = prepared;
         Ok(())
-    }
-
-    /// BEGIN: an implicit block becomes an explicit one, with what it has done already.
-    fn begin_block(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<()> {
-        if self.block.is_explicit() {
-            let message = "there is already a transaction in progress";
-            output.notice(&Error::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
-            return Ok(());
-        }
-        let options = self.options(modes);
-        let transaction = match self.block.take() {
-            Some(mut transaction) => {
-                transaction.set_options(options)?;
-                transaction
-            }
-            None => Box::new(self.services.engine.begin(options)?),
-        };
-        self.block = Block::Explicit(transaction);
-        Ok(())
-    }
-
-    fn commit_block(&mut self, output: &mut dyn Output) -> Result<Outcome> {
-        self.warn_without_block(output);
-        if let Block::Failed = self.block {
-            self.rollback();
-            return done("ROLLBACK");
-        }
-        if self.block.transaction().is_none() {
-            self.settings.end_transaction(true);
-            return done("COMMIT");
-        }
-        self.commit(Some("COMMIT".to_owned()))?;
-        Ok(Outcome::Committing)
-    }
-
-    fn warn_without_block(&self, output: &mut dyn Output) {
-        if !self.block.is_explicit() {
-            let message = "there is no transaction in progress";
-            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
-        }
     }
 
     fn set(&mut self, set: &Set, output: &mut dyn Output) -> Result<Outcome> {
         let value = set.values.as_ref().map(|values| values.join(", "));
-        let in_block = self.block.is_explicit() || matches!(self.block, Block::Implicit(_));
-        check_setting(&self.services, &self.who, &set.name, value.as_deref(), set.local)?;
         if set.local && !self.block.is_explicit() {
             let message = "SET LOCAL can only be used in transaction blocks";
             output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
             return done("SET");
         }
-        self.settings.set(&set.name, value.as_deref(), set.local, in_block)?;
+        match set.name.as_str() {
+            "role" => self.set_role(value.as_deref(), set.local)?,
+            "session_authorization" => self.set_session_authorization(value.as_deref(), set.local)?,
+            _ => {
+                check_setting(&self.services, &self.who, &set.name, value.as_deref(), set.local)?;
+                self.settings.set(&set.name, value.as_deref(), set.local, self.in_block())?;
+            }
+        }
         done("SET")
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<()> {
-        let in_block = self.block.is_explicit();
         match name {
             None => {
-                self.settings.reset_all(in_block);
+                self.settings.reset_all(self.in_block());
                 Ok(())
             }
-            Some(name) => self.settings.set(name, None, false, in_block),
+            Some("role") => self.set_role(None, false),
+            Some("session_authorization") => self.set_session_authorization(None, false),
+            Some(name) => self.settings.set(name, None, false, self.in_block()),
         }
     }
 
-    fn show(&mut self, name: &str, output: &mut dyn Output) -> Result<Outcome> {
-        let mut shown = self.settings.show(name)?;
-        if let Some(transaction) = self.block.transaction() {
-            match name {
-                "transaction_isolation" => shown = isolation_name(transaction.options()).to_owned(),
-                "transaction_read_only" => {
-                    shown = if transaction.options().read_only { "on" } else { "off" }.to_owned();
+    fn show(&mut self, name: &str) -> Result<String> {
+        let shown = self.settings.show(name)?;
+        let Some(transaction) = self.block.transaction() else { return Ok(shown) };
+        Ok(match name {
+            "transaction_isolation" => isolation_name(transaction.options()).to_owned(),
+            "transaction_read_only" => if transaction.options().read_only { "on" } else { "off" }.to_owned(),
+            _ => shown,
+        })
+    }
+
+    fn show_all(&self) -> VecDeque<Row> {
+        let row = |(definition, value): (&super::Definition, String)| {
+            vec![Value::text(definition.name), Value::text(value), Value::text(definition.description)]
+        };
+        self.settings.all().into_iter().map(row).collect()
+    }
+
+    /// DISCARD. There are no temporary tables and no sequences; plans are bound again whenever their catalog is old.
+    fn discard(&mut self, what: Discard) -> Result<Outcome> {
+        match what {
+            Discard::Plans => done("DISCARD PLANS"),
+            Discard::Sequences => done("DISCARD SEQUENCES"),
+            Discard::Temp => done("DISCARD TEMP"),
+            Discard::All => {
+                if self.in_block() {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
                 }
-                _ => {}
+                self.portals.clear();
+                self.set_session_authorization(None, false)?;
+                self.settings.reset_all(false);
+                self.statements.clear();
+                self.listener.unlisten_all();
+                done("DISCARD ALL")
             }
         }
-        let title = definition(name).map_or(name, |definition| definition.name);
-        let column = ResultColumn { name: title.to_owned(), ty: SqlType::TEXT, table: Oid::INVALID, attnum: 0 };
-        let columns = [column];
-        output.row_description(&columns, &[Format::Text]);
-        output.data_row(&[Value::text(shown)], &columns, &[Format::Text], self.settings.zone());
-        done("SHOW")
     }
 
     fn define(&mut self, definition: &Definition, output: &mut dyn Output) -> Result<Outcome> {
-        let catalog = self.services.engine.catalog();
-        let role = catalog.role(self.who.role).ok_or_else(|| Error::internal("the session's role is gone"))?.clone();
-        let search_path = self.settings.search_path(&role.name);
         self.ensure_transaction()?;
         let identity = self.identity()?;
-        let zone = self.settings.zone().clone();
+        let environment = self.environment();
         let Session { block, settings, services, who, text, .. } = self;
         let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
         let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
@@ -180,7 +195,7 @@ impl Session {
         let world = ExecContext {
             identity: &identity,
             scope: ScopeId::SHARED,
-            zone: &zone,
+            zone: &environment.zone,
             env: &**services.engine.env(),
             ids: &ids,
             settings: &settings,
@@ -191,7 +206,7 @@ impl Session {
         let context = DefineContext {
             role: who.role,
             session_role: who.session_role,
-            search_path: &search_path,
+            search_path: &environment.search_path,
             database: &services.database,
             expressions: &expressions,
         };
@@ -207,4 +222,69 @@ impl Session {
             }
         }
     }
+
+    /// SET ROLE; without a value, and for `none`, back to the session's role.
+    ///
+    /// # Errors
+    /// 22023 for no role, 42501 for one that the session's role is not a member of.
+    fn set_role(&mut self, value: Option<&str>, local: bool) -> Result<()> {
+        let value = value.unwrap_or("none");
+        if value != "none" {
+            let catalog = self.catalog();
+            let role = catalog.role_by_name(value).ok_or_else(|| no_role(value))?;
+            let superuser = catalog.role(self.who.session_role).is_some_and(|role| role.superuser);
+            if !superuser && !catalog.is_member(self.who.session_role, role.oid) {
+                let message = format!("permission denied to set role \"{value}\"");
+                return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            }
+        }
+        let in_block = self.in_block();
+        self.settings.set_internal("role", value, local, in_block);
+        self.follow_settings();
+        self.tell_superuser(local);
+        Ok(())
+    }
+
+    /// SET SESSION AUTHORIZATION: another role and another user id; only superusers may.
+    fn set_session_authorization(&mut self, value: Option<&str>, local: bool) -> Result<()> {
+        let catalog = self.catalog();
+        let login = catalog.role(self.who.login_role).ok_or_else(|| Error::internal("the login role is gone"))?;
+        let value = value.unwrap_or(&login.name);
+        let role = catalog.role_by_name(value).ok_or_else(|| no_role(value))?;
+        if role.oid != login.oid && !login.superuser {
+            let message = format!("permission denied to set session authorization \"{value}\"");
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        let in_block = self.in_block();
+        self.settings.set_internal("session_authorization", value, local, in_block);
+        self.settings.set_internal("role", "none", local, in_block);
+        self.follow_settings();
+        self.tell_superuser(local);
+        Ok(())
+    }
+
+    fn tell_superuser(&mut self, local: bool) {
+        let superuser = self.services.engine.catalog().role(self.who.role).is_some_and(|role| role.superuser);
+        let in_block = self.in_block();
+        self.settings.set_internal("is_superuser", if superuser { "on" } else { "off" }, local, in_block);
+    }
+
+    /// The session's roles and user id as its settings say, which a rollback may have changed back.
+    pub(super) fn follow_settings(&mut self) {
+        let catalog = self.services.engine.catalog();
+        let named = |name: &str| catalog.role_by_name(name).map(|role| role.oid);
+        let session = self.settings.get("session_authorization").unwrap_or_default();
+        if let Some(oid) = named(&session)
+            && oid != self.who.session_role
+        {
+            self.who.session_role = oid;
+            self.who.user_id = session.as_str().into();
+        }
+        let role = self.settings.get("role").unwrap_or_default();
+        self.who.role = named(&role).unwrap_or(self.who.session_role);
+    }
+}
+
+fn no_role(name: &str) -> Error {
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("role \"{name}\" does not exist"))
 }

@@ -167,6 +167,11 @@ impl Transaction {
         self.own_catalog.is_some()
     }
 
+    /// Whether a statement has begun in it.
+    pub fn has_begun(&self) -> bool {
+        self.command > 0
+    }
+
     /// Whether a commit would have anything to do.
     pub fn has_written(&self) -> bool {
         !self.writes.is_empty() || !self.at_end.is_empty()

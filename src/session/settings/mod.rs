@@ -18,6 +18,12 @@ pub const USER_ID: &str = "tertulia.user_id";
 /// Values by canonical name; only those that differ from the default.
 type Values = BTreeMap<String, String>;
 
+/// Values as they were at a savepoint.
+pub struct SettingsMark {
+    session: Values,
+    local: Values,
+}
+
 /// The settings of one session.
 pub struct Settings {
     /// What the session started with: RESET goes back to it.
@@ -32,6 +38,8 @@ pub struct Settings {
     zone: Zone,
     /// Reported settings that changed since the client was last told.
     changed: Vec<&'static Definition>,
+    /// Grows with every change.
+    version: u64,
 }
 
 impl Settings {
@@ -44,6 +52,7 @@ impl Settings {
             saved: None,
             zone: Zone::utc(),
             changed: Vec::new(),
+            version: 0,
         };
         for (name, value) in start {
             settings.set(&name, Some(&value), false, false)?;
@@ -88,6 +97,7 @@ impl Settings {
             (None, _) => self.start.get(&key).cloned(),
         };
         self.save(in_transaction);
+        self.version += 1;
         if local {
             let default = definition.map_or("", |definition| definition.default);
             self.local.insert(key, canonical.unwrap_or_else(|| default.to_owned()));
@@ -105,11 +115,36 @@ impl Settings {
     }
 
     /// Sets what only the server itself may set (`is_superuser`, `session_authorization`, `role`).
-    pub fn set_internal(&mut self, name: &'static str, value: &str, in_transaction: bool) {
+    pub fn set_internal(&mut self, name: &'static str, value: &str, local: bool, in_transaction: bool) {
         let definition = definition(name).expect("internal settings are defined");
         self.save(in_transaction);
-        self.session.insert(definition.key(), value.to_owned());
+        self.version += 1;
+        if local {
+            self.local.insert(definition.key(), value.to_owned());
+        } else {
+            self.local.remove(&definition.key());
+            self.session.insert(definition.key(), value.to_owned());
+        }
         self.note_change(definition);
+    }
+
+    /// The values now, for ROLLBACK TO.
+    pub fn mark(&self) -> SettingsMark {
+        SettingsMark { session: self.session.clone(), local: self.local.clone() }
+    }
+
+    /// ROLLBACK TO: the values as they were.
+    pub fn rollback_to(&mut self, mark: &SettingsMark) {
+        if self.session == mark.session && self.local == mark.local {
+            return;
+        }
+        let local = std::mem::replace(&mut self.local, mark.local.clone());
+        for name in local.keys().chain(mark.local.keys()) {
+            if let Some(definition) = definition(name) {
+                self.note_change(definition);
+            }
+        }
+        self.replace(mark.session.clone());
     }
 
     /// RESET ALL: everything that may be changed, back to the start.
@@ -119,11 +154,13 @@ impl Settings {
         let mut values = self.start.clone();
         values.extend(self.session.iter().filter(|(name, _)| fixed(name)).map(|(n, v)| (n.clone(), v.clone())));
         self.local.clear();
+        self.version += 1;
         self.replace(values);
     }
 
     /// The open transaction ends: SET LOCAL goes, and so does SET where it is rolled back.
     pub fn end_transaction(&mut self, committed: bool) {
+        self.version += u64::from(!self.local.is_empty());
         for name in std::mem::take(&mut self.local).into_keys() {
             if let Some(definition) = definition(&name) {
                 self.note_change(definition);
@@ -143,6 +180,7 @@ impl Settings {
     }
 
     fn replace(&mut self, values: Values) {
+        self.version += 1;
         let old = std::mem::replace(&mut self.session, values);
         let names: Vec<String> = old.keys().chain(self.session.keys()).cloned().collect();
         for name in names {
@@ -180,6 +218,11 @@ impl Settings {
     pub fn all(&self) -> Vec<(&'static Definition, String)> {
         let shown = |definition: &Definition| definition.display(&self.get(definition.name).unwrap_or_default());
         definitions::ALL.iter().map(|definition| (definition, shown(definition))).collect()
+    }
+
+    /// A number that is another one whenever a value may be.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The time zone in force.

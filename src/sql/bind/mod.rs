@@ -2,6 +2,7 @@
 //! library, literals and parameters get types as PostgreSQL gives them, privileges are checked. What comes out is a
 //! plan, the parameters' types and the result's columns: nothing is guessed later.
 
+mod arguments;
 mod call;
 mod definition;
 mod expr;
@@ -21,12 +22,14 @@ mod title;
 mod types;
 mod write;
 
+pub use arguments::bind_arguments;
 pub use definition::Definitions;
 pub use stored::{StoredKind, bind_expression, bind_text};
 pub use types::sql_type;
 
 use crate::catalog::{Catalog, Relation};
 use crate::error::{Error, Result};
+use crate::expr::Expr;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{self, Command, Logical, Plan, ResultColumn};
 use crate::table::Model;
@@ -74,7 +77,8 @@ impl Bound {
     }
 }
 
-/// Binds and plans a query, an INSERT, UPDATE or DELETE, or an EXPLAIN of one. Other statements are the session's.
+/// Binds and plans a query, an INSERT, UPDATE or DELETE, an EXPLAIN of one, or an EXECUTE AS USER of any of them. Other
+/// statements are the session's.
 pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let mut binder = Binder::new(cx);
     let (logical, command, columns) = binder.statement(statement)?;
@@ -84,13 +88,21 @@ pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
         command,
         params,
         columns,
+        user: binder.user,
         catalog_version: cx.catalog.version,
         relations: binder.relations,
     };
-    if let Statement::Explain(explain) = statement {
+    if let Statement::Explain(explain) = innermost(statement) {
         plan = plan::explain(plan, explain)?;
     }
     Ok(Bound { plan: Arc::new(plan) })
+}
+
+fn innermost(statement: &Statement) -> &Statement {
+    match statement {
+        Statement::ExecuteAsUser { statement, .. } => statement,
+        _ => statement,
+    }
 }
 
 /// One statement's binding.
@@ -99,6 +111,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) params: Params,
     /// The relations used so far.
     pub(crate) relations: Vec<Oid>,
+    /// Whose rows the statement touches, where it says so.
+    user: Option<Expr>,
     /// No names: for LIMIT and OFFSET.
     outer_scope: Scope,
 }
@@ -109,6 +123,7 @@ impl<'a> Binder<'a> {
             cx,
             params: Params::new(cx.params, cx.open_params),
             relations: Vec::new(),
+            user: None,
             outer_scope: Scope::default(),
         }
     }
@@ -132,6 +147,10 @@ impl<'a> Binder<'a> {
                 Ok((tree, Command::Delete, columns))
             }
             Statement::Explain(explain) => self.statement(&explain.statement),
+            Statement::ExecuteAsUser { user, statement } => {
+                self.user = Some(self.acting_user(user)?);
+                self.statement(statement)
+            }
             _ => Err(Error::internal("the binder was given a statement without a plan")),
         }
     }

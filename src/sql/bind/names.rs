@@ -20,6 +20,8 @@ pub(crate) enum Clause {
     Filter,
     Default,
     Check,
+    /// A value beside the query: of EXECUTE, EXECUTE AS USER.
+    Argument,
     /// A condition of our own: a topic source's or a subscription's WHERE.
     Condition,
 }
@@ -41,6 +43,7 @@ impl Clause {
             Clause::Filter => "FILTER",
             Clause::Default => "DEFAULT expressions",
             Clause::Check => "check constraints",
+            Clause::Argument => "EXECUTE parameters",
         }
     }
 

@@ -65,6 +65,11 @@ impl Execution {
         self.view.as_ref()
     }
 
+    /// Begins to give out rows anew: a query's tag counts those given since.
+    pub fn begin_fetch(&mut self) {
+        self.returned = 0;
+    }
+
     /// Goes on: gives up to `max_rows` rows (0: all) to the sink, looks at about `budget` rows.
     pub fn step(
         &mut self,

@@ -20,6 +20,7 @@ pub use node::{
 };
 pub use physical::plan;
 
+use crate::expr::Expr;
 use crate::types::{Oid, SqlType};
 
 /// A planned statement, shared by all its executions.
@@ -33,6 +34,8 @@ pub struct Plan {
     pub params: Vec<SqlType>,
     /// Result columns; none where the statement returns no rows.
     pub columns: Option<Vec<ResultColumn>>,
+    /// Whose rows it touches, where the statement says so: EXECUTE AS USER. A text over the parameters.
+    pub user: Option<Expr>,
     /// Version of the catalog it was made against.
     pub catalog_version: u64,
     /// The relations it uses: it is stale once one of them, or a name that led to one, has changed.

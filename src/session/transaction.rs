@@ -1,0 +1,210 @@
+//! Statements about transactions: BEGIN, COMMIT, ROLLBACK, savepoints, SET TRANSACTION.
+
+use super::Output;
+use super::block::{Block, Place, isolation_named};
+use super::conversation::Session;
+use super::statement::{Outcome, done};
+use crate::error::{Error, Result, SqlState};
+use crate::limits::SAVEPOINTS_MAX;
+use crate::sql::parse::{Isolation as Level, TransactionModes};
+use crate::txn::TxnOptions;
+
+impl Session {
+    fn options(&self, modes: &TransactionModes) -> TxnOptions {
+        let default = self.settings.get("default_transaction_isolation").unwrap_or_default();
+        let isolation = isolation_named(modes.isolation.map_or(default.as_str(), |level| level_name(level)));
+        let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
+        TxnOptions { isolation, read_only, pid: self.who.pid }
+    }
+
+    /// Opens an implicit transaction where none is open.
+    pub(super) fn ensure_transaction(&mut self) -> Result<()> {
+        if let Block::Idle = self.block {
+            let options = self.options(&TransactionModes::default());
+            self.block = Block::Implicit(Box::new(self.services.engine.begin(options)?));
+        }
+        Ok(())
+    }
+
+    /// Opens a block.
+    pub(super) fn open_block(&mut self, options: TxnOptions) -> Result<()> {
+        self.block = Block::Explicit(Box::new(self.services.engine.begin(options)?));
+        Ok(())
+    }
+
+    /// BEGIN: an implicit block becomes an explicit one, with what it has done already.
+    pub(super) fn begin_block(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<()> {
+        if self.block.is_explicit() {
+            let message = "there is already a transaction in progress";
+            output.notice(&Error::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
+            return Ok(());
+        }
+        let options = self.options(modes);
+        match self.block.take() {
+            Some(mut transaction) => {
+                transaction.set_options(options)?;
+                self.block = Block::Explicit(transaction);
+                Ok(())
+            }
+            None => self.open_block(options),
+        }
+    }
+
+    /// COMMIT; of a failed block it is ROLLBACK.
+    pub(super) fn commit_block(&mut self, chain: bool, output: &mut dyn Output) -> Result<Outcome> {
+        let options = self.chained(chain, "COMMIT")?;
+        if let Block::Failed(_) = self.block {
+            return self.rollback_block(chain, output);
+        }
+        self.warn_without_block(output);
+        if self.block.transaction().is_none() {
+            self.settings.end_transaction(true);
+            return done("COMMIT");
+        }
+        self.commit(Some("COMMIT".to_owned()), options)?;
+        Ok(Outcome::Committing)
+    }
+
+    /// ROLLBACK
+    pub(super) fn rollback_block(&mut self, chain: bool, output: &mut dyn Output) -> Result<Outcome> {
+        let options = self.chained(chain, "ROLLBACK")?;
+        self.warn_without_block(output);
+        self.rollback();
+        if let Some(options) = options {
+            self.open_block(options)?;
+        }
+        done("ROLLBACK")
+    }
+
+    /// AND CHAIN: the options of the block that follows.
+    fn chained(&mut self, chain: bool, verb: &str) -> Result<Option<TxnOptions>> {
+        if !chain {
+            return Ok(None);
+        }
+        let failed = TxnOptions { pid: self.who.pid, ..self.options(&TransactionModes::default()) };
+        match &self.block {
+            Block::Explicit(transaction) | Block::Failed(Some(transaction)) => Ok(Some(*transaction.options())),
+            Block::Failed(None) => Ok(Some(self.failed_options.unwrap_or(failed))),
+            Block::Idle | Block::Implicit(_) => Err(needs_block(&format!("{verb} AND CHAIN"))),
+        }
+    }
+
+    fn warn_without_block(&self, output: &mut dyn Output) {
+        if !self.block.is_explicit() {
+            let message = "there is no transaction in progress";
+            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        }
+    }
+
+    /// SAVEPOINT
+    ///
+    /// # Errors
+    /// 25P01 outside a block, 53400 beyond the bound.
+    pub(super) fn savepoint(&mut self, name: &str) -> Result<Outcome> {
+        let Block::Explicit(transaction) = &mut self.block else { return Err(needs_block("SAVEPOINT")) };
+        if self.savepoints.len() >= SAVEPOINTS_MAX {
+            let message = format!("a transaction has {SAVEPOINTS_MAX} savepoints at most");
+            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("Release them."));
+        }
+        self.savepoints.push(Place {
+            name: name.to_owned(),
+            savepoint: transaction.savepoint(),
+            settings: self.settings.mark(),
+            listening: self.listening.len(),
+        });
+        done("SAVEPOINT")
+    }
+
+    /// RELEASE SAVEPOINT: it and those after it are forgotten, what was done stays.
+    pub(super) fn release_savepoint(&mut self, name: &str) -> Result<Outcome> {
+        let index = self.find_savepoint(name, "RELEASE SAVEPOINT")?;
+        self.savepoints.truncate(index);
+        for portal in self.portals.values_mut() {
+            portal.depth = portal.depth.min(index);
+        }
+        done("RELEASE")
+    }
+
+    /// ROLLBACK TO SAVEPOINT: what was done since is undone, and a failed block goes on.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<Outcome> {
+        let index = self.find_savepoint(name, "ROLLBACK TO SAVEPOINT")?;
+        if let Block::Failed(_) = self.block {
+            let transaction = self.block.take().ok_or_else(|| Error::internal("a failed block kept no transaction"))?;
+            self.block = Block::Explicit(transaction);
+        }
+        self.return_to(index);
+        done("ROLLBACK")
+    }
+
+    fn find_savepoint(&self, name: &str, what: &str) -> Result<usize> {
+        if !self.block.is_explicit() {
+            return Err(needs_block(what));
+        }
+        self.savepoints.iter().rposition(|place| place.name == name).ok_or_else(|| {
+            let message = format!("savepoint \"{name}\" does not exist");
+            Error::new(SqlState::S_E_INVALID_SPECIFICATION, message)
+        })
+    }
+
+    /// Undoes what was done since a savepoint, which stays.
+    pub(super) fn return_to(&mut self, index: usize) {
+        self.savepoints.truncate(index + 1);
+        self.portals.retain(|_, portal| portal.depth <= index);
+        let (Some(place), Some(transaction)) = (self.savepoints.last(), self.block.transaction()) else { return };
+        transaction.rollback_to(place.savepoint);
+        self.listening.truncate(place.listening);
+        self.settings.rollback_to(&place.settings);
+        self.follow_settings();
+    }
+
+    /// SET TRANSACTION
+    pub(super) fn set_transaction(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<Outcome> {
+        let explicit = self.block.is_explicit();
+        let pid = self.who.pid;
+        let Some(transaction) = self.block.transaction().filter(|_| explicit) else {
+            let message = "SET TRANSACTION can only be used in transaction blocks";
+            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            return done("SET");
+        };
+        let old = *transaction.options();
+        let isolation = modes.isolation.map_or(old.isolation, |level| isolation_named(level_name(level)));
+        let read_only = modes.read_only.unwrap_or(old.read_only);
+        if old.read_only && !read_only && transaction.has_begun() {
+            let message = "transaction read-write mode must be set before any query";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
+        transaction.set_options(TxnOptions { isolation, read_only, pid })?;
+        done("SET")
+    }
+
+    /// SET SESSION CHARACTERISTICS AS TRANSACTION: the defaults of the transactions to come.
+    pub(super) fn set_characteristics(&mut self, modes: &TransactionModes) -> Result<Outcome> {
+        let in_block = self.in_block();
+        if let Some(level) = modes.isolation {
+            self.settings.set("default_transaction_isolation", Some(level_name(level)), false, in_block)?;
+        }
+        if let Some(read_only) = modes.read_only {
+            let value = if read_only { "on" } else { "off" };
+            self.settings.set("default_transaction_read_only", Some(value), false, in_block)?;
+        }
+        done("SET")
+    }
+
+    /// Whether a change of a setting can still be rolled back.
+    pub(super) fn in_block(&self) -> bool {
+        !matches!(self.block, Block::Idle)
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ReadUncommitted => "read uncommitted",
+        Level::ReadCommitted => "read committed",
+        Level::RepeatableRead => "repeatable read",
+        Level::Serializable => "serializable",
+    }
+}
+
+fn needs_block(what: &str) -> Error {
+    Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, format!("{what} can only be used in transaction blocks"))
+}
