@@ -68,6 +68,8 @@ pub struct Session {
     skipping: bool,
     /// An error that the next step reports.
     refused: Option<Error>,
+    /// The wait for a lock that the transaction is in, and when it has lasted too long.
+    lock_deadline: Option<(u64, u64)>,
     /// When the running statement has had its time, on the environment's monotonic clock.
     deadline: Option<u64>,
 }
@@ -105,6 +107,7 @@ impl Session {
             work: Work::Nothing,
             skipping: false,
             refused: None,
+            lock_deadline: None,
             deadline: None,
         };
         for (name, value) in &settings {
@@ -210,7 +213,8 @@ impl Session {
 
     /// Cuts a wait to the time that the statement has left.
     fn within_deadline(&self, flow: Flow) -> Flow {
-        match (flow, self.deadline) {
+        let lock_deadline = self.lock_deadline.map(|(_, deadline)| deadline);
+        match (flow, self.deadline.into_iter().chain(lock_deadline).min()) {
             (Flow::Wait(mut wait), Some(deadline)) if self.committing.is_none() => {
                 let left = Duration::from_micros(deadline.saturating_sub(self.services.engine.env().monotonic()));
                 wait.limit = Some(wait.limit.map_or(left, |limit| limit.min(left)));
@@ -222,11 +226,28 @@ impl Session {
 
     fn check_interrupts(&self) -> Result<()> {
         self.interrupt.check()?;
-        if self.deadline.is_some_and(|deadline| self.services.engine.env().monotonic() >= deadline) {
+        let is_over = |deadline| self.services.engine.env().monotonic() >= deadline;
+        if self.lock_deadline.is_some_and(|(_, deadline)| is_over(deadline)) {
+            let message = "canceling statement due to lock timeout";
+            return Err(Error::new(SqlState::LOCK_NOT_AVAILABLE, message));
+        }
+        if self.deadline.is_some_and(is_over) {
             let message = "canceling statement due to statement timeout";
             return Err(Error::new(SqlState::QUERY_CANCELED, message));
         }
         Ok(())
+    }
+
+    /// Notes which lock the transaction waits for, and until when at most.
+    fn note_lock_wait(&mut self) {
+        let waits = self.block.transaction().and_then(|transaction| transaction.lock_wait());
+        self.lock_deadline = waits.and_then(|number| match self.lock_deadline {
+            Some((before, deadline)) if before == number => Some((number, deadline)),
+            _ => {
+                let limit = self.settings.duration("lock_timeout")?;
+                Some((number, self.services.engine.env().monotonic() + limit.as_micros() as u64))
+            }
+        });
     }
 
     /// One move; none to go on at once.
@@ -301,7 +322,7 @@ impl Session {
         self.refuse_if_failed(&prepared)?;
         self.text = prepared.text.clone();
         for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
-            output.notice(notice);
+            self.tell(notice, output);
         }
         let prepared = self.bound(prepared)?;
         let mut portal = Portal::new(prepared, Vec::new(), Vec::new());
@@ -322,6 +343,7 @@ impl Session {
         match self.step_portal(&mut portal, output)? {
             Outcome::Pause(flow) => {
                 self.current = Some(portal);
+                self.note_lock_wait();
                 return Ok(Some(flow));
             }
             Outcome::Committing => {}
@@ -340,6 +362,7 @@ impl Session {
 
     /// A portal has done what this request wanted of it.
     fn end_execute(&mut self, portal: Portal) -> Option<Flow> {
+        self.lock_deadline = None;
         if let Work::Execute(name, _) = &mut self.work {
             let name = std::mem::take(name);
             // a block's end has ended all its portals, this one too
@@ -410,6 +433,13 @@ impl Session {
         }
     }
 
+    /// Sends a notice, if the client wants such.
+    pub(super) fn tell(&self, notice: &Error, output: &mut dyn Output) {
+        if self.settings.tells(notice.fields().severity) {
+            output.notice(notice);
+        }
+    }
+
     /// What waits for the client.
     pub fn outbox(&self) -> &Outbox {
         self.listener.outbox()
@@ -474,6 +504,7 @@ impl Session {
     /// The block after an error: rolled back, or with savepoints rolled back to the last of them, and failed.
     fn fail_block(&mut self) {
         self.current = None;
+        self.lock_deadline = None;
         match std::mem::replace(&mut self.block, Block::Idle) {
             Block::Explicit(mut transaction) if !self.savepoints.is_empty() => {
                 transaction.stop_waiting();

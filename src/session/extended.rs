@@ -61,7 +61,7 @@ impl Session {
         }
         let prepared = self.prepare_one(sql, &declared)?;
         for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
-            output.notice(notice);
+            self.tell(notice, output);
         }
         self.keep_statement(name, prepared)
     }

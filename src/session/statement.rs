@@ -120,12 +120,15 @@ impl Session {
         let value = set.values.as_ref().map(|values| values.join(", "));
         if set.local && !self.block.is_explicit() {
             let message = "SET LOCAL can only be used in transaction blocks";
-            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
             return done("SET");
         }
         match set.name.as_str() {
             "role" => self.set_role(value.as_deref(), set.local)?,
             "session_authorization" => self.set_session_authorization(value.as_deref(), set.local)?,
+            "transaction_isolation" | "transaction_read_only" => {
+                self.set_transaction_setting(&set.name, value.as_deref(), output)?;
+            }
             _ => {
                 check_setting(&self.services, &self.who, &set.name, value.as_deref(), set.local)?;
                 self.settings.set(&set.name, value.as_deref(), set.local, self.in_block())?;
@@ -217,7 +220,7 @@ impl Session {
         match execute(transaction, definition, context)? {
             Defined::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
             Defined::Done(notices) => {
-                notices.iter().for_each(|notice| output.notice(notice));
+                notices.iter().for_each(|notice| self.tell(notice, output));
                 done(definition.tag())
             }
         }

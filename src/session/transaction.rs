@@ -36,7 +36,7 @@ impl Session {
     pub(super) fn begin_block(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<()> {
         if self.block.is_explicit() {
             let message = "there is already a transaction in progress";
-            output.notice(&Error::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
+            self.tell(&Error::warning(SqlState::ACTIVE_SQL_TRANSACTION, message), output);
             return Ok(());
         }
         let options = self.options(modes);
@@ -92,7 +92,7 @@ impl Session {
     fn warn_without_block(&self, output: &mut dyn Output) {
         if !self.block.is_explicit() {
             let message = "there is no transaction in progress";
-            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
         }
     }
 
@@ -163,7 +163,7 @@ impl Session {
         let pid = self.who.pid;
         let Some(transaction) = self.block.transaction().filter(|_| explicit) else {
             let message = "SET TRANSACTION can only be used in transaction blocks";
-            output.notice(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+            self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
             return done("SET");
         };
         let old = *transaction.options();
@@ -175,6 +175,27 @@ impl Session {
         }
         transaction.set_options(TxnOptions { isolation, read_only, pid })?;
         done("SET")
+    }
+
+    /// SET transaction_isolation and SET transaction_read_only: SET TRANSACTION in another spelling.
+    pub(super) fn set_transaction_setting(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        output: &mut dyn Output,
+    ) -> Result<()> {
+        let value = self.settings.canonical(name, value)?;
+        let mut modes = TransactionModes::default();
+        match value.as_str() {
+            "on" | "off" => modes.read_only = Some(value == "on"),
+            "read uncommitted" => modes.isolation = Some(Level::ReadUncommitted),
+            "repeatable read" => modes.isolation = Some(Level::RepeatableRead),
+            _ => modes.isolation = Some(Level::ReadCommitted),
+        }
+        if self.block.is_explicit() {
+            self.set_transaction(&modes, output)?;
+        }
+        Ok(())
     }
 
     /// SET SESSION CHARACTERISTICS AS TRANSACTION: the defaults of the transactions to come.

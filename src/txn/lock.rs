@@ -113,12 +113,19 @@ pub struct LockOwner {
     pid: i32,
     held: Vec<LockKey>,
     waiting: Option<LockKey>,
+    /// Waits begun so far.
+    waits: u64,
 }
 
 impl LockOwner {
     /// An owner without locks.
     pub fn new(id: u64, pid: i32) -> LockOwner {
-        LockOwner { id, pid, held: Vec::new(), waiting: None }
+        LockOwner { id, pid, held: Vec::new(), waiting: None, waits: 0 }
+    }
+
+    /// The number of the wait that it is in.
+    pub fn wait_number(&self) -> Option<u64> {
+        self.waiting.is_some().then_some(self.waits)
     }
 }
 
@@ -281,6 +288,7 @@ impl LockTable {
             }
             entry.enqueue(Waiter { txn: owner.id, pid: owner.pid, mode, signal }, held);
         }
+        owner.waits += u64::from(owner.waiting.is_none());
         owner.waiting = Some(key.clone());
         graph.insert(owner.id, key);
         match self.find_cycle(&graph, owner.id) {

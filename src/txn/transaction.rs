@@ -223,6 +223,11 @@ impl Transaction {
         self.engine.locks.lock(&mut self.locks, key, mode, policy)
     }
 
+    /// The number of the wait for a lock that it is in: lock_timeout counts for each wait.
+    pub fn lock_wait(&self) -> Option<u64> {
+        self.locks.wait_number()
+    }
+
     /// Leaves the queue for a lock that is not wanted any more: a cancelled statement, a timeout.
     pub fn stop_waiting(&mut self) {
         self.engine.locks.stop_waiting(&mut self.locks);

@@ -131,6 +131,12 @@ pub static ALL: &[Definition] = &[
     row("transaction_read_only", "off", Kind::Bool, SET, "Sets the current transaction's read-only status."),
 ];
 
+/// Whether a message level is the other one or above it.
+pub(super) fn is_at_least(level: &str, least: &str) -> bool {
+    let rank = |name| LEVELS.iter().position(|level| *level == name);
+    rank(level) >= rank(least)
+}
+
 /// The setting of that name, in any case.
 pub fn definition(name: &str) -> Option<&'static Definition> {
     ALL.iter().find(|definition| definition.name.eq_ignore_ascii_case(name))

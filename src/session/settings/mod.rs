@@ -7,7 +7,7 @@ mod definitions;
 
 pub use definitions::{Definition, definition};
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result, Severity, SqlState};
 use crate::types::Zone;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,6 +74,24 @@ impl Settings {
     pub fn show(&self, name: &str) -> Result<String> {
         let value = self.get(name).ok_or_else(|| unrecognized(name))?;
         Ok(definition(name).map_or_else(|| value.clone(), |definition| definition.display(&value)))
+    }
+
+    /// What a value, or without one the default, would be kept as.
+    ///
+    /// # Errors
+    /// 42704 for an unknown name, 22023 and 0A000 for the value.
+    pub fn canonical(&self, name: &str, value: Option<&str>) -> Result<String> {
+        let definition = definition(name).ok_or_else(|| unrecognized(name))?;
+        value.map_or_else(|| Ok(definition.default.to_owned()), |value| definition.canonical(value))
+    }
+
+    /// Whether a notice of this severity is sent to the client (client_min_messages).
+    pub fn tells(&self, severity: Severity) -> bool {
+        let rank = match severity {
+            Severity::Notice => "notice",
+            _ => "warning",
+        };
+        definitions::is_at_least(rank, &self.get("client_min_messages").unwrap_or_default())
     }
 
     /// SET or, without a value, RESET / SET TO DEFAULT.
