@@ -66,6 +66,11 @@ impl Wait {
         pair(None).1
     }
 
+    /// A wait that only its time limit ends.
+    pub fn for_time(limit: Duration) -> Wait {
+        Wait { cell: Arc::default(), limit: Some(limit) }
+    }
+
     /// Whether the signal has been given.
     pub fn is_done(&self) -> bool {
         self.cell.state.lock().done

@@ -56,7 +56,7 @@ impl Expr {
                 Body::Plain(call) => Cow::Owned(plain_call(call, function.strict, args, row, cx)?),
                 Body::Sleep => {
                     return Err(Error::unsupported(format!("{} within an expression", function.name))
-                        .hint("Call it as the only item of a SELECT."));
+                        .hint("Call it as an item of a SELECT."));
                 }
             },
             Expr::Cast { input, method, ty, explicit } => {

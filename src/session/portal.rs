@@ -81,6 +81,6 @@ impl Portal {
 
     /// Rows that this Execute may still give out, 0 for all.
     pub(super) fn rows_left(&self) -> usize {
-        self.rows_max - self.rows_given
+        self.rows_max.saturating_sub(self.rows_given)
     }
 }
