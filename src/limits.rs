@@ -150,3 +150,6 @@ pub const ROOM_WAIT_MS_MAX: u64 = 30_000;
 /// Messages of one group and partition that are held or wait to come again; full: a claim takes no message that was
 /// never claimed before.
 pub const GROUP_IN_FLIGHT_MAX: usize = 100_000;
+
+/// Bytes of a consumer group's name; full: 42622. Its length is one byte of its key.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;

@@ -52,6 +52,11 @@ impl Signal {
             waker.wake();
         }
     }
+
+    /// Whether nobody waits any more.
+    pub fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
 }
 
 impl Drop for Signal {

@@ -1,4 +1,4 @@
-//! Background steps: folding, the log's release, expired STREAM rows, dropped storages.
+//! Background steps: folding, the log's release, consumer groups' positions, expired STREAM rows, dropped storages.
 //!
 //! One thread calls the engine's steps in turn. Folding is first, because writers wait for it; everything else is done
 //! in small pieces between. The thread follows no clock of its own: it looks at the environment's.
@@ -113,6 +113,7 @@ fn step(engine: &Arc<Engine>, retention: &mut Retention) -> Result<()> {
         engine.release_log(upto)?;
     }
     engine.store_scopes()?;
+    engine.fold_groups()?;
     while engine.sweep_expired()? > 0 {
         engine.fold()?;
     }

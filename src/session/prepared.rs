@@ -92,6 +92,9 @@ fn is_planned(statement: &Statement) -> bool {
         | Statement::Insert(_)
         | Statement::Update(_)
         | Statement::Delete(_)
+        | Statement::Consume(_)
+        | Statement::Settle(_)
+        | Statement::ResetGroup(_)
         | Statement::Explain(_) => true,
         _ => false,
     }

@@ -34,6 +34,10 @@ impl RowSink for Rows<'_> {
         *self.given += 1;
         Ok(if self.output.is_full() { SinkFlow::Full } else { SinkFlow::More })
     }
+
+    fn notice(&mut self, notice: &Error) {
+        self.output.notice(notice);
+    }
 }
 
 /// The engine as the giver of numbers.

@@ -14,7 +14,7 @@ use crate::encoding::row;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{ROOM_WAIT_MS_MAX, SEQ_RESERVE};
 use crate::storage::{Entry, Pressure};
-use crate::types::{CommitSeq, StorageId};
+use crate::types::{CommitSeq, Oid, StorageId};
 use crate::wait;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -294,13 +294,32 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
     }
     engine.store.publish(last);
     if let Some(catalog) = catalog {
-        engine.set_catalog(catalog);
+        engine.set_catalog(catalog.clone());
+        engine.groups.keep(catalog.relations());
     }
+    let arrivals = arrivals(&commits);
     engine.feed.push(commits);
     for (seq, prepared) in ended {
         prepared.succeed(engine, seq);
     }
     engine.feed.wake();
+    for (topic, seq) in arrivals {
+        engine.groups.arrivals().arrived(topic, seq);
+    }
+}
+
+/// The topics that got messages, each with the last commit that brought some.
+fn arrivals(commits: &[Arc<Commit>]) -> Vec<(Oid, CommitSeq)> {
+    let mut topics: Vec<(Oid, CommitSeq)> = Vec::new();
+    for commit in commits {
+        for arrival in &commit.arrivals {
+            match topics.iter_mut().find(|(topic, _)| *topic == arrival.topic) {
+                Some((_, seq)) => *seq = commit.seq,
+                None => topics.push((arrival.topic, commit.seq)),
+            }
+        }
+    }
+    topics
 }
 
 /// A commit's buffers once they are final.

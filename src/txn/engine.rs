@@ -17,6 +17,7 @@ use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
 use crate::storage::{Store, StoreOptions, StoreSnapshot};
+use crate::topic::Groups;
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -71,6 +72,7 @@ pub struct Engine {
     pub(super) scopes: Scopes,
     pub(super) snowflake: Snowflake,
     pub(super) expiry: Expiry,
+    pub(super) groups: Groups,
     catalog: RwLock<Arc<Catalog>>,
     next_transaction: AtomicU64,
     next_oid: AtomicU32,
@@ -122,6 +124,7 @@ impl Engine {
             scopes: Scopes::new(scope_end),
             snowflake,
             expiry: Expiry::default(),
+            groups: Groups::default(),
             next_transaction: AtomicU64::new(1),
             next_oid: AtomicU32::new(counters.next_oid.max(catalog.oid_end().0)),
             next_storage: AtomicU32::new(counters.next_storage.max(1)),

@@ -12,6 +12,7 @@ mod cursor;
 mod engine;
 mod expiry;
 mod feed;
+mod groups;
 mod lock;
 mod prepare;
 mod record;

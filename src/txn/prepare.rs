@@ -73,8 +73,8 @@ pub(super) struct Handover<'a> {
     pub(super) time: UnixMicros,
 }
 
-/// The result of preparing: a [`Prepared`] less who waits for it.
-pub(super) struct Encoded {
+/// A [`Prepared`] in the making.
+struct Encoded {
     durable: FragmentWriter,
     volatile: FragmentWriter,
     parts: Vec<Part>,
@@ -82,8 +82,17 @@ pub(super) struct Encoded {
     named: Vec<ScopeId>,
 }
 
+/// The result of preparing: a [`Prepared`] less who waits for it.
+pub(super) struct Finished {
+    durable: Option<Vec<u8>>,
+    volatile: Vec<u8>,
+    parts: Vec<Part>,
+    changes: Vec<PreparedChange>,
+    named: Vec<ScopeId>,
+}
+
 /// Encodes a write set. Fails where a message cannot be derived; nothing has happened then.
-pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Encoded> {
+pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished> {
     let changes = net_changes(set);
     let mut appends = set.appends().to_vec();
     for change in &changes {
@@ -102,7 +111,7 @@ pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Encoded>
     encoded.messages(&appends);
     encoded.catalog(set, handover)?;
     encoded.names(handover);
-    Ok(encoded)
+    encoded.finish()
 }
 
 impl Encoded {
@@ -182,7 +191,20 @@ impl Encoded {
         self.parts.push(Part { volatile, key, value, kind });
     }
 
-    /// Adds who waits and what is to be done at the end.
+    /// Completes the buffers, which fails where they are too large.
+    fn finish(self) -> Result<Finished> {
+        Ok(Finished {
+            durable: (!self.durable.is_empty()).then(|| self.durable.finish()).transpose()?,
+            volatile: self.volatile.finish()?,
+            parts: self.parts,
+            changes: self.changes,
+            named: self.named,
+        })
+    }
+}
+
+impl Finished {
+    /// Adds who waits and what is to be done at the end. From here on it is the committer that releases and ends.
     pub(super) fn submit_as(
         self,
         set: &WriteSet,
@@ -190,10 +212,10 @@ impl Encoded {
         locks: LockOwner,
         at_end: Vec<Box<dyn AtEnd>>,
         receipt: Receipt,
-    ) -> Result<Prepared> {
-        Ok(Prepared {
-            durable: (!self.durable.is_empty()).then(|| self.durable.finish()).transpose()?,
-            volatile: self.volatile.finish()?,
+    ) -> Prepared {
+        Prepared {
+            durable: self.durable,
+            volatile: self.volatile,
             parts: self.parts,
             changes: self.changes,
             notifications: set.notifications().to_vec(),
@@ -203,7 +225,7 @@ impl Encoded {
             locks,
             at_end,
             receipt,
-        })
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::cursor::TxCursor;
 use super::engine::Engine;
 use super::lock::{LockKey, LockMode, LockOwner, LockPolicy, Locked};
 use super::prepare::{self, Handover};
+use super::recovery;
 use super::ticket::{self, CommitTicket};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey};
 use crate::change::{AtEnd, Derive, Mark, Notification, TopicAppend, Write, WriteSet};
@@ -218,6 +219,11 @@ impl Transaction {
         self.engine.store.snapshot()?.get(key)
     }
 
+    /// The offset that a topic's partition gives its next message, as the statement sees it.
+    pub fn offset_end(&self, view: &StatementView, storage: StorageId, partition: u32) -> Result<u64> {
+        recovery::offset_end(&view.snapshot, storage, partition)
+    }
+
     /// Asks for a lock, held until the transaction ends. After a wait the same question is asked again.
     pub fn lock(&mut self, key: LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
         self.engine.locks.lock(&mut self.locks, key, mode, policy)
@@ -417,8 +423,13 @@ impl Transaction {
     /// does an error that the ticket tells.
     pub fn start_commit(mut self) -> Result<CommitTicket> {
         self.engine.locks.stop_waiting(&mut self.locks);
-        if self.writes.is_empty() && self.at_end.is_empty() && self.scopes.is_empty() {
-            return Ok(CommitTicket::done(self.engine.current()));
+        if self.writes.is_empty() && self.scopes.is_empty() {
+            // nothing to publish: what is done beside the map is done now
+            let seq = self.engine.current();
+            for hook in self.at_end.drain(..) {
+                hook.end(Some(seq));
+            }
+            return Ok(CommitTicket::done(seq));
         }
         let catalog = self.catalog();
         let handover = Handover {
@@ -428,12 +439,13 @@ impl Transaction {
             scopes: &self.scopes,
             time: self.engine.env.now(),
         };
-        let encoded = prepare::encode(&self.writes, &handover)?;
+        // an error up to here drops the transaction, which ends its hooks and locks
+        let finished = prepare::encode(&self.writes, &handover)?;
         let time = handover.time;
         let (receipt, ticket) = ticket::pair();
         let locks = std::mem::replace(&mut self.locks, LockOwner::new(self.id, self.options.pid));
         let at_end = std::mem::take(&mut self.at_end);
-        let prepared = encoded.submit_as(&self.writes, time, locks, at_end, receipt)?;
+        let prepared = finished.submit_as(&self.writes, time, locks, at_end, receipt);
         self.pinned = None;
         self.engine.committer.submit(&self.engine, prepared);
         Ok(ticket)

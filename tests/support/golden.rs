@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tertulia::topic::Lease;
 use tertulia::types::{Oid, SqlType, Zone, binary, text};
 
 /// How long `alice<` waits.
@@ -187,6 +188,8 @@ impl Names {
             let word_end = |s: &str| s.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(s.len());
             let end = if is_uuid(rest) {
                 36
+            } else if let Some(length) = lease_length(rest) {
+                length
             } else if let Some(length) = time_length(rest) {
                 length
             } else {
@@ -201,7 +204,7 @@ impl Names {
                 self.name("id", word)
             } else if text.ends_with("\"seq\":") && word.bytes().all(|b| b.is_ascii_digit()) {
                 self.name("seq", word)
-            } else if word.len() > 8 && word.starts_with("lease_") {
+            } else if lease_length(word).is_some() {
                 self.name("lease", word)
             } else {
                 word.to_owned()
@@ -222,6 +225,12 @@ fn is_uuid(text: &str) -> bool {
                 if dashes.contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() }
             },
         )
+}
+
+/// The length of a message's lease.
+fn lease_length(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| !c.is_ascii_hexdigit() && c != '-').unwrap_or(text.len());
+    Lease::parse(&text[..end]).is_ok().then_some(end)
 }
 
 /// The length of a time of this decade or a later one, with microseconds, as clocks give it; scripts use older ones.

@@ -19,6 +19,7 @@ mod scope;
 mod select;
 mod stored;
 mod title;
+mod topics;
 mod types;
 mod write;
 
@@ -77,8 +78,8 @@ impl Bound {
     }
 }
 
-/// Binds and plans a query, an INSERT, UPDATE or DELETE, an EXPLAIN of one, or an EXECUTE AS USER of any of them. Other
-/// statements are the session's.
+/// Binds and plans a query, an INSERT, UPDATE or DELETE, a statement on a topic's messages, an EXPLAIN of one, or an
+/// EXECUTE AS USER of any of them. Other statements are the session's.
 pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let mut binder = Binder::new(cx);
     let (logical, command, columns) = binder.statement(statement)?;
@@ -105,6 +106,9 @@ fn innermost(statement: &Statement) -> &Statement {
     }
 }
 
+/// What a statement means: its tree, which one it is, and its columns.
+type Meaning = (Logical, Command, Option<Vec<ResultColumn>>);
+
 /// One statement's binding.
 pub(crate) struct Binder<'a> {
     pub(crate) cx: &'a BindContext<'a>,
@@ -128,7 +132,7 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn statement(&mut self, statement: &Statement) -> Result<(Logical, Command, Option<Vec<ResultColumn>>)> {
+    fn statement(&mut self, statement: &Statement) -> Result<Meaning> {
         match statement {
             Statement::Query(query) => {
                 let bound = self.query(query, false)?;
@@ -146,6 +150,9 @@ impl<'a> Binder<'a> {
                 let (tree, columns) = self.delete(delete)?;
                 Ok((tree, Command::Delete, columns))
             }
+            Statement::Consume(consume) => self.consume(consume),
+            Statement::Settle(settle) => self.settle(settle),
+            Statement::ResetGroup(reset) => self.reset_group(reset),
             Statement::Explain(explain) => self.statement(&explain.statement),
             Statement::ExecuteAsUser { user, statement } => {
                 self.user = Some(self.acting_user(user)?);

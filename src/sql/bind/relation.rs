@@ -38,8 +38,12 @@ impl Binder<'_> {
     /// The relation of a name, by the search path where it has no schema. 42P01 where there is none.
     pub(crate) fn find_relation(&mut self, name: &ObjectName) -> Result<Found> {
         let parts = name_parts(name)?;
-        let at = position(self.cx.text, name.span());
-        let found = match parts.as_slice() {
+        self.find_named(&parts, position(self.cx.text, name.span()))
+    }
+
+    /// The relation of a name's parts.
+    pub(crate) fn find_named(&mut self, parts: &[String], at: Option<u32>) -> Result<Found> {
+        let found = match parts {
             [table] => self.find_unqualified(table),
             [schema, table] | [_, schema, table] => self.find_in(schema, table).map_err(|error| error.at(at))?,
             _ => {

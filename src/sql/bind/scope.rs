@@ -54,7 +54,7 @@ pub(crate) const SYSTEM_COLUMNS: [(&str, SqlType, i16); 3] =
     [("_seq", SqlType::INT8, -100), ("xmin", SqlType::OID, -2), ("tableoid", SqlType::OID, -6)];
 
 /// The attribute number of the column that names a message's topic, which no row holds.
-const TOPIC_ATTNUM: i16 = -101;
+pub(crate) const TOPIC_ATTNUM: i16 = -101;
 
 impl ScopeTable {
     /// The columns of a relation under a name.

@@ -4,7 +4,7 @@ use super::operator::{Operator, Pull, Run, open};
 use super::{ExecContext, RowSink, SinkFlow, Step, Tag};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::Notifier;
-use crate::sql::plan::Plan;
+use crate::sql::plan::{Node, Plan};
 use crate::txn::{StatementView, Transaction};
 use crate::types::{Row, Str, Value};
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ pub struct Execution {
     affected: u64,
     returned: u64,
     notes: Notes,
+    notices: Vec<Error>,
 }
 
 /// What pg_notify() said during a step.
@@ -52,6 +53,7 @@ impl Execution {
             affected: 0,
             returned: 0,
             notes: Notes::default(),
+            notices: Vec::new(),
         }
     }
 
@@ -94,6 +96,13 @@ impl Execution {
         };
         for (channel, payload) in self.notes.0.lock().drain(..) {
             tx.notify(channel, payload);
+        }
+        for notice in self.notices.drain(..) {
+            sink.notice(&notice);
+        }
+        if let (Ok(Step::Wait(_)), Node::Consume(_)) = (&step, &self.plan.root) {
+            // nothing is held while a consumer waits, and afterwards it must see what has come
+            self.view = None;
         }
         step
     }
@@ -191,10 +200,19 @@ impl Execution {
         let params = std::mem::take(&mut self.params);
         let notes = std::mem::take(&mut self.notes);
         let eval = cx.eval(&params, tx.time(), view.seq(), &notes);
-        let mut run =
-            Run { tx, view, cx, eval: &eval, now: cx.env.now(), budget: budget.max(1), affected: self.affected };
+        let mut run = Run {
+            tx,
+            view,
+            cx,
+            eval: &eval,
+            now: cx.env.now(),
+            budget: budget.max(1),
+            affected: self.affected,
+            notices: Vec::new(),
+        };
         let result = body(self, &mut run);
         self.affected = run.affected;
+        self.notices.append(&mut run.notices);
         self.params = params;
         self.notes = notes;
         result

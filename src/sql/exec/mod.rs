@@ -5,6 +5,7 @@
 //! Each operator keeps the state for that; rows go through buffers that are used again and again.
 
 mod aggregate;
+mod consume;
 mod delete;
 mod derive;
 mod distinct;
@@ -13,9 +14,11 @@ mod filter;
 mod insert;
 mod keys;
 mod limit;
+mod messages;
 mod operator;
 mod payload;
 mod scan;
+mod settle;
 mod sort;
 mod system_scan;
 mod tag;
@@ -105,6 +108,9 @@ pub enum SinkFlow {
 pub trait RowSink {
     /// Takes a row.
     fn row(&mut self, row: &[Value]) -> Result<SinkFlow>;
+
+    /// Takes a notice or a warning.
+    fn notice(&mut self, notice: &Error);
 }
 
 /// Takes no notifications: for expressions that are evaluated outside of a statement.
@@ -121,4 +127,7 @@ impl RowSink for Vec<Vec<Value>> {
         self.push(row.to_vec());
         Ok(SinkFlow::More)
     }
+
+    /// Only rows are collected here.
+    fn notice(&mut self, _notice: &Error) {}
 }

@@ -2,18 +2,20 @@
 
 use super::ExecContext;
 use super::aggregate::AggregateOp;
+use super::consume::ConsumeOp;
 use super::delete::DeleteOp;
 use super::distinct::DistinctOp;
 use super::filter::{FilterOp, ProjectOp};
 use super::insert::InsertOp;
 use super::limit::LimitOp;
 use super::scan::ScanOp;
+use super::settle::{ResetOp, SettleOp};
 use super::sort::SortOp;
 use super::system_scan::SystemOp;
 use super::update::UpdateOp;
 use super::values::ValuesOp;
 use crate::env::UnixMicros;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::EvalContext;
 use crate::sql::plan::Node;
 use crate::txn::{StatementView, Transaction};
@@ -56,6 +58,8 @@ pub(super) struct Run<'a> {
     pub(super) budget: usize,
     /// Rows written so far by the statement.
     pub(super) affected: u64,
+    /// What the client is to be told beside rows.
+    pub(super) notices: Vec<Error>,
 }
 
 impl Run<'_> {
@@ -88,5 +92,8 @@ pub(super) fn open(node: &Node) -> Box<dyn Operator> {
         Node::Insert(node) => Box::new(InsertOp::new(node.clone())),
         Node::Update(node) => Box::new(UpdateOp::new(node.clone())),
         Node::Delete(node) => Box::new(DeleteOp::new(node.clone())),
+        Node::Consume(node) => Box::new(ConsumeOp::new(node.clone())),
+        Node::Settle(node) => Box::new(SettleOp::new(node.clone())),
+        Node::ResetGroup(node) => Box::new(ResetOp::new(node.clone())),
     }
 }

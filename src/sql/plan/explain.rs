@@ -134,6 +134,9 @@ fn show(node: &Node) -> Shown {
         Node::Delete(delete) => {
             Shown::new("Delete", on(&delete.model.relation().name, &delete.alias)).over(&delete.input)
         }
+        Node::Consume(consume) => Shown::new("Consume", format!(" from {}", consume.topic.qualified)),
+        Node::Settle(settle) => Shown::new("Settle", format!(" on {}", settle.topic.qualified)),
+        Node::ResetGroup(reset) => Shown::new("Reset", format!(" on {}", reset.topic.qualified)),
     }
 }
 
@@ -186,7 +189,7 @@ fn names(node: &Node) -> Vec<String> {
             });
             groups.chain(calls).collect()
         }
-        Node::Insert(_) | Node::Update(_) | Node::Delete(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::types::{SqlType, Value, Zone};
 pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
     let one = |expr: &mut Expr| fold_in_place(expr, zone);
     match tree {
-        Logical::Scan { .. } => Ok(()),
+        Logical::Scan { .. } | Logical::Consume(_) | Logical::Settle(_) | Logical::ResetGroup(_) => Ok(()),
         Logical::Values { rows, .. } => rows.iter_mut().flatten().try_for_each(one),
         Logical::Filter { input, predicate } => {
             one(predicate)?;

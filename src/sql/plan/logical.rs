@@ -2,10 +2,11 @@
 //!
 //! Each node has a row of columns; expressions name the columns of their node's input by position.
 
-use super::Source;
 use super::node::Conflict;
+use super::{Consume, ResetGroup, Settle, Source};
 use crate::expr::Expr;
 use crate::types::SqlType;
+use std::sync::Arc;
 
 /// A logical node.
 #[derive(Clone, Debug)]
@@ -111,6 +112,12 @@ pub enum Logical {
         /// RETURNING, over the old row.
         returning: Option<Vec<Expr>>,
     },
+    /// CONSUME.
+    Consume(Arc<Consume>),
+    /// ACK and its kin.
+    Settle(Arc<Settle>),
+    /// RESET CONSUMER GROUP.
+    ResetGroup(Arc<ResetGroup>),
 }
 
 /// One column of an order.

@@ -11,6 +11,7 @@ mod fold;
 mod logical;
 mod node;
 mod physical;
+mod topic;
 
 pub use explain::explain;
 pub use logical::{AggregateCall, Logical, SortKey};
@@ -19,6 +20,7 @@ pub use node::{
     Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
 };
 pub use physical::plan;
+pub use topic::{Consume, Place, ResetGroup, Settle, SettleTarget, SettleVerb, TopicRef};
 
 use crate::expr::Expr;
 use crate::types::{Oid, SqlType};
@@ -60,6 +62,12 @@ pub enum Command {
     Update,
     /// DELETE.
     Delete,
+    /// CONSUME with a group; without one it is a SELECT.
+    Consume,
+    /// ACK, NACK, EXTEND or RELEASE, by name.
+    Settle(&'static str),
+    /// RESET CONSUMER GROUP.
+    ResetGroup,
     /// EXPLAIN of any of them, which does not run it.
     Explain,
 }
@@ -67,7 +75,7 @@ pub enum Command {
 impl Command {
     /// Whether the statement writes.
     pub fn writes(self) -> bool {
-        matches!(self, Command::Insert | Command::Update | Command::Delete)
+        !matches!(self, Command::Select | Command::Explain)
     }
 
     /// The statement's name as PostgreSQL's messages have it.
@@ -77,6 +85,9 @@ impl Command {
             Command::Insert => "INSERT",
             Command::Update => "UPDATE",
             Command::Delete => "DELETE",
+            Command::Consume => "CONSUME",
+            Command::Settle(name) => name,
+            Command::ResetGroup => "RESET CONSUMER GROUP",
             Command::Explain => "EXPLAIN",
         }
     }

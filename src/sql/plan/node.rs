@@ -1,6 +1,6 @@
 //! The physical nodes: one struct each, shared by all executions of a plan.
 
-use super::{AggregateCall, SortKey};
+use super::{AggregateCall, Consume, ResetGroup, Settle, SortKey};
 use crate::expr::Expr;
 use crate::sql::system::SystemRelation;
 use crate::table::Model;
@@ -34,6 +34,12 @@ pub enum Node {
     Update(Arc<Update>),
     /// Removed rows.
     Delete(Arc<Delete>),
+    /// Messages.
+    Consume(Arc<Consume>),
+    /// Settled messages.
+    Settle(Arc<Settle>),
+    /// A consumer group's new position.
+    ResetGroup(Arc<ResetGroup>),
 }
 
 /// A relation that a plan reads or writes.

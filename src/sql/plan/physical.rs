@@ -37,6 +37,9 @@ pub fn plan(mut tree: Logical, catalog: &Catalog, zone: &Zone) -> Result<Node> {
             let input = targets(&model, &alias, predicate.clone())?;
             Ok(Node::Delete(Arc::new(Delete { input, model, alias, recheck: predicate, returning })))
         }
+        Logical::Consume(node) => Ok(Node::Consume(node)),
+        Logical::Settle(node) => Ok(Node::Settle(node)),
+        Logical::ResetGroup(node) => Ok(Node::ResetGroup(node)),
         query => {
             let all = (0..width(&query)).collect();
             lower(query, &all)
@@ -63,7 +66,7 @@ fn width(tree: &Logical) -> usize {
         | Logical::Sort { input, .. }
         | Logical::Limit { input, .. }
         | Logical::Distinct { input } => width(input),
-        Logical::Insert { .. } | Logical::Update { .. } | Logical::Delete { .. } => 0,
+        _ => 0,
     }
 }
 
@@ -96,9 +99,7 @@ fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
             let input = lower(*input, &used(groups.iter().chain(calls)))?;
             Ok(Node::Aggregate(Arc::new(Aggregate { input, groups, aggregates })))
         }
-        Logical::Insert { .. } | Logical::Update { .. } | Logical::Delete { .. } => {
-            Err(Error::internal("a statement that writes stands within a query"))
-        }
+        _ => Err(Error::internal("a statement that is no query stands within one")),
     }
 }
 
