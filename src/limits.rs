@@ -99,6 +99,19 @@ pub const USER_ID_BYTES_MAX: usize = 512;
 /// session ends with an error.
 pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of events of one live query that wait for its session's socket; full: it gets `lagged` and is closed. Half of
+/// the session's bound, so that one busy query leaves room for the others.
+pub const LIVE_QUERY_BYTES_MAX: usize = OUTBOX_BYTES_MAX / 2;
+
+/// Bytes of a live event that are left for what stands around its rows: its type, kind, position and marks.
+pub const EVENT_ENVELOPE_BYTES: usize = 512;
+
+/// Rows of a live event unless batch_size says otherwise.
+pub const LIVE_BATCH_ROWS_DEFAULT: usize = 1_000;
+
+/// Commits that a live query which is behind the others is shown in one turn, so that it does not hold them up.
+pub const CATCH_UP_COMMITS: usize = 256;
+
 /// Commits that wait for the live reader; full: the oldest subscriptions' readers catch up from the log.
 pub const FEED_COMMITS_MAX: usize = 65_536;
 

@@ -123,6 +123,14 @@ impl Catalog {
         self.relations.get(self.relation_names.get(&(schema, name.to_owned()))?)
     }
 
+    /// A relation by its qualified name in one piece, as channels and topics are named.
+    pub fn relation_by_qualified_name(&self, name: &str) -> Option<&Arc<Relation>> {
+        name.match_indices('.').find_map(|(dot, _)| {
+            let schema = self.schema_by_name(&name[..dot])?;
+            self.relation_by_name(schema.oid, &name[dot + 1..])
+        })
+    }
+
     /// A role by OID.
     pub fn role(&self, oid: Oid) -> Option<&Arc<Role>> {
         self.roles.get(&oid)

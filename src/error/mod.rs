@@ -184,6 +184,12 @@ impl Error {
         self
     }
 
+    /// Moves its position, where the text it points into is part of another.
+    pub fn moved(mut self, place: impl FnOnce(u32) -> u32) -> Error {
+        self.0.position = self.0.position.map(place);
+        self
+    }
+
     /// Names the table, and the column or constraint, that was violated.
     pub fn object(mut self, object: ObjectFields) -> Error {
         self.0.object = object;

@@ -1,73 +1,137 @@
 //! Who listens where, and the thread that tells them.
 
+use super::event;
+use super::listener::Listener;
 use super::outbox::Outbox;
-use crate::change::Commit;
-use crate::error::Result;
-use crate::limits::SCAN_BATCH;
-use crate::txn::{Engine, FeedReader};
+use super::reader::{Reader, Told};
+use super::subscription::{Subject, Subscription};
+use crate::error::{Error, Result, SqlState};
+use crate::txn::Engine;
 use crate::types::{CommitSeq, Str};
 use crate::wait::{self, Signal, Wait};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// How long the reader sleeps at most before it looks whether it should end.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// The listeners of each channel.
+/// The listeners of each plain channel.
 type Channels = HashMap<Str, BTreeMap<u64, Arc<Outbox>>>;
 
+#[derive(Default)]
 struct Progress {
-    /// All notifications of commits up to here are in the outboxes.
+    /// All that concerns commits up to here is in the outboxes.
     position: CommitSeq,
     waiting: Vec<(CommitSeq, Signal)>,
 }
 
-struct Shared {
-    channels: RwLock<Channels>,
+/// What sessions and the reader share.
+pub(super) struct Shared {
+    engine: Arc<Engine>,
+    pub(super) channels: RwLock<Channels>,
+    /// All live channels.
+    pub(super) members: Mutex<BTreeMap<u64, Arc<Member>>>,
+    /// What the reader was told and has not looked at.
+    told: Mutex<Vec<Told>>,
     progress: Mutex<Progress>,
+    next_id: AtomicU64,
     stopped: AtomicBool,
+}
+
+/// A live channel of a session, known to both sides.
+pub(super) struct Member {
+    pub(super) id: u64,
+    pub(super) subscription: Subscription,
+    pub(super) outbox: Arc<Outbox>,
+    /// Where it began.
+    pub(super) since: CommitSeq,
+    /// It has been shown all commits up to here, when it joined the others.
+    shown: AtomicU64,
+    /// The last commit whose events are in the outbox.
+    delivered: AtomicU64,
+}
+
+impl Member {
+    pub(super) fn new(id: u64, subscription: Subscription, outbox: Arc<Outbox>, since: CommitSeq) -> Member {
+        let from = || AtomicU64::new(since.0);
+        Member { id, subscription, outbox, since, shown: from(), delivered: from() }
+    }
+
+    /// It has been shown all commits up to a position.
+    pub(super) fn show_up_to(&self, seq: CommitSeq) {
+        self.shown.store(seq.0, Ordering::Relaxed);
+    }
+
+    /// Whether a commit is still to be shown to it.
+    pub(super) fn awaits(&self, seq: CommitSeq) -> bool {
+        self.shown.load(Ordering::Relaxed) < seq.0
+    }
+
+    pub(super) fn reach(&self, seq: CommitSeq) {
+        self.delivered.store(seq.0, Ordering::Relaxed);
+    }
+
+    /// Ends it with a last message.
+    pub(super) fn end(&self, payload: &Str) {
+        self.outbox.end_live(self.id, &self.subscription.channel, payload);
+    }
+}
+
+/// A live channel as `system.live` lists it.
+#[derive(Clone, Debug)]
+pub struct LiveQuery {
+    /// Its number, unique while the server runs.
+    pub id: u64,
+    /// The channel.
+    pub channel: Str,
+    /// The relation's qualified name is the catalog's to say.
+    pub relation: crate::types::Oid,
+    /// Whose rows.
+    pub user_id: Str,
+    /// The role that made it.
+    pub role: crate::types::Oid,
+    /// Whether it tells of rows, not of a topic's messages.
+    pub is_query: bool,
+    /// Where it began.
+    pub since: CommitSeq,
+    /// The last commit that had something for it.
+    pub delivered: CommitSeq,
 }
 
 /// The registry of listeners and its reader. Dropping it ends the reader.
 pub struct Hub {
     shared: Arc<Shared>,
-    next_listener: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Hub {
     /// Starts to follow the commits after now.
-    pub fn start(engine: &Engine) -> Result<Hub> {
-        let reader = engine.feed();
+    pub fn start(engine: &Arc<Engine>) -> Result<Hub> {
+        let feed = engine.feed();
         let shared = Arc::new(Shared {
+            engine: engine.clone(),
             channels: RwLock::default(),
-            progress: Mutex::new(Progress { position: reader.position(), waiting: Vec::new() }),
+            members: Mutex::default(),
+            told: Mutex::default(),
+            progress: Mutex::new(Progress { position: feed.position(), waiting: Vec::new() }),
+            next_id: AtomicU64::new(1),
             stopped: AtomicBool::new(false),
         });
-        let own = shared.clone();
-        let thread = std::thread::Builder::new().name("live".to_owned()).spawn(move || run(&own, reader))?;
-        Ok(Hub { shared, next_listener: AtomicU64::new(1), thread: Mutex::new(Some(thread)) })
+        let reader = Reader::new(shared.clone(), engine.clone(), feed);
+        let thread = std::thread::Builder::new().name("live".to_owned()).spawn(move || reader.run())?;
+        Ok(Hub { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// The place of one session, which listens on nothing yet.
     pub fn listener(&self) -> Listener {
-        Listener {
-            shared: self.shared.clone(),
-            id: self.next_listener.fetch_add(1, Ordering::Relaxed),
-            outbox: Arc::default(),
-            channels: HashSet::new(),
-        }
+        Listener::new(self.shared.clone(), self.shared.next_id())
     }
 
-    /// Over when the notifications of a commit that had some are in the outboxes: a session waits for its own before
-    /// it says that it is ready. `seq` is the position of a commit that notified; no other is sure to be reached.
+    /// Over when what concerns a commit is in the outboxes: a session waits for its own before it says that it is
+    /// ready. `seq` is the position of a commit that wrote or notified; no other is sure to be reached.
     pub fn wait_for(&self, seq: CommitSeq) -> Wait {
         let mut progress = self.shared.progress.lock();
-        if progress.position >= seq || self.shared.stopped.load(Ordering::Acquire) {
+        if progress.position >= seq || self.shared.is_stopped() {
             return Wait::ready();
         }
         let (signal, wait) = wait::pair(None);
@@ -75,9 +139,25 @@ impl Hub {
         wait
     }
 
+    /// All live channels, by number.
+    pub fn live_queries(&self) -> Vec<LiveQuery> {
+        let members = self.shared.members.lock();
+        members.values().map(|member| member.describe()).collect()
+    }
+
+    /// KILL LIVE QUERY: ends one, which learns that it was ended. False where there is none of that number.
+    pub fn kill(&self, id: u64) -> bool {
+        let Some(member) = self.shared.members.lock().remove(&id) else { return false };
+        let error = Error::new(SqlState::QUERY_CANCELED, "live query ended by administrator command");
+        member.end(&event::failure(&error));
+        self.shared.tell(Told::End(member));
+        true
+    }
+
     /// Ends the reader.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
+        self.shared.engine.wake_followers();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
@@ -94,118 +174,66 @@ impl Drop for Hub {
     }
 }
 
-/// One session's channels and what waits for it. Dropping it ends its listening.
-pub struct Listener {
-    shared: Arc<Shared>,
-    id: u64,
-    outbox: Arc<Outbox>,
-    channels: HashSet<Str>,
-}
-
-impl Listener {
-    /// LISTEN. Called just before the commit of the transaction that said so, as PostgreSQL does, so that no later
-    /// commit is missed; taken back with [`unlisten`](Self::unlisten) when that commit fails. False when the session
-    /// listened there already.
-    pub fn listen(&mut self, channel: Str) -> bool {
-        if !self.channels.insert(channel.clone()) {
-            return false;
-        }
-        self.shared.channels.write().entry(channel).or_default().insert(self.id, self.outbox.clone());
-        true
-    }
-
-    /// UNLISTEN; a channel that is not listened on changes nothing.
-    pub fn unlisten(&mut self, channel: &str) {
-        if self.channels.remove(channel.as_bytes()) {
-            remove(&mut self.shared.channels.write(), channel.as_bytes(), self.id);
-        }
-    }
-
-    /// UNLISTEN *
-    pub fn unlisten_all(&mut self) {
-        if self.channels.is_empty() {
-            return;
-        }
-        let mut channels = self.shared.channels.write();
-        for channel in self.channels.drain() {
-            remove(&mut channels, channel.as_bytes(), self.id);
-        }
-    }
-
-    /// The channels listened on, in no order: pg_listening_channels().
-    pub fn channels(&self) -> impl Iterator<Item = &Str> {
-        self.channels.iter()
-    }
-
-    /// What waits for the session.
-    pub fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.unlisten_all();
-    }
-}
-
-fn remove(channels: &mut Channels, channel: &[u8], id: u64) {
-    if let Some(listeners) = channels.get_mut(channel) {
-        listeners.remove(&id);
-        if listeners.is_empty() {
-            channels.remove(channel);
-        }
-    }
-}
-
-fn run(shared: &Shared, mut reader: FeedReader) {
-    let mut commits = Vec::new();
-    while !shared.stopped.load(Ordering::Acquire) {
-        commits.clear();
-        match reader.next(SCAN_BATCH, &mut commits) {
-            Ok(complete) => {
-                if !complete {
-                    tracing::warn!("the reader of notifications fell behind; listening sessions end");
-                    shared.lose();
-                }
-                commits.iter().for_each(|commit| shared.deliver(commit));
-                shared.reach(reader.position());
-                if complete && commits.is_empty() {
-                    let mut wait = reader.wait();
-                    wait.limit = Some(PAUSE);
-                    wait.block();
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "notifications cannot be read; listening sessions end");
-                shared.lose();
-                let (_signal, wait) = wait::pair(Some(PAUSE));
-                wait.block();
-            }
+impl Member {
+    fn describe(&self) -> LiveQuery {
+        LiveQuery {
+            id: self.id,
+            channel: self.subscription.channel.clone(),
+            relation: self.subscription.relation().oid,
+            user_id: self.subscription.user_id.clone(),
+            role: self.subscription.role,
+            is_query: matches!(self.subscription.subject, Subject::Rows(_)),
+            since: self.since,
+            delivered: CommitSeq(self.delivered.load(Ordering::Relaxed)),
         }
     }
 }
 
 impl Shared {
-    fn deliver(&self, commit: &Commit) {
-        if commit.notifications.is_empty() {
-            return;
-        }
-        let channels = self.channels.read();
-        for notification in &commit.notifications {
-            for outbox in channels.get(&notification.channel).into_iter().flat_map(BTreeMap::values) {
-                outbox.push(notification);
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Tells the reader something and wakes it.
+    pub(super) fn tell(&self, told: Told) {
+        self.told.lock().push(told);
+        self.engine.wake_followers();
+    }
+
+    /// What the reader was told since it last asked.
+    pub(super) fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut *self.told.lock())
+    }
+
+    /// Whether the reader was told something.
+    pub(super) fn has_told(&self) -> bool {
+        !self.told.lock().is_empty()
+    }
+
+    /// Takes a session off a plain channel.
+    pub(super) fn remove(&self, channel: &[u8], id: u64) {
+        let mut channels = self.channels.write();
+        if let Some(listeners) = channels.get_mut(channel) {
+            listeners.remove(&id);
+            if listeners.is_empty() {
+                channels.remove(channel);
             }
         }
     }
 
-    fn lose(&self) {
+    /// Ends the sessions that listen on plain channels, since they have missed something.
+    pub(super) fn lose(&self) {
         for outbox in self.channels.read().values().flat_map(BTreeMap::values) {
             outbox.lose();
         }
     }
 
-    fn reach(&self, position: CommitSeq) {
+    /// What concerns commits up to `position` is in the outboxes.
+    pub(super) fn reach(&self, position: CommitSeq) {
         let mut progress = self.progress.lock();
         progress.position = position;
         let reached: Vec<_> = progress.waiting.extract_if(.., |(seq, _)| *seq <= position).collect();

@@ -2,18 +2,32 @@
 
 use crate::change::Notification;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::OUTBOX_BYTES_MAX;
+use crate::limits::{LIVE_QUERY_BYTES_MAX, OUTBOX_BYTES_MAX};
+use crate::types::Str;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What a waiting notification counts beside its texts, so that empty ones are bounded too.
 const ENTRY_BYTES: usize = 64;
 
+/// One message, and which live channel it is of.
+struct Entry {
+    notification: Notification,
+    live: Option<u64>,
+}
+
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Notification>,
+    waiting: VecDeque<Entry>,
+    /// Bytes of plain notifications that wait.
     bytes: usize,
+    /// Bytes of live events that wait.
+    live_bytes: usize,
+    /// The open live channels with the bytes that wait of each.
+    open: HashMap<u64, usize>,
+    /// The newest message of each topic's partition: one that was not sent yet is replaced by a newer one.
+    arrivals: BTreeMap<(u64, u32), Notification>,
     /// Something was lost: nothing more is taken, and the session ends.
     lost: bool,
     signal: Option<Signal>,
@@ -26,36 +40,119 @@ pub struct Outbox {
     state: Mutex<State>,
 }
 
+/// What became of a live event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It waits for the session.
+    Yes,
+    /// There is no room for it.
+    Full,
+    /// The live channel has ended.
+    Closed,
+}
+
 impl Outbox {
     /// Adds a notification and wakes the session. Beyond [`OUTBOX_BYTES_MAX`] everything is dropped and the session is
     /// marked to end.
     pub fn push(&self, notification: &Notification) {
-        let signal = {
-            let mut state = self.state.lock();
-            if state.lost {
-                return;
-            }
+        self.change(|state| {
             let bytes = weight(notification);
             if state.bytes + bytes > OUTBOX_BYTES_MAX {
                 state.lose();
             } else {
                 state.bytes += bytes;
-                state.waiting.push_back(notification.clone());
+                state.waiting.push_back(Entry { notification: notification.clone(), live: None });
             }
-            state.signal.take()
-        };
-        // fired without the lock, since it may run the session's task
-        drop(signal);
+        });
     }
 
     /// Marks the session to end, because notifications were lost on their way here.
     pub fn lose(&self) {
+        self.change(State::lose);
+    }
+
+    /// Changes the state unless the session ends anyway, then wakes the session without the lock, since that may run
+    /// the session's task.
+    fn change(&self, body: impl FnOnce(&mut State)) {
         let signal = {
             let mut state = self.state.lock();
-            state.lose();
-            state.signal.take()
+            if state.lost {
+                return;
+            }
+            body(&mut state);
+            if state.lost || state.has_mail() { state.signal.take() } else { None }
         };
         drop(signal);
+    }
+
+    /// Opens a live channel.
+    pub(super) fn open(&self, id: u64) {
+        self.state.lock().open.insert(id, 0);
+    }
+
+    /// Whether a live channel is open.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        self.state.lock().open.contains_key(&id)
+    }
+
+    /// Whether a live channel that catches up may be given more; none when it has ended.
+    pub(super) fn has_room(&self, id: u64) -> Option<bool> {
+        let state = self.state.lock();
+        let bytes = state.open.get(&id)?;
+        Some(*bytes == 0 || (*bytes < LIVE_QUERY_BYTES_MAX / 2 && state.live_bytes < OUTBOX_BYTES_MAX / 2))
+    }
+
+    /// Ends a live channel; what waits of it is dropped.
+    pub(super) fn close(&self, id: u64) {
+        let mut state = self.state.lock();
+        if let Some(bytes) = state.open.remove(&id) {
+            state.live_bytes -= bytes;
+            state.waiting.retain(|entry| entry.live != Some(id));
+            state.arrivals.retain(|(of, _), _| *of != id);
+        }
+    }
+
+    /// Adds all of a commit's events of a live channel, or none of them where there is no room. `whatever_size` is for
+    /// one that [`has_room`](Self::has_room): so the largest commit gets through in the end.
+    pub(super) fn push_live(&self, id: u64, channel: &Str, payloads: &[Str], whatever_size: bool) -> Taken {
+        let mut taken = Taken::Closed;
+        self.change(|state| {
+            let Some(pending) = state.open.get_mut(&id) else { return };
+            let bytes: usize = payloads.iter().map(|payload| ENTRY_BYTES + channel.len() + payload.len()).sum();
+            let full = *pending + bytes > LIVE_QUERY_BYTES_MAX || state.live_bytes + bytes > OUTBOX_BYTES_MAX;
+            if full && !whatever_size {
+                taken = Taken::Full;
+                return;
+            }
+            *pending += bytes;
+            state.live_bytes += bytes;
+            let entries = payloads.iter().map(|payload| Entry { notification: own(channel, payload), live: Some(id) });
+            state.waiting.extend(entries);
+            taken = Taken::Yes;
+        });
+        taken
+    }
+
+    /// Adds the last message of a live channel, which ends with it.
+    pub(super) fn end_live(&self, id: u64, channel: &Str, payload: &Str) {
+        self.change(|state| {
+            if let Some(bytes) = state.open.remove(&id) {
+                state.live_bytes -= bytes;
+                state.waiting.push_back(Entry { notification: own(channel, payload), live: None });
+            }
+        });
+    }
+
+    /// Says that a topic's partition has messages.
+    pub(super) fn arrive(&self, id: u64, channel: &Str, partition: u32, payload: &Str) -> Taken {
+        let mut taken = Taken::Closed;
+        self.change(|state| {
+            if state.open.contains_key(&id) {
+                state.arrivals.insert((id, partition), own(channel, payload));
+                taken = Taken::Yes;
+            }
+        });
+        taken
     }
 
     /// Takes all that waits. 53400, ending the session, when something was lost.
@@ -69,13 +166,18 @@ impl Outbox {
             .hint("Read from the connection continually, and LISTEN again after reconnecting."));
         }
         state.bytes = 0;
-        Ok(std::mem::take(&mut state.waiting))
+        state.live_bytes = 0;
+        state.open.values_mut().for_each(|bytes| *bytes = 0);
+        let waiting = std::mem::take(&mut state.waiting);
+        let arrivals = std::mem::take(&mut state.arrivals);
+        drop(state);
+        Ok(waiting.into_iter().map(|entry| entry.notification).chain(arrivals.into_values()).collect())
     }
 
     /// Over when there is something to drain. A session has one such wait at a time; a new one ends the one before.
     pub fn wait(&self) -> Wait {
         let mut state = self.state.lock();
-        if state.lost || !state.waiting.is_empty() {
+        if state.lost || state.has_mail() {
             return Wait::ready();
         }
         let (signal, wait) = wait::pair(None);
@@ -87,11 +189,18 @@ impl Outbox {
 }
 
 impl State {
-    fn lose(&mut self) {
-        self.lost = true;
-        self.waiting = VecDeque::new();
-        self.bytes = 0;
+    fn has_mail(&self) -> bool {
+        !self.waiting.is_empty() || !self.arrivals.is_empty()
     }
+
+    fn lose(&mut self) {
+        *self = State { lost: true, signal: self.signal.take(), ..State::default() };
+    }
+}
+
+/// A message of the server itself: no session's process id.
+fn own(channel: &Str, payload: &Str) -> Notification {
+    Notification { channel: channel.clone(), payload: payload.clone(), pid: 0 }
 }
 
 fn weight(notification: &Notification) -> usize {
@@ -132,5 +241,38 @@ mod tests {
         assert!(error.is_fatal());
         assert_eq!(error.code(), SqlState::CONFIGURATION_LIMIT_EXCEEDED);
         assert!(outbox.state.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn a_live_channel_that_overflows_takes_whole_commits_only() {
+        let (outbox, channel) = (Outbox::default(), Str::from_static("c"));
+        let half = Str::from("x".repeat(LIVE_QUERY_BYTES_MAX / 2));
+        outbox.open(1);
+        assert_eq!(outbox.push_live(1, &channel, std::slice::from_ref(&half), false), Taken::Yes);
+        assert_eq!(outbox.push_live(1, &channel, &[Str::from("y"), half.clone()], false), Taken::Full);
+        assert_eq!(outbox.has_room(1), Some(false));
+        assert_eq!(outbox.drain().unwrap().len(), 1);
+        assert_eq!(outbox.push_live(1, &channel, &[half.clone(), half.clone()], true), Taken::Yes);
+        outbox.end_live(1, &channel, &Str::from("over"));
+        assert_eq!(outbox.push_live(1, &channel, &[half], true), Taken::Closed);
+        assert_eq!(outbox.drain().unwrap().len(), 3);
+        assert_eq!(outbox.state.lock().live_bytes, 0);
+    }
+
+    #[test]
+    fn wake_ups_of_a_partition_are_one_until_they_are_sent() {
+        let (outbox, channel) = (Outbox::default(), Str::from_static("c"));
+        outbox.open(1);
+        let wait = outbox.wait();
+        for offset in ["0", "1", "2"] {
+            outbox.arrive(1, &channel, 0, &Str::from(offset));
+        }
+        outbox.arrive(1, &channel, 1, &Str::from("7"));
+        assert!(wait.is_done());
+        let sent: Vec<String> = outbox.drain().unwrap().iter().map(|sent| sent.payload.to_string()).collect();
+        assert_eq!(sent, ["2", "7"]);
+        outbox.close(1);
+        assert_eq!(outbox.arrive(1, &channel, 0, &Str::from("3")), Taken::Closed);
+        assert!(outbox.drain().unwrap().is_empty());
     }
 }

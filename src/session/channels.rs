@@ -4,16 +4,31 @@ use super::conversation::Session;
 use super::statement::{Outcome, done};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::NOTIFY_PAYLOAD_BYTES_MAX;
-use crate::live::Listener;
+use crate::live::{Listener, Subscription};
+use crate::sql::exec::check_notify;
 use crate::sql::parse::Channel;
-use crate::types::Str;
+use crate::types::{CommitSeq, Str};
 
 /// What a transaction said about channels.
 pub(super) enum Listening {
-    /// LISTEN
+    /// LISTEN on a plain channel.
     Listen(Str),
+    /// A live channel, and the position that it begins after: none for that of the commit.
+    Live(Box<Subscription>, Option<CommitSeq>),
     /// UNLISTEN; none for `*`.
     Unlisten(Option<Str>),
+}
+
+impl Listening {
+    /// Whether this leaves a channel of that name in use or free; none if it says nothing of it.
+    pub(super) fn decides(&self, name: &str) -> Option<bool> {
+        match self {
+            Listening::Listen(channel) => (channel.as_str() == name).then_some(true),
+            Listening::Live(subscription, _) => (subscription.channel.as_str() == name).then_some(true),
+            Listening::Unlisten(None) => Some(false),
+            Listening::Unlisten(Some(channel)) => (channel.as_str() == name).then_some(false),
+        }
+    }
 }
 
 /// What must be taken back where the commit fails.
@@ -25,7 +40,7 @@ impl Begun {
     pub(super) fn begin(said: &[Listening], listener: &mut Listener) -> Begun {
         let fresh = said.iter().filter_map(|said| match said {
             Listening::Listen(channel) => listener.listen(channel.clone()).then(|| channel.clone()),
-            Listening::Unlisten(_) => None,
+            Listening::Live(..) | Listening::Unlisten(_) => None,
         });
         Begun(fresh.collect())
     }
@@ -36,13 +51,14 @@ impl Begun {
     }
 }
 
-/// The commit is done: what was said, in order, is now so.
-pub(super) fn settle(said: Vec<Listening>, listener: &mut Listener) {
+/// The commit at `seq` is done: what was said, in order, is now so.
+pub(super) fn settle(said: Vec<Listening>, listener: &mut Listener, seq: CommitSeq) {
     for said in said {
         match said {
             Listening::Listen(channel) => {
                 listener.listen(channel);
             }
+            Listening::Live(subscription, since) => listener.subscribe(*subscription, since.unwrap_or(seq)),
             Listening::Unlisten(Some(channel)) => listener.unlisten(&channel),
             Listening::Unlisten(None) => listener.unlisten_all(),
         }
@@ -51,41 +67,38 @@ pub(super) fn settle(said: Vec<Listening>, listener: &mut Listener) {
 
 impl Session {
     pub(super) fn listen(&mut self, channel: &Channel) -> Result<Outcome> {
-        self.refuse_live(channel, "LISTEN on a query, table or topic")?;
         self.ensure_transaction()?;
-        self.listening.push(Listening::Listen(Str::from(channel.cut().0)));
+        if !self.listen_live(channel)? {
+            self.listening.push(Listening::Listen(Str::from(channel.cut().0)));
+        }
         done("LISTEN")
     }
 
     pub(super) fn unlisten(&mut self, channel: Option<&Channel>) -> Result<Outcome> {
         self.ensure_transaction()?;
-        self.listening.push(Listening::Unlisten(channel.map(|channel| Str::from(channel.cut().0))));
+        match channel {
+            None => self.listening.push(Listening::Unlisten(None)),
+            Some(channel) => {
+                // a live channel's name is not cut
+                let cut = channel.cut().0;
+                if cut != channel.name {
+                    self.listening.push(Listening::Unlisten(Some(Str::from(channel.name.as_str()))));
+                }
+                self.listening.push(Listening::Unlisten(Some(Str::from(cut))));
+            }
+        }
         done("UNLISTEN")
     }
 
     pub(super) fn notify(&mut self, channel: &Channel, payload: Option<&str>) -> Result<Outcome> {
-        self.refuse_live(channel, "NOTIFY on the name of a table or topic")?;
+        self.ensure_transaction()?;
         let payload = payload.unwrap_or_default();
         if payload.len() >= NOTIFY_PAYLOAD_BYTES_MAX {
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "payload string too long"));
         }
-        self.ensure_transaction()?;
-        if let Some(transaction) = self.block.transaction() {
-            transaction.notify(Str::from(channel.cut().0), Str::from(payload));
-        }
+        let transaction = self.transaction()?;
+        check_notify(&channel.name, &transaction.catalog()).map_err(|error| error.at(channel.position))?;
+        transaction.notify(Str::from(channel.cut().0), Str::from(payload));
         done("NOTIFY")
-    }
-
-    /// Names that mean live rows are never plain channels.
-    fn refuse_live(&self, channel: &Channel, what: &str) -> Result<()> {
-        let catalog = self.services.engine.catalog();
-        let names_relation = channel.name.split_once('.').is_some_and(|(schema, name)| {
-            let schema = catalog.schema_by_name(schema);
-            schema.is_some_and(|schema| catalog.relation_by_name(schema.oid, name).is_some())
-        });
-        if names_relation || channel.is_query() {
-            return Err(Error::unsupported(what).hint("Live rows follow in a later version.").at(channel.position));
-        }
-        Ok(())
     }
 }

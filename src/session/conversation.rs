@@ -11,7 +11,7 @@ use crate::catalog::Role;
 use crate::error::{Error, Result, SqlState};
 use crate::interrupt::Interrupt;
 use crate::live::{Listener, Outbox};
-use crate::txn::TxnOptions;
+use crate::txn::{Transaction, TxnOptions};
 use crate::types::CommitSeq;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -421,7 +421,7 @@ impl Session {
         let begun = std::mem::take(&mut self.begun);
         match outcome {
             Ok(seq) => {
-                channels::settle(std::mem::take(&mut self.listening), &mut self.listener);
+                channels::settle(std::mem::take(&mut self.listening), &mut self.listener, seq);
                 self.own = self.own.take().map(|_| seq);
                 Ok(())
             }
@@ -440,6 +440,11 @@ impl Session {
         }
     }
 
+    /// The open transaction.
+    pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
+        self.block.transaction().ok_or_else(|| Error::internal("no transaction is open"))
+    }
+
     /// What waits for the client.
     pub fn outbox(&self) -> &Outbox {
         self.listener.outbox()
@@ -451,7 +456,8 @@ impl Session {
         self.savepoints.clear();
         let Some(transaction) = self.block.take() else { return Ok(()) };
         self.begun = Begun::begin(&self.listening, &mut self.listener);
-        let hears_itself = transaction.notifies() && self.listener.channels().next().is_some();
+        let hears_itself = transaction.notifies() && self.listener.channels().next().is_some()
+            || transaction.has_written() && self.listener.is_live();
         self.own = hears_itself.then_some(CommitSeq::ZERO);
         match transaction.start_commit() {
             Ok(ticket) => {

@@ -10,6 +10,7 @@ mod channels;
 mod conversation;
 mod extended;
 mod identity;
+mod live;
 mod output;
 mod plans;
 mod portal;

@@ -166,7 +166,12 @@ impl Session {
     pub(super) fn step_plan(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Outcome> {
         match self.step_execution(portal, output)? {
             Step::Done(tag) => {
-                portal.state = State::Done;
+                let state = std::mem::replace(&mut portal.state, State::Done);
+                if let State::Running(mut running) = state
+                    && let Some(opening) = running.execution.take_opening()
+                {
+                    self.subscribed(opening);
+                }
                 Ok(Outcome::Done(tag.to_string()))
             }
             Step::Suspended => Ok(Outcome::Suspended),
@@ -179,6 +184,9 @@ impl Session {
     pub(super) fn begin_plan(&mut self, portal: &mut Portal) -> Result<()> {
         self.ensure_transaction()?;
         let plan = portal.prepared.plan.as_ref().ok_or_else(|| Error::internal("a statement without a plan"))?.clone();
+        if let Some(live) = &plan.live {
+            self.check_new_channel(&live.channel)?;
+        }
         let known = self.known()?;
         let (mut identity, mut scope) = (known.identity.clone(), known.scope);
         if let Some(user) = &plan.user {

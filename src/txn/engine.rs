@@ -221,6 +221,11 @@ impl Engine {
         FeedReader::new(self.feed.clone(), self.log.clone(), seq)
     }
 
+    /// Ends the waits of all followers, so that they look at what else they were told.
+    pub fn wake_followers(&self) {
+        self.feed.wake();
+    }
+
     /// The commits after a position up to now, for a subscription that resumes: from memory where that reaches back so
     /// far, else from the log, which has no notifications and no changes of STREAM tables. 72000 where even the log
     /// does not reach back.

@@ -102,34 +102,46 @@ pub struct FeedReader {
     feed: Arc<Feed>,
     log: Arc<dyn CommitLog>,
     position: CommitSeq,
+    /// What is being read from the log.
+    logged: Option<LoggedCommits>,
 }
 
 impl FeedReader {
     pub(super) fn new(feed: Arc<Feed>, log: Arc<dyn CommitLog>, position: CommitSeq) -> FeedReader {
-        FeedReader { feed, log, position }
+        FeedReader { feed, log, position, logged: None }
     }
 
     /// Adds the next commits, `max` at most, in order. False when the reader had fallen so far behind that it continued
     /// from the log: the notifications and the changes of STREAM tables in between are lost to it.
     pub fn next(&mut self, max: usize, out: &mut Vec<Arc<Commit>>) -> Result<bool> {
         if let Some(commits) = self.feed.after(self.position, max) {
+            self.logged = None;
             if let Some(last) = commits.last() {
                 self.position = last.seq;
             }
             out.extend(commits);
             return Ok(true);
         }
-        let gone = self.feed.ring.lock().gone;
-        let mut logged = LoggedCommits::new(&*self.log, self.position, gone)?;
+        let logged = match &mut self.logged {
+            Some(logged) => logged,
+            None => {
+                let gone = self.feed.ring.lock().gone;
+                self.logged.insert(LoggedCommits::new(&*self.log, self.position, gone)?)
+            }
+        };
         for _ in 0..max {
             match logged.next() {
-                Some(commit) => {
-                    let commit = commit?;
+                Some(Ok(commit)) => {
                     self.position = commit.seq;
                     out.push(commit);
                 }
+                Some(Err(error)) => {
+                    self.logged = None;
+                    return Err(error);
+                }
                 None => {
-                    self.position = gone;
+                    self.position = logged.upto;
+                    self.logged = None;
                     break;
                 }
             }

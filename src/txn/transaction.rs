@@ -65,6 +65,11 @@ impl StatementView {
         self.command
     }
 
+    /// The same snapshot without any write of the transaction's own: exactly what is committed at its position.
+    pub fn committed(self) -> StatementView {
+        StatementView { command: 0, ..self }
+    }
+
     pub(super) fn snapshot(&self) -> &StoreSnapshot {
         &self.snapshot
     }

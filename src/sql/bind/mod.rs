@@ -18,6 +18,7 @@ mod relation;
 mod scope;
 mod select;
 mod stored;
+mod subscribe;
 mod title;
 mod topics;
 mod types;
@@ -32,7 +33,7 @@ use crate::catalog::{Catalog, Relation};
 use crate::error::{Error, Result};
 use crate::expr::Expr;
 use crate::sql::parse::Statement;
-use crate::sql::plan::{self, Command, Logical, Plan, ResultColumn};
+use crate::sql::plan::{self, Command, LiveSpec, Logical, Plan, ResultColumn};
 use crate::table::Model;
 use crate::types::{Oid, SqlType, Zone};
 use params::Params;
@@ -78,8 +79,8 @@ impl Bound {
     }
 }
 
-/// Binds and plans a query, an INSERT, UPDATE or DELETE, a statement on a topic's messages, an EXPLAIN of one, or an
-/// EXECUTE AS USER of any of them. Other statements are the session's.
+/// Binds and plans a query, an INSERT, UPDATE or DELETE, a statement on a topic's messages, a SUBSCRIBE, an EXPLAIN of
+/// one, or an EXECUTE AS USER of any of them. Other statements are the session's.
 pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let mut binder = Binder::new(cx);
     let (logical, command, columns) = binder.statement(statement)?;
@@ -92,6 +93,7 @@ pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
         user: binder.user,
         catalog_version: cx.catalog.version,
         relations: binder.relations,
+        live: binder.live.map(Arc::new),
     };
     if let Statement::Explain(explain) = innermost(statement) {
         plan = plan::explain(plan, explain)?;
@@ -117,6 +119,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) relations: Vec<Oid>,
     /// Whose rows the statement touches, where it says so.
     user: Option<Expr>,
+    /// What a SUBSCRIBE goes on with.
+    live: Option<LiveSpec>,
     /// No names: for LIMIT and OFFSET.
     outer_scope: Scope,
 }
@@ -128,6 +132,7 @@ impl<'a> Binder<'a> {
             params: Params::new(cx.params, cx.open_params),
             relations: Vec::new(),
             user: None,
+            live: None,
             outer_scope: Scope::default(),
         }
     }
@@ -153,6 +158,11 @@ impl<'a> Binder<'a> {
             Statement::Consume(consume) => self.consume(consume),
             Statement::Settle(settle) => self.settle(settle),
             Statement::ResetGroup(reset) => self.reset_group(reset),
+            Statement::Subscribe(subscribe) => {
+                let bound = self.subscribe(subscribe)?;
+                self.live = Some(bound.live);
+                Ok((bound.query.tree, Command::Select, Some(bound.query.columns)))
+            }
             Statement::Explain(explain) => self.statement(&explain.statement),
             Statement::ExecuteAsUser { user, statement } => {
                 self.user = Some(self.acting_user(user)?);

@@ -26,9 +26,16 @@ pub(crate) struct Item {
 }
 
 /// LIMIT and OFFSET.
-struct Stretch {
+pub(crate) struct Stretch {
     limit: Option<Expr>,
     offset: Option<Expr>,
+}
+
+impl Stretch {
+    /// Whether it is all rows.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit.is_none() && self.offset.is_none()
+    }
 }
 
 impl Binder<'_> {
@@ -190,7 +197,12 @@ impl Binder<'_> {
     }
 
     /// ORDER BY over the select list: positions, output names, expressions over the input.
-    fn sort_keys(&mut self, order: &[ast::OrderByExpr], items: &[Item], names: &mut Names) -> Result<Vec<SortKey>> {
+    pub(crate) fn sort_keys(
+        &mut self,
+        order: &[ast::OrderByExpr],
+        items: &[Item],
+        names: &mut Names,
+    ) -> Result<Vec<SortKey>> {
         let mut keys = Vec::with_capacity(order.len());
         for by in order {
             let expr = match self.output_of(&by.expr, items, names, true)? {
@@ -313,7 +325,7 @@ impl Binder<'_> {
         Ok(BoundQuery { tree, columns: bound.columns })
     }
 
-    fn stretch(&mut self, query: &Query) -> Result<Stretch> {
+    pub(crate) fn stretch(&mut self, query: &Query) -> Result<Stretch> {
         let (mut limit, mut offset) = (None, None);
         match &query.limit_clause {
             None => {}
@@ -438,18 +450,18 @@ fn arrange(tree: Logical, exprs: Vec<Expr>, keys: Vec<SortKey>, distinct: bool, 
     Ok(if wider { Logical::Project { input: Box::new(tree), exprs: outputs } } else { tree })
 }
 
-fn sorted(tree: Logical, keys: Vec<SortKey>) -> Logical {
+pub(crate) fn sorted(tree: Logical, keys: Vec<SortKey>) -> Logical {
     if keys.is_empty() { tree } else { Logical::Sort { input: Box::new(tree), keys } }
 }
 
-fn cut(tree: Logical, stretch: Stretch) -> Logical {
+pub(crate) fn cut(tree: Logical, stretch: Stretch) -> Logical {
     match (stretch.limit, stretch.offset) {
         (None, None) => tree,
         (limit, offset) => Logical::Limit { input: Box::new(tree), limit, offset },
     }
 }
 
-fn refuse_clauses(query: &Query) -> Result<()> {
+pub(crate) fn refuse_clauses(query: &Query) -> Result<()> {
     if query.with.is_some() {
         return Err(Error::unsupported("WITH"));
     }
@@ -468,7 +480,7 @@ fn refuse_clauses(query: &Query) -> Result<()> {
     Ok(())
 }
 
-fn refuse_select_clauses(select: &Select) -> Result<()> {
+pub(crate) fn refuse_select_clauses(select: &Select) -> Result<()> {
     if select.into.is_some() {
         return Err(Error::unsupported("SELECT INTO"));
     }

@@ -1,7 +1,7 @@
 //! One execution of a plan.
 
 use super::operator::{Operator, Pull, Run, open};
-use super::{ExecContext, RowSink, SinkFlow, Step, Tag};
+use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::Notifier;
 use crate::sql::plan::{Node, Plan};
@@ -26,6 +26,8 @@ pub struct Execution {
     returned: u64,
     notes: Notes,
     notices: Vec<Error>,
+    /// The live query that a SUBSCRIBE goes on with.
+    opening: Option<Opening>,
 }
 
 /// What pg_notify() said during a step.
@@ -54,6 +56,7 @@ impl Execution {
             returned: 0,
             notes: Notes::default(),
             notices: Vec::new(),
+            opening: None,
         }
     }
 
@@ -86,7 +89,7 @@ impl Execution {
             None => {
                 self.check_read_only(tx)?;
                 super::derive::prepare(&self.plan, tx, cx)?;
-                self.view.insert(tx.statement()?).clone()
+                self.begin(tx, cx)?
             }
         };
         let step = if self.plan.writes() {
@@ -95,6 +98,7 @@ impl Execution {
             self.step_reading(tx, &view, cx, sink, max_rows, budget)
         };
         for (channel, payload) in self.notes.0.lock().drain(..) {
+            super::check_notify(&channel, &tx.catalog())?;
             tx.notify(channel, payload);
         }
         for notice in self.notices.drain(..) {
@@ -105,6 +109,22 @@ impl Execution {
             self.view = None;
         }
         step
+    }
+
+    /// Takes what the statement reads. A SUBSCRIBE reads what is committed and nothing of the transaction's own, which
+    /// will come as changes.
+    fn begin(&mut self, tx: &mut Transaction, cx: &ExecContext) -> Result<StatementView> {
+        let mut view = tx.statement()?;
+        if let Some(live) = &self.plan.live {
+            view = view.committed();
+            self.opening = Some(super::open_live(live, tx, cx, &self.params, view.seq())?);
+        }
+        Ok(self.view.insert(view).clone())
+    }
+
+    /// The live query of a SUBSCRIBE whose rows are all out.
+    pub fn take_opening(&mut self) -> Option<Opening> {
+        self.opening.take()
     }
 
     fn check_read_only(&self, tx: &Transaction) -> Result<()> {

@@ -20,6 +20,7 @@ mod payload;
 mod scan;
 mod settle;
 mod sort;
+mod subscribe;
 mod system_scan;
 mod tag;
 mod update;
@@ -27,6 +28,7 @@ mod values;
 mod write;
 
 pub use execution::Execution;
+pub use subscribe::{Opening, check_notify, open_live};
 pub use tag::Tag;
 
 use crate::env::{Env, UnixMicros};

@@ -184,9 +184,14 @@ impl Channel {
 
     /// Whether it is a query: SELECT and white space, in any case.
     pub fn is_query(&self) -> bool {
-        let bytes = self.name.as_bytes();
-        bytes.len() > 6 && bytes[..6].eq_ignore_ascii_case(b"select") && bytes[6].is_ascii_whitespace()
+        is_query(&self.name)
     }
+}
+
+/// Whether a channel's name is a query: SELECT and white space, in any case.
+pub fn is_query(channel: &str) -> bool {
+    let bytes = channel.as_bytes();
+    bytes.len() > 6 && bytes[..6].eq_ignore_ascii_case(b"select") && bytes[6].is_ascii_whitespace()
 }
 
 /// Where a consumer group or a stateless read begins.

@@ -8,12 +8,14 @@
 mod access;
 mod explain;
 mod fold;
+mod live;
 mod logical;
 mod node;
 mod physical;
 mod topic;
 
 pub use explain::explain;
+pub use live::LiveSpec;
 pub use logical::{AggregateCall, Logical, SortKey};
 pub use node::{
     Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, Insert, KeyPart, KeyRange, Limit, Node, Project,
@@ -24,6 +26,7 @@ pub use topic::{Consume, Place, ResetGroup, Settle, SettleTarget, SettleVerb, To
 
 use crate::expr::Expr;
 use crate::types::{Oid, SqlType};
+use std::sync::Arc;
 
 /// A planned statement, shared by all its executions.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Plan {
     pub catalog_version: u64,
     /// The relations it uses: it is stale once one of them, or a name that led to one, has changed.
     pub relations: Vec<Oid>,
+    /// The live query that follows the rows of a SUBSCRIBE.
+    pub live: Option<Arc<LiveSpec>>,
 }
 
 impl Plan {

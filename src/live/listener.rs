@@ -1,0 +1,128 @@
+//! One session's channels.
+
+use super::hub::{Member, Shared};
+use super::outbox::Outbox;
+use super::reader::Told;
+use super::subscription::Subscription;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
+use crate::types::{CommitSeq, Str};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// One session's channels and what waits for it. Dropping it ends its listening.
+pub struct Listener {
+    shared: Arc<Shared>,
+    id: u64,
+    outbox: Arc<Outbox>,
+    channels: HashSet<Str>,
+    /// Live channels; some may have been ended by the other side.
+    live: Vec<Arc<Member>>,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>, id: u64) -> Listener {
+        Listener { shared, id, outbox: Arc::default(), channels: HashSet::new(), live: Vec::new() }
+    }
+
+    /// LISTEN. Called just before the commit of the transaction that said so, as PostgreSQL does, so that no later
+    /// commit is missed; taken back with [`unlisten`](Self::unlisten) when that commit fails. False when the session
+    /// listened there already.
+    pub fn listen(&mut self, channel: Str) -> bool {
+        if !self.channels.insert(channel.clone()) {
+            return false;
+        }
+        self.shared.channels.write().entry(channel).or_default().insert(self.id, self.outbox.clone());
+        true
+    }
+
+    /// UNLISTEN, of a plain or a live channel; one that is not listened on changes nothing.
+    pub fn unlisten(&mut self, channel: &str) {
+        if self.channels.remove(channel.as_bytes()) {
+            self.shared.remove(channel.as_bytes(), self.id);
+        }
+        for member in self.live.extract_if(.., |member| member.subscription.channel.as_str() == channel) {
+            end(&self.shared, &self.outbox, member);
+        }
+    }
+
+    /// UNLISTEN *
+    pub fn unlisten_all(&mut self) {
+        for channel in self.channels.drain() {
+            self.shared.remove(channel.as_bytes(), self.id);
+        }
+        for member in self.live.drain(..) {
+            end(&self.shared, &self.outbox, member);
+        }
+    }
+
+    /// The channels listened on, in no order: pg_listening_channels().
+    pub fn channels(&self) -> impl Iterator<Item = &Str> {
+        let live = self.live.iter().filter(|member| self.outbox.is_open(member.id));
+        self.channels.iter().chain(live.map(|member| &member.subscription.channel))
+    }
+
+    /// Whether a live channel of that name is open.
+    pub fn has_live(&self, channel: &str) -> bool {
+        let mut live = self.live.iter().filter(|member| self.outbox.is_open(member.id));
+        live.any(|member| member.subscription.channel.as_str() == channel)
+    }
+
+    /// Whether any live channel was made and not ended by the session.
+    pub fn is_live(&self) -> bool {
+        !self.live.is_empty()
+    }
+
+    /// Whether another live channel of that name may be made.
+    ///
+    /// # Errors
+    /// 42710 where the session uses the name, 53400 where it has as many as it may.
+    pub fn check_new(&self, channel: &str) -> Result<()> {
+        if self.channels.contains(channel.as_bytes()) || self.has_live(channel) {
+            return Err(channel_in_use(channel));
+        }
+        if self.live.len() >= SUBSCRIPTIONS_PER_SESSION_MAX
+            && self.live.iter().filter(|member| self.outbox.is_open(member.id)).count() >= SUBSCRIPTIONS_PER_SESSION_MAX
+        {
+            let message = format!("session has more than {SUBSCRIPTIONS_PER_SESSION_MAX} live queries");
+            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
+        }
+        Ok(())
+    }
+
+    /// Begins a live channel: its acknowledgement waits for the session at once, all commits after `since` follow.
+    /// Called when the transaction that asked for it is committed.
+    pub fn subscribe(&mut self, subscription: Subscription, since: CommitSeq) {
+        self.live.retain(|member| self.outbox.is_open(member.id));
+        let acknowledgement = subscription.acknowledgement(since);
+        let member = Arc::new(Member::new(self.shared.next_id(), subscription, self.outbox.clone(), since));
+        self.outbox.open(member.id);
+        self.outbox.push_live(member.id, &member.subscription.channel, &[acknowledgement], true);
+        self.live.push(member.clone());
+        self.shared.members.lock().insert(member.id, member.clone());
+        self.shared.tell(Told::Begin(member));
+    }
+
+    /// What waits for the session.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.unlisten_all();
+    }
+}
+
+/// 42710 for a channel that the session uses already.
+pub fn channel_in_use(channel: &str) -> Error {
+    let message = format!("channel \"{channel}\" is already in use by this session");
+    Error::new(SqlState::DUPLICATE_OBJECT, message).hint("UNLISTEN it first, or name another.")
+}
+
+fn end(shared: &Shared, outbox: &Outbox, member: Arc<Member>) {
+    outbox.close(member.id);
+    shared.members.lock().remove(&member.id);
+    shared.tell(Told::End(member));
+}

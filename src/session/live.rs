@@ -1,0 +1,139 @@
+//! Live channels: LISTEN on the name of a table or topic or on a query, and the live query of a SUBSCRIBE.
+
+use super::channels::Listening;
+use super::conversation::Session;
+use super::query::{Ids, SettingsOfSession};
+use crate::catalog::Relation;
+use crate::error::{Error, Result, SqlState};
+use crate::expr::quote_identifier;
+use crate::limits::CHANNEL_NAME_BYTES_MAX;
+use crate::live::{Subject, Subscription};
+use crate::sql::bind::{BindContext, bind};
+use crate::sql::exec::{ExecContext, Opening, open_live};
+use crate::sql::parse::{Channel, Statement, Subscribe, parse};
+use crate::types::{ScopeId, Str};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+impl Session {
+    /// LISTEN on what a live channel's name stands for. False for the name of a plain channel.
+    pub(super) fn listen_live(&mut self, channel: &Channel) -> Result<bool> {
+        let catalog = self.transaction()?.catalog();
+        let relation = catalog.relation_by_qualified_name(&channel.name).cloned();
+        if relation.is_none() && !channel.is_query() {
+            if self.is_live_here(&channel.name) {
+                self.check_new_channel(&channel.name)?;
+            }
+            return Ok(false);
+        }
+        if channel.name.len() > CHANNEL_NAME_BYTES_MAX {
+            let message = format!("channel name is longer than {CHANNEL_NAME_BYTES_MAX} bytes");
+            return Err(Error::new(SqlState::NAME_TOO_LONG, message).at(channel.position));
+        }
+        if self.is_live_here(&channel.name) {
+            return Ok(true);
+        }
+        self.check_new_channel(&channel.name)?;
+        let subscription = match relation {
+            Some(relation) if relation.topic().is_some() => self.topic_channel(channel, relation)?,
+            Some(relation) => {
+                let schema = catalog.schema(relation.schema).map_or("", |schema| schema.name.as_str());
+                let table = format!("{}.{}", quote_identifier(schema), quote_identifier(&relation.name));
+                self.query_channel(channel, &format!("SELECT * FROM {table}"))?
+            }
+            None => self.query_channel(channel, &channel.name).map_err(|error| outward(error, channel))?,
+        };
+        self.listening.push(Listening::Live(Box::new(subscription), None));
+        Ok(true)
+    }
+
+    fn topic_channel(&mut self, channel: &Channel, relation: Arc<Relation>) -> Result<Subscription> {
+        let identity = self.identity()?;
+        let catalog = self.transaction()?.catalog();
+        let subscription = Subscription {
+            channel: Str::from(channel.name.as_str()),
+            subject: Subject::Topic { name: Str::from(catalog.qualified_name(&relation)), relation },
+            scope: ScopeId::SHARED,
+            user_id: identity.user_id.clone(),
+            role: self.who.role,
+            acts_for_other: false,
+        };
+        subscription.check(&catalog)?;
+        Ok(subscription)
+    }
+
+    fn query_channel(&mut self, channel: &Channel, text: &str) -> Result<Subscription> {
+        let mut statements = parse(text)?;
+        let query = match (statements.pop().map(|parsed| parsed.statement), statements.is_empty()) {
+            (Some(Statement::Query(query)), true) => query,
+            _ => return Err(Error::new(SqlState::SYNTAX_ERROR, "a live channel's name must be one query")),
+        };
+        let channel = channel.clone();
+        let subscribe = Subscribe { channel, query, last_rows: None, batch_size: None, from_seq: None };
+        let identity = self.identity()?;
+        let environment = self.environment();
+        let catalog = self.transaction()?.catalog();
+        let context = BindContext {
+            catalog: &catalog,
+            role: environment.role,
+            search_path: &environment.search_path,
+            text,
+            params: &[],
+            open_params: false,
+            zone: &environment.zone,
+        };
+        let plan = bind(&Statement::Subscribe(Box::new(subscribe)), &context)?.plan;
+        let live = plan.live.as_ref().ok_or_else(|| Error::internal("a SUBSCRIBE without a live query"))?;
+        let scope = self.services.engine.scope_of(&identity.user_id)?;
+        let Session { block, settings, services, who, .. } = self;
+        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
+        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
+        let ids = Ids(&services.engine);
+        let context = ExecContext {
+            identity: &identity,
+            scope,
+            zone: &environment.zone,
+            env: &**services.engine.env(),
+            ids: &ids,
+            settings: &settings,
+            statement_time: services.engine.env().now(),
+        };
+        let mut opening = open_live(live, transaction, &context, &[], services.engine.current())?;
+        opening.subscription.acts_for_other = identity.user_id != who.user_id;
+        Ok(opening.subscription)
+    }
+
+    /// A SUBSCRIBE begins: its channel must be free.
+    pub(super) fn check_new_channel(&self, channel: &str) -> Result<()> {
+        let said = self.listening.iter().rev().find_map(|said| said.decides(channel));
+        match said {
+            // what is ended by the same transaction is free
+            Some(false) => Ok(()),
+            Some(true) => Err(crate::live::channel_in_use(channel)),
+            None => self.listener.check_new(channel),
+        }
+    }
+
+    /// Whether a live channel of that name is open, as this transaction will leave it.
+    fn is_live_here(&self, channel: &str) -> bool {
+        let said = self.listening.iter().rev().find_map(|said| match said {
+            Listening::Live(subscription, _) if subscription.channel.as_str() == channel => Some(true),
+            other => other.decides(channel).map(|_| false),
+        });
+        said.unwrap_or_else(|| self.listener.has_live(channel))
+    }
+
+    /// The rows of a SUBSCRIBE are out: its live query begins with the commit.
+    pub(super) fn subscribed(&mut self, opening: Opening) {
+        let Opening { mut subscription, since } = opening;
+        subscription.acts_for_other = subscription.user_id != self.who.user_id;
+        self.listening.push(Listening::Live(Box::new(subscription), Some(since)));
+    }
+}
+
+/// An error in a channel's query, as one in the statement: the name stands there in quotes, with its own doubled.
+fn outward(error: Error, channel: &Channel) -> Error {
+    let start = channel.position.unwrap_or_default();
+    let doubled = |inner: u32| channel.name.chars().take(inner as usize - 1).filter(|&c| c == '"').count() as u32;
+    error.moved(|inner| start + inner + doubled(inner)).at(channel.position)
+}
