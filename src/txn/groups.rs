@@ -7,7 +7,7 @@ use super::ticket::CommitTicket;
 use super::transaction::TxnOptions;
 use crate::catalog::Relation;
 use crate::encoding::key::prefix_successor;
-use crate::error::{Error, Result, SqlState};
+use crate::error::Result;
 use crate::limits::{SCAN_BATCH, SWEEP_ROWS_MAX};
 use crate::storage::Direction;
 use crate::topic::{Group, Groups, Lookup, topic_prefix};
@@ -47,19 +47,13 @@ impl Engine {
 
     /// Makes a group that starts at a position in each partition, by a commit of its own: so a group exists from its
     /// first use on, whatever becomes of the transaction that used it, as its claims do. Ask for the group again when
-    /// the ticket has an outcome; none when another session makes it.
+    /// the ticket has an outcome; none when another session makes it. The topic must be committed.
     pub fn make_group(
         self: &Arc<Engine>,
         topic: &Relation,
         name: &str,
         starts: Vec<u64>,
     ) -> Result<Option<CommitTicket>> {
-        let is_committed = |committed: &Arc<Relation>| committed.storage == topic.storage;
-        if !self.catalog().relation(topic.oid).is_some_and(is_committed) {
-            let message = format!("topic \"{}\" was created or cleared in this transaction", topic.name);
-            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .hint("Commit before a group consumes from it."));
-        }
         let mut transaction = self.begin(TxnOptions::default())?;
         let Some((group, hook)) = self.groups.begin_making(topic, name, starts) else { return Ok(None) };
         transaction.at_end(hook);

@@ -114,6 +114,7 @@ impl ConsumeOp {
             Lookup::Found(group) => self.claim(run, &messages, &group, partitions),
             Lookup::Wait(wait) => Ok(Attempt::Wait(wait)),
             Lookup::Missing => {
+                check_committed(run, &messages)?;
                 let starts = self.starts(run, &messages)?;
                 self.making = engine.make_group(&messages.relation, &name, starts)?;
                 Ok(Attempt::Wait(self.making.as_ref().map_or_else(Wait::ready, CommitTicket::wait)))
@@ -208,6 +209,22 @@ impl ConsumeOp {
             _ => Attempt::Over,
         })
     }
+}
+
+/// A group is made by a commit of its own, which must not come before its topic's.
+fn check_committed(run: &Run, messages: &Messages) -> Result<()> {
+    let committed = run.tx.engine().catalog();
+    let storage = messages.relation.storage;
+    if committed.relation(messages.oid()).is_some_and(|committed| committed.storage == storage) {
+        return Ok(());
+    }
+    if !run.tx.has_own_catalog() {
+        // dropped a moment ago
+        return Err(messages.missing());
+    }
+    let message = format!("topic \"{}\" was created or cleared in this transaction", messages.name());
+    let error = Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+    Err(error.hint("Commit before a group consumes from it."))
 }
 
 /// What has happened to a topic before it is looked at.

@@ -34,10 +34,14 @@ pub(super) struct Stored {
 impl Messages {
     /// The topic of a plan, which may have been dropped or cleared since it was bound. 42P01 where it is gone.
     pub(super) fn of(topic: &TopicRef, tx: &Transaction) -> Result<Messages> {
-        let relation = tx.catalog().relation(topic.relation.oid).cloned().ok_or_else(|| {
-            Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", topic.qualified))
-        })?;
+        let relation = tx.catalog().relation(topic.relation.oid).cloned();
+        let relation = relation.ok_or_else(|| missing(&topic.qualified))?;
         Ok(Messages { model: Model::new(&relation)?, relation, qualified: topic.qualified.clone() })
+    }
+
+    /// 42P01: it is no more.
+    pub(super) fn missing(&self) -> Error {
+        missing(&self.qualified)
     }
 
     pub(super) fn oid(&self) -> Oid {
@@ -131,4 +135,8 @@ impl Messages {
         let view = self.model.view(message.row)?;
         self.model.column(&view, PAYLOAD + 1)
     }
+}
+
+fn missing(topic: &Str) -> Error {
+    Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{topic}\" does not exist"))
 }
