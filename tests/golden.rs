@@ -2,15 +2,10 @@
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
 use support::client::Client;
 use support::golden::{self, WireRunner};
 use support::postgres::Postgres;
-use tertulia::config::Config;
-use tertulia::env::SystemEnv;
-use tertulia::server::{Server, runtime};
-use tokio::runtime::Runtime;
+use support::server::{PASSWORD, Tertulia};
 
 /// Runs every script of a folder and fails with all differences together.
 fn run_all(folder: &str, how: &str, may_update: bool, mut runner: impl FnMut() -> WireRunner) {
@@ -29,43 +24,6 @@ fn postgresql_agrees_with_the_scripts_in_the_simple_protocol() {
     let Some(postgres) = Postgres::start() else { return };
     let login = ("postgres", String::new(), "postgres");
     run_all("pg", "PostgreSQL, simple", true, || WireRunner::new(postgres.address, login.clone(), false));
-}
-
-/// The password of the superuser in these tests.
-const PASSWORD: &str = "secret";
-
-/// A server on a data directory and a free port.
-struct Tertulia {
-    runtime: Runtime,
-    server: Option<Server>,
-}
-
-impl Tertulia {
-    fn start(data: &Path, database: &str) -> Tertulia {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config {
-            data: data.to_owned(),
-            listen,
-            map_size: 1 << 30,
-            database: database.to_owned(),
-            ..Config::default()
-        };
-        let runtime = runtime(2).unwrap();
-        let start = Server::start(config, Some(PASSWORD.to_owned()), Arc::new(SystemEnv::new()));
-        let server = runtime.block_on(start).unwrap();
-        Tertulia { runtime, server: Some(server) }
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        self.server.as_ref().unwrap().address()
-    }
-}
-
-impl Drop for Tertulia {
-    fn drop(&mut self) {
-        let server = self.server.take().unwrap();
-        self.runtime.block_on(server.shutdown()).unwrap();
-    }
 }
 
 #[test]

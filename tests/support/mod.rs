@@ -6,3 +6,4 @@ pub mod golden;
 pub mod postgres;
 pub mod process;
 pub mod random;
+pub mod server;

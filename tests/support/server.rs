@@ -1,0 +1,45 @@
+//! A server in the test's own process, on a data directory and a free port.
+
+use std::path::Path;
+use std::sync::Arc;
+use tertulia::config::Config;
+use tertulia::env::SystemEnv;
+use tertulia::server::{Server, runtime};
+use tokio::runtime::Runtime;
+
+/// The password of the superuser in these tests.
+pub const PASSWORD: &str = "secret";
+
+/// A server on a data directory and a free port.
+pub struct Tertulia {
+    runtime: Runtime,
+    server: Option<Server>,
+}
+
+impl Tertulia {
+    pub fn start(data: &Path, database: &str) -> Tertulia {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = Config {
+            data: data.to_owned(),
+            listen,
+            map_size: 1 << 30,
+            database: database.to_owned(),
+            ..Config::default()
+        };
+        let runtime = runtime(2).unwrap();
+        let start = Server::start(config, Some(PASSWORD.to_owned()), Arc::new(SystemEnv::new()));
+        let server = runtime.block_on(start).unwrap();
+        Tertulia { runtime, server: Some(server) }
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+}
+
+impl Drop for Tertulia {
+    fn drop(&mut self) {
+        let server = self.server.take().unwrap();
+        self.runtime.block_on(server.shutdown()).unwrap();
+    }
+}
