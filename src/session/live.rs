@@ -2,17 +2,16 @@
 
 use super::channels::Listening;
 use super::conversation::Session;
-use super::query::{Ids, SettingsOfSession};
+use super::query::Acting;
 use crate::catalog::Relation;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::quote_identifier;
 use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use crate::live::{Subject, Subscription};
-use crate::sql::bind::{BindContext, bind};
-use crate::sql::exec::{ExecContext, Opening, open_live};
+use crate::sql::bind::bind;
+use crate::sql::exec::{Opening, open_live};
 use crate::sql::parse::{Channel, Statement, Subscribe, parse};
 use crate::types::{ScopeId, Str};
-use std::cell::RefCell;
 use std::sync::Arc;
 
 impl Session {
@@ -73,33 +72,16 @@ impl Session {
         let identity = self.identity()?;
         let environment = self.environment();
         let catalog = self.transaction()?.catalog();
-        let context = BindContext {
-            catalog: &catalog,
-            role: environment.role,
-            search_path: &environment.search_path,
-            text,
-            params: &[],
-            open_params: false,
-            zone: &environment.zone,
-        };
+        let context = environment.bind_context(&catalog, text, &[], false);
         let plan = bind(&Statement::Subscribe(Box::new(subscribe)), &context)?.plan;
         let live = plan.live.as_ref().ok_or_else(|| Error::internal("a SUBSCRIBE without a live query"))?;
         let scope = self.services.engine.scope_of(&identity.user_id)?;
-        let Session { block, settings, services, who, .. } = self;
-        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
-        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
-        let ids = Ids(&services.engine);
-        let context = ExecContext {
-            identity: &identity,
-            scope,
-            zone: &environment.zone,
-            env: &**services.engine.env(),
-            ids: &ids,
-            settings: &settings,
-            statement_time: services.engine.env().now(),
-        };
-        let mut opening = open_live(live, transaction, &context, &[], services.engine.current())?;
-        opening.subscription.acts_for_other = identity.user_id != who.user_id;
+        let acting = Acting { identity: &identity, scope, statement_time: self.services.engine.env().now() };
+        let mut opening = self.within(acting, |transaction, world| {
+            let current = transaction.engine().current();
+            open_live(live, transaction, world, &[], current)
+        })?;
+        opening.subscription.acts_for_other = identity.user_id != self.who.user_id;
         Ok(opening.subscription)
     }
 

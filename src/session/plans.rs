@@ -6,7 +6,9 @@
 //! catalog is not served.
 
 use super::prepared::Prepared;
+use crate::catalog::Catalog;
 use crate::limits::{CACHED_TEXT_BYTES_MAX, CACHED_TEXTS_MAX, CACHED_VARIANTS_MAX};
+use crate::sql::bind::BindContext;
 use crate::types::{Oid, SqlType, Zone};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -25,6 +27,18 @@ pub(super) struct Environment {
 }
 
 impl Environment {
+    /// What a statement of this text is bound against.
+    pub(super) fn bind_context<'a>(
+        &'a self,
+        catalog: &'a Arc<Catalog>,
+        text: &'a str,
+        params: &'a [SqlType],
+        open_params: bool,
+    ) -> BindContext<'a> {
+        let (search_path, zone) = (&self.search_path[..], &self.zone);
+        BindContext { catalog, role: self.role, search_path, text, params, open_params, zone }
+    }
+
     /// Whether a text means the same in both.
     pub(super) fn is_like(&self, other: &Environment) -> bool {
         std::ptr::eq(self, other)

@@ -9,7 +9,7 @@ use super::settings::definition;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::PREPARED_STATEMENTS_MAX;
-use crate::sql::bind::{BindContext, bind};
+use crate::sql::bind::bind;
 use crate::sql::parse::{Parsed, Statement, parse};
 use crate::sql::plan::{Plan, ResultColumn};
 use crate::types::{Oid, SqlType};
@@ -251,15 +251,7 @@ impl Session {
         let statement = prepared.statement().ok_or_else(|| Error::internal("an empty statement has no plan"))?;
         let environment = self.environment();
         let catalog = self.catalog();
-        let context = BindContext {
-            catalog: &catalog,
-            role: environment.role,
-            search_path: &environment.search_path,
-            text: &prepared.text,
-            params,
-            open_params: prepared.open,
-            zone: &environment.zone,
-        };
+        let context = environment.bind_context(&catalog, &prepared.text, params, prepared.open);
         let plan = bind(statement, &context)?.plan;
         Ok(Prepared {
             text: prepared.text.clone(),

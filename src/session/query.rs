@@ -11,7 +11,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, IdSource, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::ResultColumn;
-use crate::txn::Engine;
+use crate::txn::{Engine, Transaction};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl RowSink for Rows<'_> {
 }
 
 /// The engine as the giver of numbers.
-pub(super) struct Ids<'a>(pub &'a Engine);
+struct Ids<'a>(&'a Engine);
 
 impl IdSource for Ids<'_> {
     fn snowflake(&self) -> i64 {
@@ -59,10 +59,10 @@ impl Notifier for Silent {
 }
 
 /// The session's settings as functions use them, under the same rules as SET.
-pub(super) struct SettingsOfSession<'a> {
-    pub settings: RefCell<&'a mut Settings>,
-    pub services: &'a Services,
-    pub who: &'a Who,
+struct SettingsOfSession<'a> {
+    settings: RefCell<&'a mut Settings>,
+    services: &'a Services,
+    who: &'a Who,
 }
 
 impl expr::Settings for SettingsOfSession<'_> {
@@ -93,6 +93,17 @@ pub(super) fn check_setting(
         return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message).hint(hint));
     }
     who.check_may_act_for(user, &services.engine.catalog())
+}
+
+/// Who acts in an execution.
+#[derive(Clone, Copy)]
+pub(super) struct Acting<'a> {
+    /// The session's roles, and the user in force.
+    pub identity: &'a Identity,
+    /// That user's rows.
+    pub scope: ScopeId,
+    /// When the statement began, in Unix microseconds.
+    pub statement_time: i64,
 }
 
 /// Who the session is, as long as neither its settings nor the catalog nor its roles change.
@@ -216,50 +227,46 @@ impl Session {
     /// The value of an expression that stands beside a query: no rows, no notifications.
     pub(super) fn evaluate(&mut self, expr: &Expr, params: &[Value], identity: &Identity) -> Result<Value> {
         self.ensure_transaction()?;
+        let as_who = Acting { identity, scope: ScopeId::SHARED, statement_time: self.services.engine.env().now() };
+        self.within(as_who, |transaction, world| {
+            let current = transaction.engine().current();
+            expr.eval(&[], &world.eval(params, transaction.time(), current, &Silent))
+        })
+    }
+
+    fn step_execution(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Step> {
+        let rows_left = portal.rows_left();
+        let Portal { state, prepared, formats, rows_given: given, .. } = portal;
+        let State::Running(running) = state else { return Err(Error::internal("a portal that is not at work")) };
+        let Running { execution, identity, scope, statement_time } = &mut **running;
+        let as_who = Acting { identity, scope: *scope, statement_time: *statement_time };
+        self.within(as_who, |transaction, world| {
+            let columns = prepared.columns().unwrap_or_default();
+            let mut rows = Rows { output, columns, formats, zone: world.zone, given };
+            execution.step(transaction, world, &mut rows, rows_left, STEP_BUDGET)
+        })
+    }
+
+    /// Does something in the open transaction with all that an execution needs of its session.
+    pub(super) fn within<T>(
+        &mut self,
+        acting: Acting,
+        body: impl FnOnce(&mut Transaction, &ExecContext) -> Result<T>,
+    ) -> Result<T> {
         let zone = self.settings.zone().clone();
         let Session { block, settings, services, who, .. } = self;
         let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
         let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
         let ids = Ids(&services.engine);
         let world = ExecContext {
-            identity,
-            scope: ScopeId::SHARED,
+            identity: acting.identity,
+            scope: acting.scope,
             zone: &zone,
             env: &**services.engine.env(),
             ids: &ids,
             settings: &settings,
-            statement_time: services.engine.env().now(),
+            statement_time: acting.statement_time,
         };
-        let eval = world.eval(params, transaction.time(), services.engine.current(), &Silent);
-        expr.eval(&[], &eval)
-    }
-
-    fn step_execution(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Step> {
-        let zone = self.settings.zone().clone();
-        let Session { block, settings, services, who, .. } = self;
-        let rows_left = portal.rows_left();
-        let State::Running(running) = &mut portal.state else {
-            return Err(Error::internal("a portal that is not at work"));
-        };
-        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
-        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
-        let ids = Ids(&services.engine);
-        let context = ExecContext {
-            identity: &running.identity,
-            scope: running.scope,
-            zone: &zone,
-            env: &**services.engine.env(),
-            ids: &ids,
-            settings: &settings,
-            statement_time: running.statement_time,
-        };
-        let mut rows = Rows {
-            output,
-            columns: portal.prepared.columns().unwrap_or_default(),
-            formats: &portal.formats,
-            zone: &zone,
-            given: &mut portal.rows_given,
-        };
-        running.execution.step(transaction, &context, &mut rows, rows_left, STEP_BUDGET)
+        body(transaction, &world)
     }
 }

@@ -3,15 +3,13 @@
 use super::block::isolation_name;
 use super::conversation::Session;
 use super::portal::{Portal, State};
-use super::query::{Ids, SettingsOfSession, Silent, check_setting};
+use super::query::{Acting, Silent, check_setting};
 use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::bind::{BindContext, Definitions, bind_arguments};
+use crate::sql::bind::{Definitions, bind_arguments};
 use crate::sql::ddl::{DefineContext, Defined, execute};
-use crate::sql::exec::ExecContext;
 use crate::sql::parse::{Definition, Discard, Set, Statement};
 use crate::types::{Row, ScopeId, Value};
-use std::cell::RefCell;
 use std::collections::VecDeque;
 
 /// How a statement went.
@@ -98,15 +96,7 @@ impl Session {
         self.statements.insert(name.clone(), prepared.clone());
         let environment = self.environment();
         let catalog = self.catalog();
-        let context = BindContext {
-            catalog: &catalog,
-            role: environment.role,
-            search_path: &environment.search_path,
-            text: &portal.prepared.text,
-            params: &portal.prepared.params,
-            open_params: false,
-            zone: &environment.zone,
-        };
+        let context = environment.bind_context(&catalog, &portal.prepared.text, &portal.prepared.params, false);
         let arguments = bind_arguments(&context, statement, &prepared.params)?;
         let identity = self.identity()?;
         let outer = std::mem::take(&mut portal.params);
@@ -191,33 +181,27 @@ impl Session {
         self.ensure_transaction()?;
         let identity = self.identity()?;
         let environment = self.environment();
-        let Session { block, settings, services, who, text, .. } = self;
-        let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
-        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
-        let ids = Ids(&services.engine);
-        let world = ExecContext {
-            identity: &identity,
-            scope: ScopeId::SHARED,
-            zone: &environment.zone,
-            env: &**services.engine.env(),
-            ids: &ids,
-            settings: &settings,
-            statement_time: services.engine.env().now(),
-        };
-        let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
-        let expressions = Definitions { text, eval };
-        let context = DefineContext {
-            role: who.role,
-            session_role: who.session_role,
-            search_path: &environment.search_path,
-            database: &services.database,
-            expressions: &expressions,
-        };
-        if transaction.options().read_only {
-            let message = format!("cannot execute {} in a read-only transaction", definition.tag());
-            return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
-        }
-        match execute(transaction, definition, context)? {
+        let (services, text) = (self.services.clone(), self.text.clone());
+        let session_role = self.who.session_role;
+        let acting =
+            Acting { identity: &identity, scope: ScopeId::SHARED, statement_time: services.engine.env().now() };
+        let defined = self.within(acting, |transaction, world| {
+            if transaction.options().read_only {
+                let message = format!("cannot execute {} in a read-only transaction", definition.tag());
+                return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+            }
+            let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
+            let expressions = Definitions { text: &text, eval };
+            let context = DefineContext {
+                role: identity.role,
+                session_role,
+                search_path: &environment.search_path,
+                database: &services.database,
+                expressions: &expressions,
+            };
+            execute(transaction, definition, context)
+        });
+        match defined? {
             Defined::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
             Defined::Done(notices) => {
                 notices.iter().for_each(|notice| self.tell(notice, output));

@@ -154,14 +154,10 @@ impl Execution {
                     Pull::Yield => return Ok(Step::Yield),
                     Pull::Wait(wait) => return Ok(Step::Wait(wait)),
                 }
-                let flow = sink.row(&row)?;
                 this.returned += 1;
                 given += 1;
-                if given == max_rows {
-                    return Ok(Step::Suspended);
-                }
-                if flow == SinkFlow::Full {
-                    return Ok(Step::Yield);
+                if let Some(step) = give(sink, &row, given == max_rows)? {
+                    return Ok(step);
                 }
             }
         });
@@ -196,13 +192,9 @@ impl Execution {
         }
         let mut given = 0;
         while let Some(row) = self.written.pop_front() {
-            let flow = sink.row(&row)?;
             given += 1;
-            if given == max_rows {
-                return Ok(Step::Suspended);
-            }
-            if flow == SinkFlow::Full && !self.written.is_empty() {
-                return Ok(Step::Yield);
+            if let Some(step) = give(sink, &row, given == max_rows)? {
+                return Ok(step);
             }
         }
         Ok(Step::Done(Tag::of(self.plan.command, self.affected)))
@@ -237,4 +229,14 @@ impl Execution {
         self.notes = notes;
         result
     }
+}
+
+/// Gives out a row; the step's end where it is the last of those asked for, or the sink is full.
+fn give(sink: &mut dyn RowSink, row: &[Value], is_last: bool) -> Result<Option<Step>> {
+    let flow = sink.row(row)?;
+    Ok(match flow {
+        _ if is_last => Some(Step::Suspended),
+        SinkFlow::Full => Some(Step::Yield),
+        SinkFlow::More => None,
+    })
 }
