@@ -43,8 +43,13 @@ fn command(program: &str, directory: &Path) -> Command {
 }
 
 impl Postgres {
-    /// Starts a cluster; none, with a notice, where PostgreSQL 15 is not installed.
+    /// Starts a cluster that answers rightly and may lose everything; none where PostgreSQL 15 is not installed.
     pub fn start() -> Option<Postgres> {
+        Postgres::start_with(&["timezone=UTC", "fsync=off"])
+    }
+
+    /// Starts a cluster with these settings; none, with a notice, where PostgreSQL 15 is not installed.
+    pub fn start_with(settings: &[&str]) -> Option<Postgres> {
         if !PathBuf::from(BIN).join("initdb").exists() {
             assert!(std::env::var_os(REQUIRED).is_none(), "PostgreSQL 15 is required here and not installed");
             eprintln!("notice: PostgreSQL 15 is not installed; its side of this test is skipped");
@@ -66,13 +71,18 @@ impl Postgres {
         let server = command("postgres", directory.path())
             .arg("-D")
             .arg(&data)
-            .args(["-c", "timezone=UTC", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
-            .args(["-p", &port.to_string(), "-k", ""])
+            .args(["-c", "listen_addresses=127.0.0.1", "-p", &port.to_string(), "-k", ""])
+            .args(settings.iter().flat_map(|setting| ["-c", *setting]))
             .spawn()
             .unwrap();
         let postgres = Postgres { server, address: ([127, 0, 0, 1], port).into(), _directory: directory };
         postgres.wait_until_ready();
         Some(postgres)
+    }
+
+    /// Its first process.
+    pub fn id(&self) -> u32 {
+        self.server.id()
     }
 
     fn wait_until_ready(&self) {

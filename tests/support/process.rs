@@ -36,8 +36,12 @@ impl Process {
                 command.env_remove(name);
             }
         }
+        if !flags.contains(&"--map-size") {
+            // what a test writes fits, and many servers at once find the address space
+            command.args(["--map-size", "4GB"]);
+        }
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--map-size", "4GB", "--data"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(flags)
             .env("TERTULIA_PASSWORD", PASSWORD)
@@ -101,6 +105,11 @@ impl Running {
     pub fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         self.signal("TERM");
         self.process.ended()
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Sends a signal by its name.

@@ -1,0 +1,132 @@
+//! The tables that come out: a line for the terminal, compare.md and compare.json.
+
+use crate::machine::Machine;
+use crate::measure::{Figures, Round, Row};
+use crate::memory::{self, Memory};
+use crate::options::Options;
+use crate::servers::{BODY_BYTES, POSTGRES_SETTINGS, Server, TERTULIA_FLAGS};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs;
+
+/// A row for the terminal.
+pub fn line(row: &Row) -> String {
+    let rate = |server| row.figures(server, |round| round.rate).median();
+    let time =
+        |server| (row.figures(server, |round| round.p50).median(), row.figures(server, |round| round.p99).median());
+    let (ratio, (least, most)) = (row.ratios().median(), row.ratios().spread());
+    let ((a50, a99), (b50, b99)) = (time(0), time(1));
+    format!(
+        "{:<52} {:>9.0}/s {:>9.0}/s  {ratio:>5.2} ({least:.2} to {most:.2})  p50 {a50:.0} : {b50:.0} us, p99 {a99:.0} : {b99:.0} us",
+        row.title,
+        rate(0),
+        rate(1)
+    )
+}
+
+/// Writes both files.
+pub fn write(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&Memory>, options: &Options) {
+    fs::create_dir_all(&options.out).expect("the directory of the tables");
+    let text = markdown(machine, servers, rows, memory, options);
+    fs::write(options.out.join("compare.md"), text).expect("compare.md");
+    let value = json(machine, servers, rows, memory, options);
+    let text = serde_json::to_string_pretty(&value).expect("values that JSON has");
+    fs::write(options.out.join("compare.json"), text).expect("compare.json");
+    println!("written to {}", options.out.display());
+}
+
+fn markdown(
+    machine: &Machine,
+    servers: &[Server; 2],
+    rows: &[Row],
+    memory: Option<&Memory>,
+    options: &Options,
+) -> String {
+    let mut out = format!("# Tertulia beside PostgreSQL\n\n    {}\n\n", options.command);
+    for line in machine.to_string().lines() {
+        let _ = writeln!(out, "- {line}");
+    }
+    let _ = writeln!(out, "- Tertulia {}: {}", servers[0].version, TERTULIA_FLAGS.join(" "));
+    let _ = writeln!(out, "- PostgreSQL {}: {}", servers[1].version, POSTGRES_SETTINGS.join(", "));
+    let _ = writeln!(
+        out,
+        "- {} rows of {BODY_BYTES} bytes in {} conversations; {} rounds of {} ms on each server in turn\n",
+        options.rows,
+        options.conversations,
+        options.rounds,
+        options.round.as_millis()
+    );
+    out.push_str(
+        "A rate is the median of the rounds (least to greatest), a ratio the median of the rounds' ratios.\n\n",
+    );
+    out.push_str("| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P |\n");
+    out.push_str("|---|---|---|---|---|---|\n");
+    for row in rows {
+        let figures = |server, figure: fn(&Round) -> f64| row.figures(server, figure);
+        let median = |server, figure: fn(&Round) -> f64| figures(server, figure).median();
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} |",
+            row.title,
+            with_spread(&figures(0, |round| round.rate), 0),
+            with_spread(&figures(1, |round| round.rate), 0),
+            with_spread(&row.ratios(), 2),
+            median(0, |round| round.p50),
+            median(1, |round| round.p50),
+            median(0, |round| round.p99),
+            median(1, |round| round.p99),
+        );
+    }
+    if let Some(Memory { connections, bytes: [a, b] }) = memory {
+        let (title, a, b) = (memory::TITLE, a / 1024.0, b / 1024.0);
+        let _ =
+            writeln!(out, "\n{title}, of {connections}: Tertulia {a:.1} kB, PostgreSQL {b:.1} kB, 1 : {:.0}", b / a);
+    }
+    out
+}
+
+fn with_spread(figures: &Figures, digits: usize) -> String {
+    let (least, most) = figures.spread();
+    format!("{:.digits$} ({least:.digits$} to {most:.digits$})", figures.median())
+}
+
+fn json(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&Memory>, options: &Options) -> Value {
+    let rounds = |rounds: &[Round]| -> Vec<Value> {
+        let round = |round: &Round| json!({ "rate": round.rate, "p50_us": round.p50, "p99_us": round.p99 });
+        rounds.iter().map(round).collect()
+    };
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "workload": row.title,
+                "ratio": row.ratios().median(),
+                "tertulia": rounds(&row.rounds[0]),
+                "postgresql": rounds(&row.rounds[1]),
+            })
+        })
+        .collect();
+    json!({
+        "command": options.command,
+        "time": machine.time,
+        "machine": {
+            "processor": machine.processor,
+            "cores": machine.cores,
+            "memory_gib": machine.memory,
+            "kernel": machine.kernel,
+            "compiler": machine.compiler,
+            "commit": machine.commit,
+            "load": machine.load,
+            "sync_us": { "median": machine.sync.0, "p99": machine.sync.1 },
+        },
+        "tertulia": { "version": servers[0].version, "flags": TERTULIA_FLAGS },
+        "postgresql": { "version": servers[1].version, "settings": POSTGRES_SETTINGS },
+        "data": { "rows": options.rows, "conversations": options.conversations, "body_bytes": BODY_BYTES },
+        "workloads": rows,
+        "idle_connection_bytes": memory.map(|memory| json!({
+            "connections": memory.connections,
+            "tertulia": memory.bytes[0],
+            "postgresql": memory.bytes[1],
+        })),
+    })
+}
