@@ -225,6 +225,8 @@ impl Session {
         }
         let own_columns = match prepared.statement() {
             Some(Statement::Show(Some(name))) => {
+                // an unknown name is refused before its row is described
+                self.settings.show(name)?;
                 vec![text_column(definition(name).map_or(name.as_str(), |definition| definition.name))]
             }
             Some(Statement::Show(None)) => ["name", "setting", "description"].map(text_column).to_vec(),

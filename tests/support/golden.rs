@@ -17,7 +17,7 @@ use tertulia::topic::Lease;
 use tertulia::types::{Oid, SqlType, Zone, binary, text};
 
 /// How long `alice<` waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a script does.
 #[derive(Clone, Debug)]
@@ -55,7 +55,10 @@ fn prompt(line: &str) -> Option<(&str, char, &str)> {
 
 impl Script {
     pub fn read(path: &Path) -> Script {
-        let content = std::fs::read_to_string(path).unwrap();
+        Script::parse(path, &std::fs::read_to_string(path).unwrap())
+    }
+
+    fn parse(path: &Path, content: &str) -> Script {
         let mut steps: Vec<(Step, String)> = Vec::new();
         let mut in_statement = false;
         let mut in_output = false;
@@ -124,27 +127,26 @@ pub fn check(script: &Script, found: &str, how: &str, may_update: bool) -> Resul
         std::fs::write(&script.path, found).unwrap();
         return Ok(());
     }
-    let (expected, found) = (without_types(&script.expected(), how), without_types(found, how));
-    if expected == found {
+    if script.expected().trim_end() == found.trim_end() {
         return Ok(());
     }
     let mut message = format!("{} ({how}) differs:\n", script.path.display());
-    let (left, right): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
-    let same = left.iter().zip(&right).take_while(|(a, b)| a == b).count();
-    for line in &left[same.saturating_sub(4)..same] {
-        writeln!(message, "    {line}").unwrap();
-    }
-    for line in left[same..].iter().take(8) {
-        writeln!(message, "  - {line}").unwrap();
-    }
-    for line in right[same..].iter().take(8) {
-        writeln!(message, "  + {line}").unwrap();
+    let found = Script::parse(&script.path, found);
+    let pairs = script.steps.iter().zip(&found.steps);
+    for ((step, expected), (_, found)) in pairs.filter(|((_, expected), (_, found))| expected != found) {
+        match step {
+            Step::Text(line) => writeln!(message, "    {line}").unwrap(),
+            Step::Statement { session, sql } => writeln!(message, "    {session}> {sql}").unwrap(),
+            Step::Notification { session } => writeln!(message, "    {session}<").unwrap(),
+        }
+        for line in expected.lines() {
+            writeln!(message, "  - {line}").unwrap();
+        }
+        for line in found.lines() {
+            writeln!(message, "  + {line}").unwrap();
+        }
     }
     Err(message)
-}
-
-fn without_types(script: &str, _how: &str) -> String {
-    script.trim_end().to_owned()
 }
 
 /// All scripts below a folder of `tests/sql`.
@@ -288,18 +290,27 @@ pub fn show_row(cells: &[Option<String>]) -> String {
     format!("= {}\n", cells.iter().map(show).collect::<Vec<_>>().join(" | "))
 }
 
+/// The user that a session is named after, whose password is the name: `alice2` is a second session of alice. None for
+/// the superuser.
+pub fn login_name(session: &str) -> Option<&str> {
+    let login = session.trim_end_matches(|c: char| c.is_ascii_digit());
+    (!login.is_empty()).then_some(login)
+}
+
 /// Runs statements over the wire, in the simple or the extended protocol.
 pub struct WireRunner {
     pub address: SocketAddr,
     pub superuser: (&'static str, String, &'static str),
     /// Extended protocol with binary results instead of the simple one.
     pub extended: bool,
-    pub sessions: BTreeMap<String, Client>,
+    sessions: BTreeMap<String, Client>,
+    /// Each session's TimeZone, by which its binary results are written as text.
+    zones: BTreeMap<String, Zone>,
 }
 
 impl WireRunner {
     pub fn new(address: SocketAddr, superuser: (&'static str, String, &'static str), extended: bool) -> WireRunner {
-        WireRunner { address, superuser, extended, sessions: BTreeMap::new() }
+        WireRunner { address, superuser, extended, sessions: BTreeMap::new(), zones: BTreeMap::new() }
     }
 
     /// The session of that name: the superuser's, or that of the user, whose password is the name.
@@ -307,15 +318,13 @@ impl WireRunner {
         let (user, password, database) = self.superuser.clone();
         let address = self.address;
         self.sessions.entry(name.to_owned()).or_insert_with(|| {
-            // `alice2` is a second session of alice
-            let login = name.trim_end_matches(|c: char| c.is_ascii_digit());
-            let who = if login.is_empty() { (user, password.as_str()) } else { (login, login) };
+            let who = login_name(name).map_or((user, password.as_str()), |login| (login, login));
             Client::connect(address, who.0, who.1, database).unwrap_or_else(|error| panic!("{name}: {error:?}"))
         })
     }
 }
 
-fn decode(cell: Option<Vec<u8>>, oid: u32, is_binary: bool) -> Option<String> {
+fn decode(cell: Option<Vec<u8>>, oid: u32, is_binary: bool, zone: &Zone) -> Option<String> {
     let bytes = cell?;
     if !is_binary {
         return Some(String::from_utf8(bytes).unwrap());
@@ -323,28 +332,52 @@ fn decode(cell: Option<Vec<u8>>, oid: u32, is_binary: bool) -> Option<String> {
     let ty = SqlType { oid: Oid(oid), modifier: -1 };
     let value = binary::decode(&bytes.into(), ty).unwrap();
     let mut out = Vec::new();
-    text::write(&value, ty, &Zone::utc(), &mut out);
+    text::write(&value, ty, zone, &mut out);
     Some(String::from_utf8(out).unwrap())
+}
+
+/// Whether a text is one statement without parameters: the extended protocol takes one at a time, and a parameter that is
+/// not given is another error there.
+fn fits_the_extended_protocol(sql: &str) -> bool {
+    let inner = sql.trim_end().trim_end_matches(';');
+    let has_parameter = inner.as_bytes().windows(2).any(|pair| pair[0] == b'$' && pair[1].is_ascii_digit());
+    !inner.contains(';') && (!has_parameter || inner.starts_with("PREPARE"))
+}
+
+/// Whether a simple query describes the statement's rows once it has run: PostgreSQL so for those that write.
+fn describes_late(sql: &str) -> bool {
+    ["INSERT", "UPDATE", "DELETE", "EXECUTE"].iter().any(|word| sql.starts_with(word))
 }
 
 impl Runner for WireRunner {
     fn statement(&mut self, session: &str, sql: &str) -> String {
-        // The extended protocol takes one statement at a time.
-        let single = !sql.trim_end().trim_end_matches(';').contains(';');
-        let extended = self.extended && single;
+        let extended = self.extended && fits_the_extended_protocol(sql);
         let client = self.session(session);
         let events = if extended { client.extended(sql, &[]) } else { client.simple(sql) };
+        let zone = self.zones.entry(session.to_owned()).or_insert_with(Zone::utc);
         let mut output = String::new();
+        // The head line is shown with what follows it.
+        let mut head = String::new();
         let mut types: Vec<u32> = Vec::new();
         for event in events {
+            if let Event::Error(_) = event
+                && extended
+                && describes_late(sql)
+            {
+                // Describe came before the statement ran.
+                head.clear();
+            }
+            if !matches!(event, Event::Notice(_) | Event::ParseComplete | Event::BindComplete) {
+                output.push_str(&std::mem::take(&mut head));
+            }
             match event {
                 Event::Columns(columns) => {
                     types = columns.iter().map(|(_, oid)| *oid).collect();
-                    output.push_str(&show_columns(&columns));
+                    head = show_columns(&columns);
                 }
                 Event::Row(cells) => {
                     let cells: Vec<_> =
-                        cells.into_iter().zip(&types).map(|(cell, oid)| decode(cell, *oid, extended)).collect();
+                        cells.into_iter().zip(&types).map(|(cell, oid)| decode(cell, *oid, extended, zone)).collect();
                     output.push_str(&show_row(&cells));
                 }
                 Event::Tag(tag) => writeln!(output, "{tag}").unwrap(),
@@ -353,6 +386,7 @@ impl Runner for WireRunner {
                 Event::Notification { channel, payload, .. } => {
                     writeln!(output, "NOTIFICATION {channel}: {payload}").unwrap();
                 }
+                Event::Status { name, value } if name == "TimeZone" => *zone = Zone::parse(&value).unwrap(),
                 _ => {}
             }
         }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod golden;
+pub mod in_process;
 pub mod postgres;
 pub mod process;
 pub mod random;
