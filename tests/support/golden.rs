@@ -344,9 +344,9 @@ fn fits_the_extended_protocol(sql: &str) -> bool {
     !inner.contains(';') && (!has_parameter || inner.starts_with("PREPARE"))
 }
 
-/// Whether a simple query describes the statement's rows once it has run: PostgreSQL so for those that write.
+/// Whether a simple query describes the statement's rows once it has run: PostgreSQL so for those that write; our own do.
 fn describes_late(sql: &str) -> bool {
-    ["INSERT", "UPDATE", "DELETE", "EXECUTE"].iter().any(|word| sql.starts_with(word))
+    ["INSERT", "UPDATE", "DELETE", "EXECUTE", "SUBSCRIBE", "CONSUME"].iter().any(|word| sql.starts_with(word))
 }
 
 impl Runner for WireRunner {
