@@ -326,7 +326,7 @@ impl Session {
         }
         let prepared = self.bound(prepared)?;
         let mut portal = Portal::new(prepared, Vec::new(), Vec::new());
-        portal.is_simple = true;
+        portal.undescribed = true;
         self.current = Some(portal);
         Ok(None)
     }
@@ -382,7 +382,9 @@ impl Session {
                 State::Done => return Ok(Outcome::Done("SELECT 0".to_owned())),
                 State::Rows(..) => return Ok(self.give_rows(portal, output)),
                 State::Running(_) => {
-                    describe_once(portal, output);
+                    if portal.is_query() {
+                        portal.describe_once(output);
+                    }
                     return self.step_plan(portal, output);
                 }
                 State::Ready if portal.prepared.plan.is_some() => self.begin_plan(portal)?,
@@ -400,7 +402,7 @@ impl Session {
 
     /// Gives out rows that are there already.
     fn give_rows(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Outcome {
-        describe_once(portal, output);
+        portal.describe_once(output);
         let columns = portal.prepared.columns().unwrap_or_default();
         let State::Rows(rows, tag) = &mut portal.state else { return Outcome::Done(String::new()) };
         while let Some(row) = rows.pop_front() {
@@ -535,14 +537,5 @@ impl Session {
     /// What ReadyForQuery would say now.
     pub fn status(&self) -> TransactionStatus {
         self.block.status()
-    }
-}
-
-/// A simple query's RowDescription comes with the first step that may give rows.
-fn describe_once(portal: &mut Portal, output: &mut dyn Output) {
-    if std::mem::take(&mut portal.is_simple)
-        && let Some(columns) = portal.prepared.columns()
-    {
-        output.row_description(columns, &[]);
     }
 }

@@ -3,10 +3,11 @@
 //! A simple query runs each of its statements as a portal that nobody names. A portal that is suspended keeps its
 //! execution, and with it what it reads, until it goes on, is closed, or its transaction ends.
 
-use super::Format;
 use super::prepared::Prepared;
+use super::{Format, Output};
 use crate::expr::Identity;
 use crate::sql::exec::Execution;
+use crate::sql::plan::Plan;
 use crate::types::{Row, ScopeId, Value};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub(super) struct Portal {
     pub rows_max: usize,
     /// Rows given out in this Execute.
     pub rows_given: usize,
-    /// Part of a simple query, which has yet to say what its rows look like.
-    pub is_simple: bool,
+    /// Part of a simple query that has yet to say what its rows look like.
+    pub undescribed: bool,
     /// How many savepoints there were when it was made: it ends with any made later.
     pub depth: usize,
 }
@@ -65,7 +66,7 @@ impl Portal {
             state: State::Ready,
             rows_max: 0,
             rows_given: 0,
-            is_simple: false,
+            undescribed: false,
             depth: 0,
         }
     }
@@ -76,6 +77,22 @@ impl Portal {
         self.rows_given = 0;
         if let State::Running(running) = &mut self.state {
             running.execution.begin_fetch();
+        }
+    }
+
+    /// Whether it only reads. As in PostgreSQL, such a statement describes its rows in a simple query when it begins to
+    /// run, any other with its first row: what it does besides may fail.
+    pub(super) fn is_query(&self) -> bool {
+        let reads = |plan: &Arc<Plan>| !plan.writes() && plan.live.is_none();
+        self.prepared.plan.as_ref().is_some_and(reads)
+    }
+
+    /// RowDescription in a simple query, unless it has been.
+    pub(super) fn describe_once(&mut self, output: &mut dyn Output) {
+        if std::mem::take(&mut self.undescribed)
+            && let Some(columns) = self.prepared.columns()
+        {
+            output.row_description(columns, &[]);
         }
     }
 

@@ -26,10 +26,15 @@ struct Rows<'a> {
     formats: &'a [Format],
     zone: &'a Zone,
     given: &'a mut usize,
+    /// See [`Portal::describe_once`].
+    undescribed: &'a mut bool,
 }
 
 impl RowSink for Rows<'_> {
     fn row(&mut self, row: &[Value]) -> Result<SinkFlow> {
+        if std::mem::take(self.undescribed) {
+            self.output.row_description(self.columns, &[]);
+        }
         self.output.data_row(row, self.columns, self.formats, self.zone);
         *self.given += 1;
         Ok(if self.output.is_full() { SinkFlow::Full } else { SinkFlow::More })
@@ -177,6 +182,7 @@ impl Session {
     pub(super) fn step_plan(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Outcome> {
         match self.step_execution(portal, output)? {
             Step::Done(tag) => {
+                portal.describe_once(output);
                 let state = std::mem::replace(&mut portal.state, State::Done);
                 if let State::Running(mut running) = state
                     && let Some(opening) = running.execution.take_opening()
@@ -236,13 +242,13 @@ impl Session {
 
     fn step_execution(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Step> {
         let rows_left = portal.rows_left();
-        let Portal { state, prepared, formats, rows_given: given, .. } = portal;
+        let Portal { state, prepared, formats, rows_given: given, undescribed, .. } = portal;
         let State::Running(running) = state else { return Err(Error::internal("a portal that is not at work")) };
         let Running { execution, identity, scope, statement_time } = &mut **running;
         let as_who = Acting { identity, scope: *scope, statement_time: *statement_time };
         self.within(as_who, |transaction, world| {
             let columns = prepared.columns().unwrap_or_default();
-            let mut rows = Rows { output, columns, formats, zone: world.zone, given };
+            let mut rows = Rows { output, columns, formats, zone: world.zone, given, undescribed };
             execution.step(transaction, world, &mut rows, rows_left, STEP_BUDGET)
         })
     }

@@ -344,9 +344,11 @@ fn fits_the_extended_protocol(sql: &str) -> bool {
     !inner.contains(';') && (!has_parameter || inner.starts_with("PREPARE"))
 }
 
-/// Whether a simple query describes the statement's rows once it has run: PostgreSQL so for those that write; our own do.
+/// Whether a simple query describes the statement's rows with the first of them: PostgreSQL does so for statements that
+/// write, and so do we; CONSUME with a group is one.
 fn describes_late(sql: &str) -> bool {
-    ["INSERT", "UPDATE", "DELETE", "EXECUTE", "SUBSCRIBE", "CONSUME"].iter().any(|word| sql.starts_with(word))
+    ["INSERT", "UPDATE", "DELETE", "EXECUTE", "SUBSCRIBE"].iter().any(|word| sql.starts_with(word))
+        || sql.starts_with("CONSUME") && sql.contains(" GROUP ")
 }
 
 impl Runner for WireRunner {
