@@ -80,6 +80,7 @@ impl Database {
     fn run_in(&self, tx: &mut Transaction, sql: &str, params: Vec<Value>) -> Result<String> {
         let ids = Ids(&self.engine);
         let cx = ExecContext {
+            hub: None,
             identity: &self.identity,
             scope: self.engine.scope_of(&self.identity.user_id)?,
             zone: &self.zone,

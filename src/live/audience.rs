@@ -4,20 +4,23 @@ use super::hub::Member;
 use super::shape::Shape;
 use super::subscription::Subject;
 use crate::types::{Oid, ScopeId, Str};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Live channels of one shape: what concerns one concerns all, in the same words.
 struct Audience {
     shape: Arc<Shape>,
-    members: Vec<Arc<Member>>,
+    members: Members,
 }
+
+/// Live channels by number.
+pub(super) type Members = BTreeMap<u64, Arc<Member>>;
 
 /// All of them.
 #[derive(Default)]
 pub(super) struct Audiences {
     tables: HashMap<(Oid, ScopeId), HashMap<Str, Audience>>,
-    topics: HashMap<Oid, Vec<Arc<Member>>>,
+    topics: HashMap<Oid, Members>,
 }
 
 impl Audiences {
@@ -29,10 +32,12 @@ impl Audiences {
                 let shapes = self.tables.entry((relation, member.subscription.scope)).or_default();
                 let audience = shapes
                     .entry(shape.fingerprint().clone())
-                    .or_insert_with(|| Audience { shape: shape.clone(), members: Vec::new() });
-                audience.members.push(member);
+                    .or_insert_with(|| Audience { shape: shape.clone(), members: Members::new() });
+                audience.members.insert(member.id, member);
             }
-            Subject::Topic { .. } => self.topics.entry(relation).or_default().push(member),
+            Subject::Topic { .. } => {
+                self.topics.entry(relation).or_default().insert(member.id, member);
+            }
         }
     }
 
@@ -44,7 +49,7 @@ impl Audiences {
                 let key = (relation, member.subscription.scope);
                 let Some(shapes) = self.tables.get_mut(&key) else { return };
                 if let Some(audience) = shapes.get_mut(shape.fingerprint()) {
-                    audience.members.retain(|other| other.id != member.id);
+                    audience.members.remove(&member.id);
                     if audience.members.is_empty() {
                         shapes.remove(shape.fingerprint());
                     }
@@ -53,7 +58,11 @@ impl Audiences {
                     self.tables.remove(&key);
                 }
             }
-            Subject::Topic { .. } => self.of_topic(relation, |other| other.id != member.id),
+            Subject::Topic { .. } => {
+                if let Some(members) = self.topics.get_mut(&relation) {
+                    members.remove(&member.id);
+                }
+            }
         }
     }
 
@@ -68,12 +77,7 @@ impl Audiences {
     }
 
     /// Calls `tell` for each shape over a relation and scope; members that it removes are gone.
-    pub(super) fn each_shape(
-        &mut self,
-        relation: Oid,
-        scope: ScopeId,
-        mut tell: impl FnMut(&Shape, &mut Vec<Arc<Member>>),
-    ) {
+    pub(super) fn each_shape(&mut self, relation: Oid, scope: ScopeId, mut tell: impl FnMut(&Shape, &mut Members)) {
         let Some(shapes) = self.tables.get_mut(&(relation, scope)) else { return };
         shapes.retain(|_, audience| {
             tell(&audience.shape, &mut audience.members);
@@ -87,7 +91,7 @@ impl Audiences {
     /// Calls `keep` for each live channel of a topic; those for which it is false are gone.
     pub(super) fn of_topic(&mut self, topic: Oid, mut keep: impl FnMut(&Member) -> bool) {
         let Some(members) = self.topics.get_mut(&topic) else { return };
-        members.retain(|member| keep(member));
+        members.retain(|_, member| keep(member));
         if members.is_empty() {
             self.topics.remove(&topic);
         }
@@ -96,15 +100,24 @@ impl Audiences {
     /// Removes those for which `wanted` is true, and gives them.
     pub(super) fn extract(&mut self, wanted: impl Fn(&Member) -> bool) -> Vec<Arc<Member>> {
         let mut taken = Vec::new();
+        let mut take = |members: &mut Members| {
+            members.retain(|_, member| {
+                let is_wanted = wanted(member);
+                if is_wanted {
+                    taken.push(member.clone());
+                }
+                !is_wanted
+            });
+        };
         self.tables.retain(|_, shapes| {
             shapes.retain(|_, audience| {
-                taken.extend(audience.members.extract_if(.., |member| wanted(member)));
+                take(&mut audience.members);
                 !audience.members.is_empty()
             });
             !shapes.is_empty()
         });
         self.topics.retain(|_, members| {
-            taken.extend(members.extract_if(.., |member| wanted(member)));
+            take(members);
             !members.is_empty()
         });
         taken

@@ -7,7 +7,7 @@ use super::reader::{Reader, Told};
 use super::subscription::{Subject, Subscription};
 use crate::error::{Error, Result, SqlState};
 use crate::txn::Engine;
-use crate::types::{CommitSeq, Str};
+use crate::types::{CommitSeq, Oid, Str};
 use crate::wait::{self, Signal, Wait};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -34,7 +34,8 @@ pub(super) struct Shared {
     /// What the reader was told and has not looked at.
     told: Mutex<Vec<Told>>,
     progress: Mutex<Progress>,
-    next_id: AtomicU64,
+    next_listener: AtomicU64,
+    next_live: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -84,12 +85,12 @@ pub struct LiveQuery {
     pub id: u64,
     /// The channel.
     pub channel: Str,
-    /// The relation's qualified name is the catalog's to say.
-    pub relation: crate::types::Oid,
+    /// The relation; its name is the catalog's to say.
+    pub relation: Oid,
     /// Whose rows.
     pub user_id: Str,
     /// The role that made it.
-    pub role: crate::types::Oid,
+    pub role: Oid,
     /// Whether it tells of rows, not of a topic's messages.
     pub is_query: bool,
     /// Where it began.
@@ -114,7 +115,8 @@ impl Hub {
             members: Mutex::default(),
             told: Mutex::default(),
             progress: Mutex::new(Progress { position: feed.position(), waiting: Vec::new() }),
-            next_id: AtomicU64::new(1),
+            next_listener: AtomicU64::new(1),
+            next_live: AtomicU64::new(1),
             stopped: AtomicBool::new(false),
         });
         let reader = Reader::new(shared.clone(), engine.clone(), feed);
@@ -124,7 +126,8 @@ impl Hub {
 
     /// The place of one session, which listens on nothing yet.
     pub fn listener(&self) -> Listener {
-        Listener::new(self.shared.clone(), self.shared.next_id())
+        let id = self.shared.next_listener.fetch_add(1, Ordering::Relaxed);
+        Listener::new(self.shared.clone(), id)
     }
 
     /// Over when what concerns a commit is in the outboxes: a session waits for its own before it says that it is
@@ -143,6 +146,11 @@ impl Hub {
     pub fn live_queries(&self) -> Vec<LiveQuery> {
         let members = self.shared.members.lock();
         members.values().map(|member| member.describe()).collect()
+    }
+
+    /// A live channel by its number.
+    pub fn live_query(&self, id: u64) -> Option<LiveQuery> {
+        self.shared.members.lock().get(&id).map(|member| member.describe())
     }
 
     /// KILL LIVE QUERY: ends one, which learns that it was ended. False where there is none of that number.
@@ -190,8 +198,9 @@ impl Member {
 }
 
 impl Shared {
-    pub(super) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// The number of a new live channel.
+    pub(super) fn next_live(&self) -> u64 {
+        self.next_live.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -95,7 +95,7 @@ impl Listener {
     pub fn subscribe(&mut self, subscription: Subscription, since: CommitSeq) {
         self.live.retain(|member| self.outbox.is_open(member.id));
         let acknowledgement = subscription.acknowledgement(since);
-        let member = Arc::new(Member::new(self.shared.next_id(), subscription, self.outbox.clone(), since));
+        let member = Arc::new(Member::new(self.shared.next_live(), subscription, self.outbox.clone(), since));
         self.outbox.open(member.id);
         self.outbox.push_live(member.id, &member.subscription.channel, &[acknowledgement], true);
         self.live.push(member.clone());

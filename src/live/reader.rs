@@ -187,7 +187,7 @@ impl Reader {
         for ((relation, scope), changes) in concerned {
             self.audiences.each_shape(relation, scope, |shape, members| {
                 let events = shape.events(commit, &changes);
-                members.retain(|member| {
+                members.retain(|_, member| {
                     if !member.awaits(commit.seq) {
                         return true;
                     }

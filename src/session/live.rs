@@ -3,6 +3,7 @@
 use super::channels::Listening;
 use super::conversation::Session;
 use super::query::Acting;
+use super::statement::{Outcome, done};
 use crate::catalog::Relation;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::quote_identifier;
@@ -10,7 +11,7 @@ use crate::limits::CHANNEL_NAME_BYTES_MAX;
 use crate::live::{Subject, Subscription};
 use crate::sql::bind::bind;
 use crate::sql::exec::{Opening, open_live};
-use crate::sql::parse::{Channel, Statement, Subscribe, parse};
+use crate::sql::parse::{Channel, LiveQueryNumber, Statement, Subscribe, parse};
 use crate::types::{ScopeId, Str};
 use std::sync::Arc;
 
@@ -83,6 +84,25 @@ impl Session {
         })?;
         opening.subscription.acts_for_other = identity.user_id != self.who.user_id;
         Ok(opening.subscription)
+    }
+
+    /// KILL LIVE QUERY: of the session's own role or user, of any for superusers.
+    ///
+    /// # Errors
+    /// 42704 where there is none of that number, 42501 for another's.
+    pub(super) fn kill_live_query(&mut self, number: &LiveQueryNumber) -> Result<Outcome> {
+        let LiveQueryNumber { text, position } = number;
+        let missing = || Error::new(SqlState::UNDEFINED_OBJECT, format!("live query \"{text}\" does not exist"));
+        let id = text.parse().map_err(|_| missing().at(*position))?;
+        let found = self.services.hub.live_query(id).ok_or_else(|| missing().at(*position))?;
+        let identity = self.identity()?;
+        let superuser = self.catalog().role(self.who.role).is_some_and(|role| role.superuser);
+        if !superuser && (found.role, &found.user_id) != (identity.role, &identity.user_id) {
+            let message = format!("permission denied to end live query \"{text}\"");
+            return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        self.services.hub.kill(id);
+        done("KILL LIVE QUERY")
     }
 
     /// A SUBSCRIBE begins: its channel must be free.

@@ -272,6 +272,7 @@ impl Session {
             ids: &ids,
             settings: &settings,
             statement_time: acting.statement_time,
+            hub: Some(&services.hub),
         };
         body(transaction, &world)
     }

@@ -83,6 +83,7 @@ impl Session {
             Statement::Listen(channel) => self.listen(channel),
             Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
             Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
+            Statement::KillLiveQuery(id) => self.kill_live_query(id),
             Statement::Define(definition) => self.define(definition, output),
             _ => Err(Error::unsupported("this statement").hint("README.md says what this version carries out.")),
         }

@@ -34,6 +34,7 @@ pub use tag::Tag;
 use crate::env::{Env, UnixMicros};
 use crate::error::{Error, Result};
 use crate::expr::{EvalContext, IdSource, Identity, Notifier, Settings};
+use crate::live::Hub;
 use crate::types::datetime::from_unix_micros;
 use crate::types::{CommitSeq, ScopeId, Value, Zone};
 use crate::wait::Wait;
@@ -55,6 +56,8 @@ pub struct ExecContext<'a> {
     pub settings: &'a dyn Settings,
     /// When the client's statement arrived, in Unix microseconds.
     pub statement_time: UnixMicros,
+    /// Who listens, for `system.live`; none where there are no sessions.
+    pub hub: Option<&'a Hub>,
 }
 
 impl<'a> ExecContext<'a> {

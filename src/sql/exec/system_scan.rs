@@ -23,7 +23,7 @@ impl Operator for SystemOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
         if self.rows.is_none() {
             let catalog = run.tx.catalog();
-            let context = SystemContext { catalog: &catalog, identity: run.cx.identity, tx: run.tx };
+            let context = SystemContext { catalog: &catalog, identity: run.cx.identity, tx: run.tx, hub: run.cx.hub };
             self.rows = Some((self.node.relation.rows)(&context)?.into_iter());
         }
         loop {

@@ -124,7 +124,7 @@ fn execute_as_user(cursor: &mut Cursor) -> Result<Statement> {
         | Statement::Explain(_)
         | Statement::Consume(_)
         | Statement::Settle(_)
-        | Statement::Subscribe(_) => Ok(Statement::ExecuteAsUser { user, statement: Box::new(inner) }),
+        | Statement::Subscribe(_) => Ok(Statement::ExecuteAsUser { user: Box::new(user), statement: Box::new(inner) }),
         _ => Err(Error::unsupported("this statement inside EXECUTE AS USER")
             .hint("EXECUTE AS USER takes queries, writes, CONSUME, ACK and SUBSCRIBE.")
             .at(position)),

@@ -61,13 +61,13 @@ pub enum Statement {
     /// SUBSCRIBE
     Subscribe(Box<Subscribe>),
     /// KILL LIVE QUERY
-    KillLiveQuery(ast::Expr),
+    KillLiveQuery(LiveQueryNumber),
     /// SHOW TOPICS
     ShowTopics,
     /// EXECUTE AS USER
     ExecuteAsUser {
         /// The user id: a string or a parameter.
-        user: ast::Expr,
+        user: Box<ast::Expr>,
         /// What to execute.
         statement: Box<Statement>,
     },
@@ -292,6 +292,15 @@ pub struct ResetGroup {
     pub topic: ObjectName,
     /// Where to.
     pub to: From,
+}
+
+/// The number of a live query, as `system.live` shows it.
+#[derive(Clone, Debug)]
+pub struct LiveQueryNumber {
+    /// The number as text.
+    pub text: String,
+    /// Where it stands.
+    pub position: Option<u32>,
 }
 
 /// SUBSCRIBE

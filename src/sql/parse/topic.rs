@@ -4,8 +4,8 @@ use super::cursor::Cursor;
 use super::session::channel;
 use super::table::{options, role_name};
 use super::{
-    AlterTopic, Channel, Consume, Definition, From, ResetGroup, Settle, SettleTarget, SettleVerb, Statement, Subscribe,
-    TopicSource,
+    AlterTopic, Channel, Consume, Definition, From, LiveQueryNumber, ResetGroup, Settle, SettleTarget, SettleVerb,
+    Statement, Subscribe, TopicSource,
 };
 use crate::catalog::{Payload, SourceOps};
 use crate::error::{Error, Result, SqlState};
@@ -22,7 +22,8 @@ pub fn statement(cursor: &mut Cursor, first: &str) -> Result<Statement> {
         "subscribe" => subscribe(cursor),
         "kill" => {
             cursor.expect(&["live", "query"])?;
-            Ok(Statement::KillLiveQuery(cursor.argument()?))
+            let position = cursor.position();
+            Ok(Statement::KillLiveQuery(LiveQueryNumber { text: cursor.string()?, position }))
         }
         "clear" => {
             cursor.expect(&["topic"])?;

@@ -8,6 +8,7 @@ mod tertulia;
 use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::expr::Identity;
+use crate::live::Hub;
 use crate::txn::Transaction;
 use crate::types::{Oid, Row, SqlType, Value};
 
@@ -39,6 +40,8 @@ pub struct SystemContext<'a> {
     pub identity: &'a Identity,
     /// The transaction that asks.
     pub tx: &'a Transaction,
+    /// Who listens; none where there are no sessions.
+    pub hub: Option<&'a Hub>,
 }
 
 /// The system relation of a schema and name.

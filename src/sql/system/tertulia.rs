@@ -4,6 +4,7 @@ use super::{SystemContext, SystemRelation, text};
 use crate::catalog::RelationKind;
 use crate::catalog::{Privilege, Privileges, TableKind};
 use crate::error::Result;
+use crate::live::Hub;
 use crate::types::{Oid, Row, SqlType, Value};
 
 pub(super) const RELATIONS: &[SystemRelation] = &[
@@ -32,6 +33,22 @@ pub(super) const RELATIONS: &[SystemRelation] = &[
         ],
         rows: topics,
     },
+    SystemRelation {
+        oid: Oid(9112),
+        schema: "system",
+        name: "live",
+        columns: &[
+            ("id", SqlType::TEXT),
+            ("channel", SqlType::TEXT),
+            ("relation", SqlType::TEXT),
+            ("type", SqlType::TEXT),
+            ("role", SqlType::TEXT),
+            ("user_id", SqlType::TEXT),
+            ("since_seq", SqlType::INT8),
+            ("delivered_seq", SqlType::INT8),
+        ],
+        rows: live,
+    },
 ];
 
 fn tables(cx: &SystemContext) -> Result<Vec<Row>> {
@@ -45,6 +62,29 @@ fn tables(cx: &SystemContext) -> Result<Vec<Row>> {
             TableKind::Stream { ttl_micros } => ("STREAM", Value::Int(ttl_micros / 1_000_000)),
         };
         rows.push(vec![text(schema), text(&relation.name), text(name), ttl]);
+    }
+    Ok(rows)
+}
+
+/// Superusers see all, others those of their own role and user.
+fn live(cx: &SystemContext) -> Result<Vec<Row>> {
+    let superuser = cx.catalog.role(cx.identity.role).is_some_and(|role| role.superuser);
+    let mut rows = Vec::new();
+    for query in cx.hub.map(Hub::live_queries).unwrap_or_default() {
+        if !superuser && (query.role, &query.user_id) != (cx.identity.role, &cx.identity.user_id) {
+            continue;
+        }
+        let relation = cx.catalog.relation(query.relation);
+        rows.push(vec![
+            text(query.id.to_string()),
+            Value::Text(query.channel),
+            relation.map_or(Value::Null, |relation| text(cx.catalog.qualified_name(relation))),
+            text(if query.is_query { "rows" } else { "topic" }),
+            cx.catalog.role(query.role).map_or(Value::Null, |role| text(&role.name)),
+            Value::Text(query.user_id),
+            Value::Int(query.since.0 as i64),
+            Value::Int(query.delivered.0 as i64),
+        ]);
     }
     Ok(rows)
 }
