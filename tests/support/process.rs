@@ -36,14 +36,12 @@ impl Process {
                 command.env_remove(name);
             }
         }
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
         if !flags.contains(&"--map-size") {
             // what a test writes fits, and many servers at once find the address space
             command.args(["--map-size", "4GB"]);
         }
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .args(flags)
             .env("TERTULIA_PASSWORD", PASSWORD)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
