@@ -74,6 +74,26 @@ fn what_is_rolled_back_is_not_told() {
     engine.shutdown().unwrap();
 }
 
+/// The reader came to a commit after a session had begun to listen on its channel, and told it what had been said before.
+#[test]
+fn what_was_said_before_listening_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _) = Engine::open(EngineOptions::new(dir.path()), Arc::new(SystemEnv::new())).unwrap();
+    let hub = Hub::start(&engine).unwrap();
+    for round in 0..100 {
+        let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+        transaction.notify(Str::from("a"), Str::from("before"));
+        transaction.start_commit().unwrap().block().unwrap();
+        // At once: the reader may not have come to that commit.
+        let mut listener = hub.listener();
+        listener.listen(Str::from("a"));
+        notify(&engine, &hub, &[("a", "after")]);
+        assert_eq!(received(&listener), ["a after"], "round {round}");
+    }
+    hub.stop();
+    engine.shutdown().unwrap();
+}
+
 /// A client that keeps what it is told until it is asked for.
 struct Session {
     client: Client,

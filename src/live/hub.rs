@@ -16,7 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 /// The listeners of each plain channel.
-type Channels = HashMap<Str, BTreeMap<u64, Arc<Outbox>>>;
+type Channels = HashMap<Str, BTreeMap<u64, Listening>>;
+
+/// A session on a plain channel.
+pub(super) struct Listening {
+    pub(super) outbox: Arc<Outbox>,
+    /// The commit that was visible when it began: the reader may come to it later, but it is not to be heard.
+    pub(super) since: CommitSeq,
+}
 
 #[derive(Default)]
 struct Progress {
@@ -213,6 +220,11 @@ impl Shared {
         self.engine.wake_followers();
     }
 
+    /// The last commit that is visible.
+    pub(super) fn visible(&self) -> CommitSeq {
+        self.engine.current()
+    }
+
     /// What the reader was told since it last asked.
     pub(super) fn told(&self) -> Vec<Told> {
         std::mem::take(&mut *self.told.lock())
@@ -236,8 +248,8 @@ impl Shared {
 
     /// Ends the sessions that listen on plain channels, since they have missed something.
     pub(super) fn lose(&self) {
-        for outbox in self.channels.read().values().flat_map(BTreeMap::values) {
-            outbox.lose();
+        for listening in self.channels.read().values().flat_map(BTreeMap::values) {
+            listening.outbox.lose();
         }
     }
 

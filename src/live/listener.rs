@@ -1,6 +1,6 @@
 //! One session's channels.
 
-use super::hub::{Member, Shared};
+use super::hub::{Listening, Member, Shared};
 use super::outbox::Outbox;
 use super::reader::Told;
 use super::subscription::Subscription;
@@ -32,7 +32,8 @@ impl Listener {
         if !self.channels.insert(channel.clone()) {
             return false;
         }
-        self.shared.channels.write().entry(channel).or_default().insert(self.id, self.outbox.clone());
+        let listening = Listening { outbox: self.outbox.clone(), since: self.shared.visible() };
+        self.shared.channels.write().entry(channel).or_default().insert(self.id, listening);
         true
     }
 

@@ -223,8 +223,9 @@ impl Reader {
         }
         let channels = self.shared.channels.read();
         for notification in &commit.notifications {
-            for outbox in channels.get(&notification.channel).into_iter().flat_map(BTreeMap::values) {
-                outbox.push(notification);
+            let listeners = channels.get(&notification.channel).into_iter().flat_map(BTreeMap::values);
+            for listening in listeners.filter(|listening| listening.since < commit.seq) {
+                listening.outbox.push(notification);
             }
         }
     }
