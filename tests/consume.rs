@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::client::{Client, Event};
 use tertulia::config::Config;
 use tertulia::env::{Env, ManualEnv, SystemEnv};
@@ -108,6 +108,15 @@ fn tag(client: &mut Client, sql: &str) -> String {
         _ => None,
     });
     tag.unwrap_or_else(|| panic!("{sql}: {events:?}"))
+}
+
+/// Asks again until it holds: for what a background thread does.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -458,4 +467,85 @@ fn a_mebibyte_ends_a_consume_after_at_least_one_message() {
     assert_eq!(attempts(&consume(&mut client, "")), [(0, 1)]);
     assert_eq!(attempts(&consume(&mut client, "")), [(1, 1), (2, 1)], "what did not fit was not claimed");
     assert_eq!(attempts(&consume(&mut client, "")), [(3, 1)]);
+}
+
+#[test]
+fn retention_removes_old_messages_and_tells_a_group_what_it_missed() {
+    let env = Arc::new(ManualEnv::new(1_800_000_000_000_000, 7));
+    let mut fixture = Fixture::with(env.clone(), "WITH (retention = '1 hour')");
+    let mut client = fixture.client();
+    client.run("INSERT INTO jobs VALUES (1), (2), (3)");
+    assert_eq!(consume(&mut client, "LIMIT 1").len(), 1);
+    client.run("ACK work GROUP g OFFSET 0");
+    env.advance(1_800_000_000);
+    client.run("INSERT INTO jobs VALUES (4)");
+    env.advance(1_800_000_001);
+    let left = |client: &mut Client| client.rows("SELECT \"offset\" FROM work").len();
+    eventually("the old messages are gone", || left(&mut client) == 1);
+    let events = client.simple("CONSUME FROM work GROUP g");
+    let warning = events.iter().find_map(|event| match event {
+        Event::Notice(report) => Some((report.severity.as_str(), report.message.as_str())),
+        _ => None,
+    });
+    let message = "consumer group \"g\" has missed messages of topic \"public.work\": 2 between offsets 1 and 2 of \
+                   partition 0";
+    assert_eq!(warning, Some(("WARNING", message)));
+    assert!(events.contains(&Event::Tag("SELECT 1".into())), "{events:?}");
+    let progress = "SELECT position, lag, in_flight, skipped FROM system.topic_groups";
+    let shown = |values: [&str; 4]| [values.map(|value| Some(value.to_owned())).to_vec()];
+    assert_eq!(client.rows(progress), shown(["3", "1", "1", "2"]));
+    client.run("ACK work GROUP g OFFSET 3");
+    assert_eq!(client.rows(progress), shown(["4", "0", "0", "2"]));
+    // offsets go on where they were when nothing is left, over a restart too
+    env.advance(3_600_000_000);
+    eventually("all messages are gone", || left(&mut client) == 0);
+    drop(client);
+    fixture.restart();
+    let mut client = fixture.client();
+    client.run("INSERT INTO jobs VALUES (5)");
+    assert_eq!(attempts(&consume(&mut client, "")), [(4, 1)]);
+}
+
+#[test]
+fn a_cleared_topic_is_empty_and_its_offsets_go_on() {
+    let fixture = Fixture::with(Arc::new(SystemEnv::new()), "PARTITIONS 2 WITH (ordered = false)");
+    let mut client = fixture.client();
+    client.run("INSERT INTO jobs VALUES (1), (2), (3), (4), (5), (6), (7), (8)");
+    client.run("BEGIN; CLEAR TOPIC work; ROLLBACK");
+    assert_eq!(client.rows("CONSUME FROM work").len(), 8);
+    client.run("CLEAR TOPIC work");
+    assert!(client.rows("CONSUME FROM work").is_empty());
+    client.run("INSERT INTO jobs VALUES (9)");
+    let rows = client.rows("CONSUME FROM work GROUP g");
+    assert!(rows.len() == 1 && rows[0][2].as_deref() > Some("0"), "{rows:?}");
+}
+
+#[test]
+fn acknowledgements_are_folded_into_the_position() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.client();
+    let values: Vec<String> = (0..100).map(|id| format!("({id})")).collect();
+    client.run(&format!("INSERT INTO jobs VALUES {}", values.join(", ")));
+    assert_eq!(consume(&mut client, "").len(), 100);
+    for offset in (1..100).rev() {
+        client.run(&format!("ACK work GROUP g OFFSET {offset}"));
+    }
+    let stored = |fixture: &Fixture| {
+        let engine = fixture.server.as_ref().unwrap().engine();
+        let snapshot = engine.snapshot().unwrap();
+        let topic = engine.catalog().relations().find(|relation| relation.name == "work").unwrap().storage;
+        let from = tertulia::topic::topic_prefix(topic);
+        let to = tertulia::encoding::key::prefix_successor(&from).unwrap();
+        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
+        let mut cursor = snapshot.cursor(bounds.0, bounds.1, tertulia::storage::Direction::Forward);
+        let mut entries = Vec::new();
+        while cursor.next_batch(&snapshot, &mut entries, 100).unwrap() {}
+        entries.len()
+    };
+    eventually("a position and one range are left", || stored(&fixture) == 2);
+    client.run("ACK work GROUP g OFFSET 0");
+    eventually("the position alone is left", || stored(&fixture) == 1);
+    drop(client);
+    fixture.restart();
+    assert!(consume(&mut fixture.client(), "").is_empty());
 }

@@ -163,12 +163,13 @@ fn tables_are_altered() {
 #[test]
 fn topics_take_only_options_that_make_sense() {
     let server = Server::new();
-    server.run("CREATE TOPIC dead; CREATE TOPIC t PARTITIONS 4 WITH (retention = '1 day', max_attempts = 3, dead_letter = dead)");
+    server.run("CREATE TOPIC t PARTITIONS 4 WITH (retention = '1 day', ordered = false)");
     let topic = server.relation("public", "t");
     let settings = topic.topic().unwrap();
     assert_eq!((settings.partitions, settings.retention_micros), (4, 86_400_000_000));
-    assert_eq!(settings.dead_letter, Some(server.relation("public", "dead").oid));
-    assert_eq!(server.refusal("CREATE TOPIC u WITH (max_attempts = 3)"), "22023 max_attempts requires dead_letter");
+    let refused = "0A000 parameter \"max_attempts\" of a topic is not supported";
+    assert_eq!(server.refusal("CREATE TOPIC u WITH (max_attempts = 3)"), refused);
+    assert_eq!(server.refusal("CREATE TOPIC u WITH (ordered = true)"), "0A000 an ordered topic is not supported");
     assert_eq!(server.refusal("DROP TABLE t"), "42809 \"t\" is not a table");
 }
 

@@ -1,4 +1,5 @@
-//! Background steps: folding, the log's release, consumer groups' positions, expired STREAM rows, dropped storages.
+//! Background steps: folding, the log's release, consumer groups' positions, expired messages and STREAM rows, dropped
+//! storages.
 //!
 //! One thread calls the engine's steps in turn. Folding is first, because writers wait for it; everything else is done
 //! in small pieces between. The thread follows no clock of its own: it looks at the environment's.
@@ -16,6 +17,9 @@ use std::time::Duration;
 /// How long the thread sleeps when there is nothing to do. Rows of STREAM tables are hidden by their expiry, so being
 /// late costs memory only.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often the front of each topic's partitions is looked at for messages that are too old.
+const TOPICS_PAUSE: Duration = Duration::from_secs(10);
 
 /// How often a position is noted for the log's retention, as a part of the retention.
 const MARKS_PER_RETENTION: i64 = 64;
@@ -90,13 +94,13 @@ impl Switch {
 }
 
 fn run(engine: &Arc<Engine>, switch: &Switch) {
-    let mut retention = Retention::default();
+    let mut schedule = Schedule::default();
     while !switch.pause() {
         // commits are refused while the server ends, and a step must not report that as a failure
         if engine.is_stopping() {
             continue;
         }
-        if let Err(error) = step(engine, &mut retention)
+        if let Err(error) = step(engine, &mut schedule)
             && !engine.is_stopping()
         {
             tracing::warn!(%error, "a maintenance step failed and will be tried again");
@@ -105,15 +109,22 @@ fn run(engine: &Arc<Engine>, switch: &Switch) {
 }
 
 /// Everything that is due.
-fn step(engine: &Arc<Engine>, retention: &mut Retention) -> Result<()> {
+fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
     while engine.fold()? {}
     engine.prune_volatile();
     let kept = engine.options().change_retention.as_micros() as i64;
-    if let Some(upto) = retention.note(engine.env().now(), engine.current(), kept) {
+    if let Some(upto) = schedule.log.note(engine.env().now(), engine.current(), kept) {
         engine.release_log(upto)?;
     }
     engine.store_scopes()?;
     engine.fold_groups()?;
+    let now = engine.env().monotonic();
+    if now >= schedule.topics_at {
+        schedule.topics_at = now + TOPICS_PAUSE.as_micros() as u64;
+        while !engine.is_stopping() && engine.expire_messages()? {
+            engine.fold()?;
+        }
+    }
     while engine.sweep_expired()? > 0 {
         engine.fold()?;
     }
@@ -121,6 +132,14 @@ fn step(engine: &Arc<Engine>, retention: &mut Retention) -> Result<()> {
         engine.fold()?;
     }
     Ok(())
+}
+
+/// What is not done in every step.
+#[derive(Default)]
+struct Schedule {
+    log: Retention,
+    /// When the topics' retention is looked at next, on the monotonic clock.
+    topics_at: u64,
 }
 
 /// Which position was current when, so that the log is kept for as long as it should be.

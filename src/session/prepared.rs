@@ -95,6 +95,7 @@ fn is_planned(statement: &Statement) -> bool {
         | Statement::Consume(_)
         | Statement::Settle(_)
         | Statement::ResetGroup(_)
+        | Statement::ShowTopics
         | Statement::Subscribe(_)
         | Statement::Explain(_) => true,
         _ => false,

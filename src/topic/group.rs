@@ -222,8 +222,7 @@ impl Group {
     /// key.
     pub fn fold(&self, partition: u32, entries: &[(Bytes, Bytes)]) -> Result<Vec<GroupWrite>> {
         let place = self.place(partition);
-        let mut state = self.partitions[partition as usize].lock();
-        state.dirty = false;
+        let state = self.partitions[partition as usize].lock();
         let (generation, position) = (state.generation, state.claims.position());
         let mut writes = Vec::new();
         let mut joined = None;
@@ -251,7 +250,12 @@ impl Group {
         Ok(writes)
     }
 
-    /// Has a partition folded again.
+    /// It was taken from the dirty ones.
+    pub(super) fn unmark(&self, partition: u32) {
+        self.partitions[partition as usize].lock().dirty = false;
+    }
+
+    /// Has a partition folded.
     pub fn mark(self: &Arc<Self>, partition: u32) {
         self.mark_dirty(partition, &mut self.partitions[partition as usize].lock());
     }

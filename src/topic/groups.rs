@@ -146,7 +146,8 @@ impl Groups {
     /// The partitions of groups whose entries are to be folded. The caller folds each or marks it again.
     pub fn take_dirty(&self) -> Vec<(Arc<Group>, u32)> {
         let dirty = std::mem::take(&mut *self.shared.dirty.lock());
-        dirty.into_iter().filter_map(|(group, partition)| Some((group.upgrade()?, partition))).collect()
+        let there = dirty.into_iter().filter_map(|(group, partition)| Some((group.upgrade()?, partition)));
+        there.inspect(|(group, partition)| group.unmark(*partition)).collect()
     }
 
     /// Lets go of the groups of topics that are no more. Waits for their messages end.

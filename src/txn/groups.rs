@@ -8,12 +8,15 @@ use super::transaction::TxnOptions;
 use crate::catalog::Relation;
 use crate::encoding::key::prefix_successor;
 use crate::error::Result;
-use crate::limits::{SCAN_BATCH, SWEEP_ROWS_MAX};
+use crate::limits::SCAN_BATCH;
 use crate::storage::Direction;
 use crate::topic::{Group, Groups, Lookup, topic_prefix};
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
+
+/// Partitions of groups that are folded in one commit.
+const FOLDED_TOGETHER: usize = 64;
 
 impl Engine {
     /// Consumer groups, and who waits for messages.
@@ -32,16 +35,17 @@ impl Engine {
     }
 
     fn group_entries(&self, topic: &Relation) -> Result<Vec<(Bytes, Bytes)>> {
-        self.entries(topic_prefix(topic.storage), usize::MAX)
+        self.entries(topic_prefix(topic.storage))
     }
 
-    /// The published entries whose keys begin with a prefix: `max` at least, if there are so many.
-    fn entries(&self, prefix: Vec<u8>, max: usize) -> Result<Vec<(Bytes, Bytes)>> {
+    /// The published entries whose keys begin with a prefix. Between two acknowledged ranges of a group there is always
+    /// a message that is in flight, which bounds them.
+    fn entries(&self, prefix: Vec<u8>) -> Result<Vec<(Bytes, Bytes)>> {
         let snapshot = self.store.snapshot()?;
         let to = prefix_successor(&prefix).expect("a space's number is not ff");
         let mut cursor = snapshot.cursor(Bound::Included(prefix), Bound::Excluded(to), Direction::Forward);
         let mut entries = Vec::new();
-        while entries.len() < max && cursor.next_batch(&snapshot, &mut entries, SCAN_BATCH)? {}
+        while cursor.next_batch(&snapshot, &mut entries, SCAN_BATCH)? {}
         Ok(entries)
     }
 
@@ -64,34 +68,39 @@ impl Engine {
     }
 
     /// Folds acknowledgements into the positions of groups that have new ones, and joins neighbouring ones: a bounded
-    /// piece of work for each. Beside resets this is the only writer of positions, and it holds the same lock.
+    /// number of them a commit. Beside resets this is the only writer of positions, and it holds the same locks.
     pub fn fold_groups(self: &Arc<Engine>) -> Result<()> {
-        let mut result = Ok(());
-        for (group, partition) in self.groups.take_dirty() {
-            if let Err(error) = self.fold_group(&group, partition) {
-                group.mark(partition);
-                result = Err(error);
+        let mut dirty = self.groups.take_dirty();
+        while !dirty.is_empty() {
+            let rest = dirty.split_off(dirty.len().min(FOLDED_TOGETHER));
+            let folded = self.fold_some(&dirty);
+            if folded.is_err() {
+                dirty.iter().chain(&rest).for_each(|(group, partition)| group.mark(*partition));
+                return folded;
             }
+            dirty = rest;
         }
-        result
+        Ok(())
     }
 
-    fn fold_group(self: &Arc<Engine>, group: &Arc<Group>, partition: u32) -> Result<()> {
-        let key = group.key(partition);
+    fn fold_some(self: &Arc<Engine>, dirty: &[(Arc<Group>, u32)]) -> Result<()> {
         let mut transaction = self.begin(TxnOptions::default())?;
-        let locked = transaction.lock(LockKey::Key(key.clone()), LockMode::AccessExclusive, LockPolicy::NoWait)?;
-        let Locked::Granted = locked else {
-            // a reset is under way, which marks it again only if it commits
-            group.mark(partition);
-            return Ok(());
-        };
-        let entries = self.entries(key.to_vec(), SWEEP_ROWS_MAX)?;
-        let writes = group.fold(partition, &entries)?;
-        for (key, value) in writes {
-            transaction.put_plain(key, value)?;
+        let mut unfinished = Vec::new();
+        for (group, partition) in dirty {
+            let key = group.key(*partition);
+            let lock = LockKey::Key(key.clone());
+            let locked = transaction.lock(lock, LockMode::AccessExclusive, LockPolicy::NoWait)?;
+            if !matches!(locked, Locked::Granted) {
+                // a reset is under way
+                unfinished.push((group, *partition));
+                continue;
+            }
+            for (key, value) in group.fold(*partition, &self.entries(key.to_vec())?)? {
+                transaction.put_plain(key, value)?;
+            }
         }
         transaction.start_commit()?.block()?;
-        if entries.len() >= SWEEP_ROWS_MAX {
+        for (group, partition) in unfinished {
             group.mark(partition);
         }
         Ok(())

@@ -17,6 +17,7 @@ mod lock;
 mod prepare;
 mod record;
 mod recovery;
+mod retention;
 mod rows;
 mod scopes;
 mod snowflake;

@@ -163,6 +163,7 @@ impl<'a> Binder<'a> {
                 self.live = Some(bound.live);
                 Ok((bound.query.tree, Command::Select, Some(bound.query.columns)))
             }
+            Statement::ShowTopics => self.show_topics(),
             Statement::Explain(explain) => self.statement(&explain.statement),
             Statement::ExecuteAsUser { user, statement } => {
                 self.user = Some(self.acting_user(user)?);

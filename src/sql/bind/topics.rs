@@ -2,6 +2,7 @@
 
 use super::names::{Clause, Names};
 use super::relation::Found;
+use super::scope::ScopeColumn;
 use super::{Binder, Meaning};
 use crate::catalog::{Privilege, Relation};
 use crate::error::{Error, Result, SqlState};
@@ -10,6 +11,7 @@ use crate::sql::parse::{self, From, ObjectName};
 use crate::sql::plan::{
     Command, Consume, Logical, Place, ResetGroup, ResultColumn, Settle, SettleTarget, SettleVerb, TopicRef,
 };
+use crate::sql::system;
 use crate::types::{Oid, SqlType};
 use sqlparser::ast::{self, Spanned};
 use std::sync::Arc;
@@ -100,6 +102,15 @@ impl Binder<'_> {
                 .hint("Reset to EARLIEST, LATEST or a TIMESTAMP."));
         }
         Ok((Logical::ResetGroup(Arc::new(ResetGroup { topic, group, to })), Command::ResetGroup, None))
+    }
+
+    /// SHOW TOPICS: all of `system.topics`.
+    pub(super) fn show_topics(&mut self) -> Result<Meaning> {
+        let topics = system::find("system", "topics").ok_or_else(|| Error::internal("system.topics is missing"))?;
+        let (source, scope) = self.named(&Found::System(topics), None)?;
+        let columns = scope.tables.iter().flat_map(|table| &table.columns).map(ScopeColumn::result).collect();
+        let name = topics.name.to_owned();
+        Ok((Logical::Scan { source, alias: name.clone(), qualified: name }, Command::ShowTopics, Some(columns)))
     }
 
     /// The topic of a name. 42809 for another relation, 42501 without the privilege.

@@ -1,10 +1,16 @@
 //! Topics: their settings and their sources.
 
 use super::Definer;
-use crate::catalog::{Column, Payload, Privilege, Relation, RelationKind, Source, Topic};
+use crate::catalog::{Column, Payload, Relation, RelationKind, Source, Topic};
+use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
+use crate::limits::SCAN_BATCH;
 use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
-use crate::types::{Oid, SqlType, Value, Zone, text};
+use crate::storage::Direction;
+use crate::txn::offset_mark;
+use crate::types::{ScopeId, SqlType, Value, Zone, text};
+use bytes::Bytes;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Partitions of a topic at most: each has a counter in the committer.
@@ -122,6 +128,11 @@ impl Definer<'_, '_> {
     }
 
     fn source(&mut self, topic: &Topic, source: &TopicSource) -> Result<Source> {
+        if let (Some(column), None | Some(true)) = (source.partition_by.first(), topic.ordered) {
+            return Err(Error::unsupported("PARTITION BY in an ordered topic")
+                .hint("A topic WITH (ordered = false) takes it to choose partitions.")
+                .at(column.position));
+        }
         let table = self.relation(&source.table).map_err(|error| error.at(source.table.position))?;
         if !matches!(table.kind, RelationKind::Table(_)) {
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", table.name)));
@@ -146,10 +157,31 @@ impl Definer<'_, '_> {
         Ok(Source { table: table.oid, ops: source.ops, filter, partition_by: columns.collect::<Result<_>>()?, payload })
     }
 
+    /// Removes the messages that are there now, in this transaction; offsets go on.
     pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<()> {
         let topic = self.owned_topic(name)?;
-        Err(Error::unsupported(format!("CLEAR TOPIC {}", topic.name))
-            .hint("Messages go when the topic's retention has passed; DROP TOPIC removes them all."))
+        let view = self.tx.statement()?;
+        let partitions = topic.topic().map_or(1, |settings| settings.partitions);
+        for partition in 0..partitions {
+            let end = self.tx.offset_end(&view, topic.storage, partition)?;
+            if end == 0 {
+                continue;
+            }
+            let mut from = key::prefix(Space::Topic, topic.storage, ScopeId::SHARED);
+            from.extend_from_slice(&partition.to_be_bytes());
+            let to = key::prefix_successor(&from).map_or(Bound::Unbounded, Bound::Excluded);
+            let mut cursor = self.tx.cursor(&view, Bound::Included(from), to, Direction::Forward);
+            let mut batch = Vec::new();
+            let mut more = true;
+            while more {
+                more = cursor.next_batch(self.tx, &view, &mut batch, SCAN_BATCH)?;
+                batch.drain(..).try_for_each(|(key, _)| self.tx.put_plain(key, None))?;
+            }
+            // the next message follows the ones that are gone
+            let mark = Bytes::from(offset_mark(topic.storage, partition));
+            self.tx.put_plain(mark, Some(Bytes::copy_from_slice(&end.to_be_bytes())))?;
+        }
+        Ok(())
     }
 
     fn topic_options(&mut self, topic: &mut Topic, options: &[Opt]) -> Result<()> {
@@ -167,49 +199,35 @@ impl Definer<'_, '_> {
             };
             match option.name.as_str() {
                 "retention" => topic.retention_micros = interval_micros(value)?.ok_or_else(invalid)?,
-                "retention_bytes" => topic.retention_bytes = Some(positive(value).ok_or_else(invalid)?),
-                "max_attempts" => {
-                    let attempts = positive(value).and_then(|attempts| u32::try_from(attempts).ok());
-                    topic.max_attempts = Some(attempts.ok_or_else(invalid)?);
-                }
-                "dead_letter" => topic.dead_letter = Some(self.dead_letter(value, option.position)?),
-                "ordered" => {
-                    topic.ordered = Some(match value.to_ascii_lowercase().as_str() {
-                        "true" | "on" | "" => true,
-                        "false" | "off" => false,
-                        _ => return Err(invalid()),
-                    });
+                "ordered" => match value.to_ascii_lowercase().as_str() {
+                    "false" | "off" => topic.ordered = Some(false),
+                    "true" | "on" | "" => {
+                        return Err(not_yet(
+                            "an ordered topic",
+                            "Several messages of one key may be in flight at once.",
+                            option,
+                        ));
+                    }
+                    _ => return Err(invalid()),
+                },
+                "retention_bytes" | "max_attempts" | "dead_letter" => {
+                    let hint = "Messages are kept for the retention and come again until they are acknowledged.";
+                    return Err(not_yet(&format!("parameter \"{}\" of a topic", option.name), hint, option));
                 }
                 name => {
                     let message = format!("unrecognized parameter \"{name}\"");
                     return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                        .hint("Parameters are retention, retention_bytes, max_attempts, dead_letter and ordered.")
+                        .hint("Parameters are retention and ordered.")
                         .at(option.position));
                 }
             }
         }
-        match (topic.max_attempts, topic.dead_letter) {
-            (Some(_), None) => Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "max_attempts requires dead_letter")),
-            _ => Ok(()),
-        }
-    }
-
-    fn dead_letter(&self, value: &str, position: Option<u32>) -> Result<Oid> {
-        let (schema, name) = match value.split_once('.') {
-            Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
-            None => (None, value.to_owned()),
-        };
-        let relation = self.relation(&ObjectName { schema, name, position })?;
-        if relation.topic().is_none() {
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a topic", relation.name)));
-        }
-        super::require_relation(&self.catalog(), self.cx.role, &relation, Privilege::Insert)?;
-        Ok(relation.oid)
+        Ok(())
     }
 }
 
-fn positive(value: &str) -> Option<u64> {
-    value.parse().ok().filter(|&value| value > 0)
+fn not_yet(what: &str, hint: &str, option: &Opt) -> Error {
+    Error::unsupported(what).hint(hint).at(option.position)
 }
 
 /// An interval's length; none unless it is positive.

@@ -31,6 +31,7 @@ impl Tag {
             Command::Consume => Tag::Select(count),
             Command::Settle(name) => Tag::Counted(name, count),
             Command::ResetGroup => Tag::Plain("RESET"),
+            Command::ShowTopics => Tag::Plain("SHOW"),
             Command::Explain => Tag::Plain("EXPLAIN"),
         }
     }

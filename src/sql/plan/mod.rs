@@ -73,6 +73,8 @@ pub enum Command {
     Settle(&'static str),
     /// RESET CONSUMER GROUP.
     ResetGroup,
+    /// SHOW TOPICS.
+    ShowTopics,
     /// EXPLAIN of any of them, which does not run it.
     Explain,
 }
@@ -80,7 +82,7 @@ pub enum Command {
 impl Command {
     /// Whether the statement writes.
     pub fn writes(self) -> bool {
-        !matches!(self, Command::Select | Command::Explain)
+        !matches!(self, Command::Select | Command::ShowTopics | Command::Explain)
     }
 
     /// The statement's name as PostgreSQL's messages have it.
@@ -93,6 +95,7 @@ impl Command {
             Command::Consume => "CONSUME",
             Command::Settle(name) => name,
             Command::ResetGroup => "RESET CONSUMER GROUP",
+            Command::ShowTopics => "SHOW TOPICS",
             Command::Explain => "EXPLAIN",
         }
     }

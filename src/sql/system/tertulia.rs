@@ -1,8 +1,7 @@
 //! system.*: what Tertulia has beyond PostgreSQL.
 
 use super::{SystemContext, SystemRelation, text};
-use crate::catalog::RelationKind;
-use crate::catalog::{Privilege, Privileges, TableKind};
+use crate::catalog::{Privilege, Privileges, Relation, RelationKind, TableKind};
 use crate::error::Result;
 use crate::live::Hub;
 use crate::types::{Oid, Row, SqlType, Value};
@@ -49,6 +48,21 @@ pub(super) const RELATIONS: &[SystemRelation] = &[
         ],
         rows: live,
     },
+    SystemRelation {
+        oid: Oid(9113),
+        schema: "system",
+        name: "topic_groups",
+        columns: &[
+            ("topic", SqlType::TEXT),
+            ("group_name", SqlType::TEXT),
+            ("partition", SqlType::INT4),
+            ("position", SqlType::INT8),
+            ("lag", SqlType::INT8),
+            ("in_flight", SqlType::INT8),
+            ("skipped", SqlType::INT8),
+        ],
+        rows: topic_groups,
+    },
 ];
 
 fn tables(cx: &SystemContext) -> Result<Vec<Row>> {
@@ -93,8 +107,7 @@ fn topics(cx: &SystemContext) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for relation in cx.catalog.relations() {
         let Some(topic) = relation.topic() else { continue };
-        let select = Privileges::of(Privilege::Select);
-        if !cx.catalog.has_privileges(cx.identity.role, relation.owner, &relation.acl, select) {
+        if !may_see(cx, relation) {
             continue;
         }
         rows.push(vec![
@@ -104,6 +117,40 @@ fn topics(cx: &SystemContext) -> Result<Vec<Row>> {
             topic.max_attempts.map_or(Value::Null, |attempts| Value::Int(i64::from(attempts))),
             Value::Int(topic.sources.len() as i64),
         ]);
+    }
+    Ok(rows)
+}
+
+/// Whoever may read a topic or consume from it knows of it.
+fn may_see(cx: &SystemContext, topic: &Relation) -> bool {
+    [Privilege::Select, Privilege::Update].into_iter().any(|privilege| {
+        cx.catalog.has_privileges(cx.identity.role, topic.owner, &topic.acl, Privileges::of(privilege))
+    })
+}
+
+fn topic_groups(cx: &SystemContext) -> Result<Vec<Row>> {
+    let engine = cx.tx.engine();
+    let now = engine.env().monotonic();
+    let snapshot = engine.snapshot()?;
+    let mut rows = Vec::new();
+    for relation in cx.catalog.relations().filter(|relation| relation.topic().is_some() && may_see(cx, relation)) {
+        let topic = cx.catalog.qualified_name(relation);
+        for group in engine.groups_of(relation)? {
+            for partition in 0..group.partitions() {
+                let end = engine.next_offset(&snapshot, relation.storage, partition)?;
+                let progress = group.progress(partition, now);
+                let lag = end.saturating_sub(progress.position).saturating_sub(progress.acked);
+                rows.push(vec![
+                    text(&topic),
+                    Value::Text(group.name().clone()),
+                    Value::Int(i64::from(partition)),
+                    Value::Int(progress.position as i64),
+                    Value::Int(lag as i64),
+                    Value::Int(progress.in_flight as i64),
+                    Value::Int(progress.skipped as i64),
+                ]);
+            }
+        }
     }
     Ok(rows)
 }
