@@ -132,12 +132,8 @@ fn typed_parameters_come_back_as_they_were() {
         assert_eq!(row.get::<_, serde_json::Value>("j"), json);
         assert_eq!(row.get::<_, serde_json::Value>("k"), json);
         let row = client.query_one("SELECT * FROM every WHERE id = 2", &[]).await.unwrap();
-        assert!((1..row.len()).all(|column| match row.columns()[column].type_() {
-            &Type::INT8 => row.get::<_, Option<i64>>(column).is_none(),
-            &Type::TEXT => row.get::<_, Option<String>>(column).is_none(),
-            &Type::UUID => row.get::<_, Option<Uuid>>(column).is_none(),
-            _ => true,
-        }));
+        assert!(row.get::<_, Option<i64>>("l").is_none() && row.get::<_, Option<Uuid>>("u").is_none());
+        assert!(row.get::<_, Option<String>>("t").is_none() && row.get::<_, Option<SystemTime>>("tz").is_none());
         let error = client.execute(nothing, &[&3_i32, &"no number"]).await.unwrap_err();
         assert!(error.code().is_none(), "the driver refuses what the described type does not take: {error}");
     });
