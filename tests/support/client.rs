@@ -143,6 +143,11 @@ impl Client {
         self.stream.write_all(&bytes).expect("the server reads");
     }
 
+    /// What has been written to the buffer, which is then empty.
+    pub fn take_written(&mut self) -> BytesMut {
+        self.outgoing.split()
+    }
+
     fn message(&mut self) -> io::Result<backend::Message> {
         loop {
             if let Some(message) = backend::Message::parse(&mut self.incoming)? {
@@ -278,7 +283,19 @@ impl Client {
         frontend::parse(name, sql, types.iter().copied(), &mut self.outgoing).unwrap();
     }
 
+    /// Text parameters, all results in one format.
     pub fn write_bind(&mut self, portal: &str, statement: &str, parameters: &[Option<&[u8]>], results: i16) {
+        self.write_bind_as(portal, statement, &[0], parameters, &[results]);
+    }
+
+    pub fn write_bind_as(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        formats: &[i16],
+        parameters: &[Option<&[u8]>],
+        results: &[i16],
+    ) {
         let put = |value: &Option<&[u8]>, buffer: &mut BytesMut| match value {
             Some(bytes) => {
                 buffer.extend_from_slice(bytes);
@@ -286,7 +303,8 @@ impl Client {
             }
             None => Ok(IsNull::Yes),
         };
-        frontend::bind(portal, statement, [0], parameters.iter(), put, [results], &mut self.outgoing)
+        let (formats, results) = (formats.iter().copied(), results.iter().copied());
+        frontend::bind(portal, statement, formats, parameters.iter(), put, results, &mut self.outgoing)
             .map_err(|_| "bind")
             .unwrap();
     }

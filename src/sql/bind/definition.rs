@@ -1,7 +1,7 @@
 //! Expressions of definitions: validated, and spelled as the catalog keeps them.
 
 use super::BindContext;
-use super::stored::{StoredKind, bind_column_default, bind_expression};
+use super::stored::{StoredKind, bind_column_default, bind_expression, parse_expression};
 use crate::catalog::{Catalog, Column, Relation};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{EvalContext, Expr, Volatility, quote_identifier};
@@ -35,7 +35,7 @@ impl Definitions<'_> {
 impl Expressions for Definitions<'_> {
     fn default(&self, catalog: &Arc<Catalog>, default: &Expression, column: &Column) -> Result<String> {
         let bound = bind_column_default(&self.context(catalog), &default.expr, &column.name, column.ty)?;
-        Ok(spell(&bound, &[]))
+        spell(&bound, &[])
     }
 
     fn condition(&self, catalog: &Arc<Catalog>, condition: &Expression, relation: &Relation) -> Result<Condition> {
@@ -47,7 +47,7 @@ impl Expressions for Definitions<'_> {
             return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message));
         }
         let names: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
-        Ok(Condition { text: spell(&bound, &names), columns })
+        Ok(Condition { text: spell(&bound, &names)?, columns })
     }
 
     fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant> {
@@ -63,6 +63,10 @@ impl Expressions for Definitions<'_> {
     }
 }
 
-fn spell(expr: &Expr, names: &[String]) -> String {
-    expr.display(&|index| quote_identifier(names.get(index).map_or("", String::as_str)))
+/// The text that the catalog keeps. It is read again before it is kept: parentheses that stand for a chain of operators
+/// can nest deeper than a statement may, and the table could never be used.
+fn spell(expr: &Expr, names: &[String]) -> Result<String> {
+    let text = expr.display(&|index| quote_identifier(names.get(index).map_or("", String::as_str)));
+    parse_expression(&text)?;
+    Ok(text)
 }

@@ -109,7 +109,7 @@ pub(crate) fn checks(binder: &Binder, relation: &Arc<Relation>) -> Result<Vec<(S
 }
 
 /// The tree of an expression's text.
-fn parse_expression(text: &str) -> Result<ast::Expr> {
+pub(super) fn parse_expression(text: &str) -> Result<ast::Expr> {
     let foreign = || Error::internal(format!("the catalog keeps no expression: {text}"));
     let mut statements = parse(&format!("SELECT {text}"))?;
     let Some(Statement::Query(query)) = statements.pop().map(|parsed| parsed.statement) else { return Err(foreign()) };

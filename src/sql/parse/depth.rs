@@ -71,6 +71,10 @@ fn effect(token: &Token) -> Effect {
     }
 }
 
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+}
+
 /// 54001 for tokens that nest deeper than [`NESTING_MAX`] or chain more operators than [`OPERATOR_CHAIN_MAX`].
 pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     if tokens.len() < NESTING_MAX {
@@ -79,9 +83,13 @@ pub fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     let bottom = || Level { case: false, operators: 0, set_operations: 0 };
     let mut levels = vec![bottom()];
     let mut total = 0_usize;
+    let mut after_distinct = false;
     for token in tokens {
         let top = levels.last_mut().expect("the bottom stays");
+        // the FROM of IS DISTINCT FROM begins no clause: the chain goes on
+        let goes_on = std::mem::replace(&mut after_distinct, is_keyword(&token.token, Keyword::DISTINCT));
         match effect(&token.token) {
+            Effect::Separator if goes_on && is_keyword(&token.token, Keyword::FROM) => {}
             Effect::Open { case } => {
                 // A bracket or a call after an operand makes the tree deeper to the left, as an operator does.
                 top.operators += 1;

@@ -202,7 +202,7 @@ impl<'a> Lexer<'a> {
             b'0'..=b'9' => self.number(),
             b'.' if self.peek(1).is_some_and(|byte| byte.is_ascii_digit()) => self.number(),
             b'$' => self.dollar(),
-            _ if is_operator(first) => Ok(self.operator()),
+            _ if is_operator(first) => self.operator(),
             _ => Ok(self.punctuation(first)),
         }
     }
@@ -416,9 +416,13 @@ impl<'a> Lexer<'a> {
 
     /// The longest run of operator characters that neither contains a comment's start nor ends in + or - without
     /// reason.
-    fn operator(&mut self) -> Token {
+    ///
+    /// Only as much of the run is looked at as a name may be long: looking at all of it for each of its tokens would
+    /// take the square of its length.
+    fn operator(&mut self) -> Result<Token> {
         let start = self.at;
         let bytes = &self.text.as_bytes()[start..];
+        let bytes = &bytes[..bytes.len().min(IDENTIFIER_BYTES_MAX + 1)];
         let mut length = bytes.iter().position(|&byte| !is_operator(byte)).unwrap_or(bytes.len());
         for mark in [b"--", b"/*"] {
             if let Some(comment) = bytes[..length].windows(2).position(|pair| pair == mark) {
@@ -432,7 +436,10 @@ impl<'a> Lexer<'a> {
             length -= 1;
         }
         self.at += length;
-        operator_token(&self.text[start..self.at])
+        if length > IDENTIFIER_BYTES_MAX {
+            return Err(self.error(start, "operator too long"));
+        }
+        Ok(operator_token(&self.text[start..self.at]))
     }
 
     fn punctuation(&mut self, first: u8) -> Token {

@@ -291,9 +291,13 @@ fn prepare(cursor: &mut Cursor) -> Result<Statement> {
     Ok(Statement::Prepare { name, types, statement })
 }
 
-/// A statement inside PREPARE or EXPLAIN.
+/// A statement inside PREPARE or EXPLAIN, neither of which takes the other or itself: that is seen before anything
+/// recurses into them.
 fn inner(cursor: &mut Cursor) -> Result<Statement> {
     let start = cursor.at;
+    if cursor.is_next(&["explain"]) || cursor.is_next(&["prepare"]) {
+        return Err(cursor.unexpected());
+    }
     match super::statement(cursor)? {
         statement @ (Statement::Query(_)
         | Statement::Insert(_)
