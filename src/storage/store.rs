@@ -110,7 +110,6 @@ impl Store {
     pub fn install(&self, seq: CommitSeq, entries: impl IntoIterator<Item = Entry>) {
         let published = self.published();
         assert!(seq > published, "commit {seq} is installed after {published} was published");
-        self.freeze_if_full(published);
         let (volatile, durable): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(|entry| entry.volatile);
         if !durable.is_empty() {
             self.generations().active.insert(seq, durable);
@@ -120,7 +119,8 @@ impl Store {
         }
     }
 
-    /// Freezes the active generation where it is full and holds nothing unpublished.
+    /// Freezes the active generation where it is full and holds nothing unpublished. Not left to the next commit, which
+    /// may have to wait for the room that only folding this one makes.
     fn freeze_if_full(&self, published: CommitSeq) {
         let now = self.generations();
         if now.active.bytes() >= self.options.generation_bytes && now.active.last() <= published {
@@ -140,10 +140,12 @@ impl Store {
         }
     }
 
-    /// Makes everything up to `seq` visible to new snapshots.
+    /// Makes everything up to `seq` visible to new snapshots. Committer only, with nothing between install and publish
+    /// beyond `seq`.
     pub fn publish(&self, seq: CommitSeq) {
         let before = self.published.swap(seq.0, Ordering::AcqRel);
         assert!(before <= seq.0, "sequences are published in order: {seq} after {before}");
+        self.freeze_if_full(seq);
     }
 
     /// A snapshot at the published sequence.
