@@ -176,12 +176,17 @@ impl Counters {
         engine: &Engine,
         mut group: Vec<Prepared>,
     ) -> std::result::Result<(Vec<Numbered>, Option<Marks>), (Error, Vec<Prepared>)> {
+        let reserved = (self.reserved, self.snowflake_reserved);
         match self.try_write(engine, &mut group) {
             Ok((first, marks)) => {
                 let number = |(at, prepared)| Numbered { seq: CommitSeq(first.0 + at as u64), prepared };
                 Ok((group.into_iter().enumerate().map(number).collect(), marks))
             }
-            Err(error) => Err((error, group)),
+            Err(error) => {
+                // what no record reserves is not reserved: the next one must
+                (self.reserved, self.snowflake_reserved) = reserved;
+                Err((error, group))
+            }
         }
     }
 
