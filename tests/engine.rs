@@ -560,3 +560,104 @@ fn a_store_without_its_log_is_refused() {
     let Err(error) = Engine::open(options(&dir), env) else { panic!("must be refused") };
     assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
 }
+
+#[test]
+fn a_commit_that_fills_all_of_recent_memory_is_folded_and_stops_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Arc::new(ManualEnv::new(START, 1));
+    let small = EngineOptions { generation_bytes: 64 << 10, recent_bytes_max: 256 << 10, ..options(&dir) };
+    let (engine, _) = Engine::open(small, env.clone()).unwrap();
+    let fixture = Fixture { engine, env, dir };
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 1, 600_000);
+    commit(transaction);
+    assert!(fixture.engine.fold().unwrap(), "a full generation is frozen before somebody waits for its room");
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 2, 10);
+    commit(transaction);
+}
+
+/// A plain entry of about so many bytes.
+fn put_large(transaction: &mut Transaction, key: u8, bytes: usize) {
+    let key = [prefix(Space::Row, StorageId(1 << 30), ScopeId::SHARED), vec![key]].concat();
+    transaction.put_plain(Bytes::from(key), Some(Bytes::from(vec![b'x'; bytes]))).unwrap();
+}
+
+#[test]
+fn a_stream_row_that_takes_an_expired_one_s_place_takes_its_unique_entries_too() {
+    let fixture = Fixture::new();
+    let model = fixture.table("s", TableKind::Stream { ttl_micros: 1_000_000 });
+    let scope = fixture.engine.scope_of("alice").unwrap();
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, scope, 1, "x");
+    commit(transaction);
+    fixture.env.advance(1_000_000);
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, scope, 1, "y");
+    commit(transaction);
+    assert_eq!(fixture.engine.sweep_expired().unwrap(), 1);
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, scope, 2, "x");
+    assert!(matches!(insert(&mut transaction, &model, scope, 3, "y"), Written::Conflict(_)));
+    commit(transaction);
+    assert_eq!(fixture.rows(&model, scope), "1=y 2=x");
+}
+
+#[test]
+fn an_inserter_waits_for_whoever_is_about_to_free_its_unique_value() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let mut transaction = fixture.begin();
+    must_insert(&mut transaction, &model, ScopeId::SHARED, 1, "x");
+    must_insert(&mut transaction, &model, ScopeId::SHARED, 2, "y");
+    commit(transaction);
+    type Free = fn(&mut Transaction, &Model);
+    let deleted: Free = |transaction, model| delete(transaction, model, ScopeId::SHARED, 1);
+    let changed: Free = |transaction, model| update(transaction, model, ScopeId::SHARED, 2, (2, "z"));
+    for (free, body, commits) in [(deleted, "x", false), (deleted, "x", true), (changed, "y", true)] {
+        let mut first = fixture.begin();
+        free(&mut first, &model);
+        let mut second = fixture.begin();
+        let view = second.statement().unwrap();
+        let row = values(body.as_bytes()[0].into(), body);
+        let Written::Wait(wait) = second.insert_row(&view, &model, ScopeId::SHARED, &row).unwrap() else {
+            panic!("whether {body} is taken is not decided yet")
+        };
+        assert!(!wait.is_done());
+        if commits {
+            drop(commit(first))
+        } else {
+            first.rollback()
+        }
+        wait.block();
+        let again = second.insert_row(&view, &model, ScopeId::SHARED, &row).unwrap();
+        assert_eq!(matches!(again, Written::Done(_)), commits, "{body}");
+        assert_eq!(matches!(again, Written::Conflict(_)), !commits, "{body}");
+        if commits {
+            commit(second);
+        }
+    }
+    assert_eq!(fixture.rows(&model, ScopeId::SHARED), "2=z 120=x 121=y");
+}
+
+#[test]
+fn ids_that_a_failed_record_was_to_reserve_are_reserved_by_the_next() {
+    let fixture = Fixture::new();
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 1, 40 << 20);
+    commit(transaction);
+    fixture.env.advance(3_600_000_000);
+    let id = fixture.engine.snowflake();
+    let (log, away) = (fixture.dir.path().join("data/log"), fixture.dir.path().join("data/index/away"));
+    std::fs::rename(&log, &away).unwrap();
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 2, 40 << 20);
+    assert!(transaction.start_commit().unwrap().block().is_err(), "a new segment cannot be made");
+    std::fs::rename(&away, &log).unwrap();
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 3, 10);
+    commit(transaction);
+    let fixture = fixture.reopen();
+    fixture.env.set_now(START);
+    assert!(fixture.engine.snowflake() > id);
+}

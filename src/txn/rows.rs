@@ -28,7 +28,7 @@ pub struct Conflict {
     pub unique: Option<usize>,
     /// The row's key.
     pub key: Bytes,
-    /// Its newest version. It is not locked unless it is by the primary key.
+    /// Its newest version. It is locked, so that it stays; shared unless it is by the primary key.
     pub row: Bytes,
 }
 
@@ -80,8 +80,15 @@ impl Transaction {
                 Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
             }
         }
+        let expired = match self.expired_entries(view, model, scope, &key)? {
+            Ok(expired) => expired,
+            Err(wait) => return Ok(Written::Wait(wait)),
+        };
         let row = model.encode_row(values, self.engine().env.now())?;
         // an expired row that the sweep has not reached yet is gone for everybody
+        for entry in expired {
+            self.put_entry(view, model, entry, None)?;
+        }
         self.put_row(view, model, scope, key.clone(), Some(row), None, None)?;
         for entry in entries {
             self.put_entry(view, model, entry, Some(key.clone()))?;
@@ -193,19 +200,62 @@ impl Transaction {
             Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
             Locked::NotAvailable => return Err(unasked()),
         }
-        let Some(key) = self.newest(view, entry)? else { return Ok(Probe::Free) };
-        if own == Some(&key) {
-            return Ok(Probe::Free);
-        }
-        Ok(match self.live_row(view, model, &key)? {
-            Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
-            None if model.is_volatile() => Probe::Free,
-            None => {
-                let name = &model.uniques()[unique].name;
-                let message = format!("index \"{name}\" has an entry without a row");
-                return Err(Error::new(SqlState::INDEX_CORRUPTED, message));
+        let mut named = self.newest(view, entry)?;
+        loop {
+            let Some(key) = named else { return Ok(Probe::Free) };
+            if own == Some(&key) {
+                return Ok(Probe::Free);
             }
-        })
+            // whoever is removing or changing that row decides whether the value is taken
+            match self.lock(LockKey::Key(key.clone()), LockMode::AccessShare, LockPolicy::Wait)? {
+                Locked::Granted => {}
+                Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
+                Locked::NotAvailable => return Err(unasked()),
+            }
+            named = self.newest(view, entry)?;
+            if named.as_ref() != Some(&key) {
+                continue;
+            }
+            return Ok(match self.live_row(view, model, &key)? {
+                Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
+                None if model.is_volatile() => Probe::Free,
+                None => {
+                    let name = &model.uniques()[unique].name;
+                    let message = format!("index \"{name}\" has an entry without a row");
+                    return Err(Error::new(SqlState::INDEX_CORRUPTED, message));
+                }
+            });
+        }
+    }
+
+    /// The entries of an expired row under a key whose lock is held, which go with it when another takes its place. They
+    /// are locked: an inserter that found one of them free may yet roll back and leave it as it was. None where there is
+    /// something to wait for first.
+    fn expired_entries(
+        &mut self,
+        view: &StatementView,
+        model: &Model,
+        scope: ScopeId,
+        key: &Bytes,
+    ) -> Result<std::result::Result<Vec<Bytes>, Wait>> {
+        let mut entries = Vec::new();
+        if !model.is_volatile() || model.uniques().is_empty() {
+            return Ok(Ok(entries));
+        }
+        let Some(expired) = self.newest(view, key)? else { return Ok(Ok(entries)) };
+        let values = model.decode(&expired)?;
+        for unique in model.uniques() {
+            let Some(entry) = unique.entry_key(scope, &values)? else { continue };
+            match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
+                Locked::Granted => {}
+                Locked::Wait(wait) => return Ok(Err(wait)),
+                Locked::NotAvailable => return Err(unasked()),
+            }
+            if self.newest(view, &entry)?.as_ref() == Some(key) {
+                entries.push(entry);
+            }
+        }
+        Ok(Ok(entries))
     }
 
     fn live_row(&self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Option<Bytes>> {
