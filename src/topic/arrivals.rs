@@ -81,6 +81,11 @@ impl Arrivals {
         drop(woken);
     }
 
+    /// Whether nobody ever waited.
+    pub fn is_empty(&self) -> bool {
+        self.topics.lock().is_empty()
+    }
+
     /// Lets go of the topics that are no more, and so ends the waits for them.
     pub fn keep(&self, is_there: impl Fn(Oid) -> bool) {
         let mut gone = Vec::new();

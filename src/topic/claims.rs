@@ -229,8 +229,8 @@ impl Claims {
         Some(settling)
     }
 
-    /// Ends what was begun: done when the transaction committed, else as before. Whether the message may be claimed
-    /// again earlier than was known.
+    /// Ends what was begun: done when the transaction committed, else as before. Whether something may be claimed
+    /// earlier than was known.
     pub fn end(&mut self, settling: Settling, committed: bool) -> bool {
         let offset = settling.offset;
         let Some(message) = self.touched.get_mut(&offset).filter(|message| message.holds(settling.secret)) else {
@@ -240,10 +240,11 @@ impl Claims {
         *being_settled = false;
         match settling.outcome {
             Outcome::Ack if committed => {
+                let was_full = self.touched.len() >= GROUP_IN_FLIGHT_MAX;
                 self.touched.remove(&offset);
                 self.acked.insert(offset, offset + 1);
                 self.advance();
-                return false;
+                return was_full;
             }
             Outcome::Nack(at) if committed => message.state = State::Returned { at },
             Outcome::Release if committed => {

@@ -152,6 +152,9 @@ impl Groups {
 
     /// Lets go of the groups of topics that are no more. Waits for their messages end.
     pub fn keep<'c>(&self, relations: impl Iterator<Item = &'c Arc<Relation>>) {
+        if self.topics.lock().is_empty() && self.shared.arrivals.is_empty() {
+            return;
+        }
         let there: HashMap<_, _> = relations.map(|relation| (relation.oid, relation.storage)).collect();
         self.shared.arrivals.keep(|topic| there.contains_key(&topic));
         let storages: std::collections::HashSet<_> = there.into_values().collect();
