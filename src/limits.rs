@@ -59,6 +59,11 @@ pub const JSON_NESTING_MAX: usize = 512;
 /// of all that walks them.
 pub const OPERATOR_CHAIN_MAX: usize = 1_000;
 
+/// Stack of a thread that binds or evaluates expressions: a worker's and the live reader's. Enough for the nesting and
+/// the operator chains that are allowed: sub-selects as deep as they may be took more than 8 MiB without optimisation.
+/// What is not used costs no memory.
+pub const STACK_BYTES: usize = 32 << 20;
+
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 

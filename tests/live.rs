@@ -600,3 +600,38 @@ fn a_worker_is_woken_by_the_name_of_its_topic() {
         last = offset;
     }
 }
+
+/// A live query's condition is evaluated on another thread than a SELECT's, which must have as much stack.
+#[test]
+fn a_condition_as_deep_as_may_be_is_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(&dir);
+    let mut root = Session::superuser(address);
+    root.run("CREATE TABLE chat.m (id BIGINT PRIMARY KEY, n INT)");
+    let deep = format!("{}n {}{}", "abs(".repeat(200), "+ n ".repeat(700), ")".repeat(200));
+    root.run(&format!("SUBSCRIBE live TO SELECT id FROM chat.m WHERE n + {deep} > 0"));
+    root.acknowledged();
+    root.run("INSERT INTO chat.m VALUES (1, 0), (2, 1)");
+    assert_eq!(root.change(), "insert 2");
+}
+
+#[test]
+fn a_session_has_so_many_live_queries_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(&dir);
+    let mut root = Session::superuser(address);
+    root.run("CREATE TABLE chat.m (id BIGINT PRIMARY KEY)");
+    let subscribe = |n: u32| format!("SUBSCRIBE live{n} TO chat.m;");
+    root.run(&(0..600).map(subscribe).collect::<String>());
+    assert_eq!(root.client.failure(&(600..1_100).map(subscribe).collect::<String>()).code, "53400");
+    // none of the failed script's is left
+    root.run(&(600..1_000).map(subscribe).collect::<String>());
+    assert_eq!(root.client.failure(&subscribe(1_000)).code, "53400");
+    root.run("UNLISTEN live7");
+    root.run(&subscribe(7));
+    root.told.clear();
+    root.run("INSERT INTO chat.m VALUES (1)");
+    for _ in 0..1_000 {
+        assert_eq!(root.change(), "insert 1");
+    }
+}

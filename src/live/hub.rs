@@ -6,6 +6,7 @@ use super::outbox::Outbox;
 use super::reader::{Reader, Told};
 use super::subscription::{Subject, Subscription};
 use crate::error::{Error, Result, SqlState};
+use crate::limits::STACK_BYTES;
 use crate::txn::Engine;
 use crate::types::{CommitSeq, Oid, Str};
 use crate::wait::{self, Signal, Wait};
@@ -127,7 +128,8 @@ impl Hub {
             stopped: AtomicBool::new(false),
         });
         let reader = Reader::new(shared.clone(), engine.clone(), feed);
-        let thread = std::thread::Builder::new().name("live".to_owned()).spawn(move || reader.run())?;
+        let thread =
+            std::thread::Builder::new().name("live".to_owned()).stack_size(STACK_BYTES).spawn(move || reader.run())?;
         Ok(Hub { shared, thread: Mutex::new(Some(thread)) })
     }
 

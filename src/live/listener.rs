@@ -74,19 +74,22 @@ impl Listener {
         !self.live.is_empty()
     }
 
-    /// Whether another live channel of that name may be made.
+    /// Whether another live channel of that name may be made, beside `more` that are on their way.
     ///
     /// # Errors
     /// 42710 where the session uses the name, 53400 where it has as many as it may.
-    pub fn check_new(&self, channel: &str) -> Result<()> {
+    pub fn check_new(&self, channel: &str, more: usize) -> Result<()> {
         if self.channels.contains(channel.as_bytes()) || self.has_live(channel) {
             return Err(channel_in_use(channel));
         }
-        if self.live.len() >= SUBSCRIPTIONS_PER_SESSION_MAX
-            && self.live.iter().filter(|member| self.outbox.is_open(member.id)).count() >= SUBSCRIPTIONS_PER_SESSION_MAX
+        let is_open = |member: &&Arc<Member>| self.outbox.is_open(member.id);
+        if self.live.len() + more >= SUBSCRIPTIONS_PER_SESSION_MAX
+            && self.live.iter().filter(is_open).count() + more >= SUBSCRIPTIONS_PER_SESSION_MAX
         {
-            let message = format!("session has more than {SUBSCRIPTIONS_PER_SESSION_MAX} live queries");
-            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
+            let message = format!("session has {SUBSCRIPTIONS_PER_SESSION_MAX} live queries already");
+            return Err(
+                Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("UNLISTEN some of them first.")
+            );
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod sessions;
 use crate::config::Config;
 use crate::env::{Env, SystemEnv};
 use crate::error::{Error, Result, SqlState};
+use crate::limits::STACK_BYTES;
 use crate::live::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{Engine, EngineOptions, RecoveryReport};
@@ -19,10 +20,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How long clients have to take their last message when the server ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-
-/// Statements run on the threads that serve connections: their nesting is bounded, and this is enough stack for it.
-/// Sub-selects as deep as they may be took more than 8 MiB without optimisation; what is not used costs no memory.
-const STACK_BYTES: usize = 32 << 20;
 
 /// A server that runs.
 pub struct Server {

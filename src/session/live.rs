@@ -112,7 +112,10 @@ impl Session {
             // what is ended by the same transaction is free
             Some(false) => Ok(()),
             Some(true) => Err(crate::live::channel_in_use(channel)),
-            None => self.listener.check_new(channel),
+            None => {
+                let more = self.listening.iter().filter(|said| matches!(said, Listening::Live(..))).count();
+                self.listener.check_new(channel, more)
+            }
         }
     }
 
