@@ -80,6 +80,7 @@ impl Session {
                 self.statements.clear();
                 done("DEALLOCATE ALL")
             }
+            Statement::Close(name) => self.close_portals(name.as_deref()),
             Statement::Listen(channel) => self.listen(channel),
             Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
             Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
@@ -155,6 +156,18 @@ impl Session {
             vec![Value::text(definition.name), Value::text(value), Value::text(definition.description)]
         };
         self.settings.all().into_iter().map(row).collect()
+    }
+
+    /// CLOSE: a cursor is a portal by its name, whoever opened it.
+    fn close_portals(&mut self, name: Option<&str>) -> Result<Outcome> {
+        let Some(name) = name else {
+            self.portals.clear();
+            return done("CLOSE CURSOR ALL");
+        };
+        match self.portals.remove(name) {
+            Some(_) => done("CLOSE CURSOR"),
+            None => Err(Error::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))),
+        }
     }
 
     /// DISCARD. There are no temporary tables and no sequences; plans are bound again whenever their catalog is old.

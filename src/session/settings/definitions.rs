@@ -104,6 +104,13 @@ pub static ALL: &[Definition] = &[
     row("lc_ctype", "C.UTF-8", Kind::Text, FIXED, "Shows the character classification and case conversion locale."),
     row("lock_timeout", "0", Kind::Millis, SET, "Sets the maximum allowed duration of any wait for a lock."),
     row("max_identifier_length", "63", Kind::Integer(63, 63), FIXED, "Shows the maximum identifier length."),
+    row(
+        "password_encryption",
+        "scram-sha-256",
+        choice(&["scram-sha-256"], &["md5"]),
+        SET,
+        "Chooses the algorithm for encrypting passwords.",
+    ),
     row("role", "none", Kind::Text, FIXED, "Sets the current role."),
     row("search_path", "\"$user\", public", Kind::Path, SET, "Sets the schema search order for unqualified names."),
     row("server_encoding", "UTF8", Kind::Text, FIXED_REPORT, "Shows the server (database) character set encoding."),

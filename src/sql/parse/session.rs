@@ -14,7 +14,6 @@ const REFUSED: &[&str] = &[
     "analyze",
     "call",
     "checkpoint",
-    "close",
     "cluster",
     "comment",
     "copy",
@@ -57,6 +56,7 @@ pub fn statement(cursor: &mut Cursor, first: &str) -> Result<Statement> {
         "prepare",
         "execute",
         "deallocate",
+        "close",
         "listen",
         "unlisten",
         "notify",
@@ -82,6 +82,8 @@ pub fn statement(cursor: &mut Cursor, first: &str) -> Result<Statement> {
             let all = cursor.accept(&["all"]);
             Ok(Statement::Deallocate(if all { None } else { Some(cursor.name()?) }))
         }
+        "close" if cursor.accept(&["all"]) => Ok(Statement::Close(None)),
+        "close" => Ok(Statement::Close(Some(cursor.name()?))),
         "listen" => Ok(Statement::Listen(channel(cursor)?)),
         "unlisten" if cursor.accept_token(&Token::Mul) => Ok(Statement::Unlisten(None)),
         "unlisten" => Ok(Statement::Unlisten(Some(channel(cursor)?))),

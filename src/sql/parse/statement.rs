@@ -135,6 +135,8 @@ pub enum Statement {
     },
     /// DEALLOCATE; none for ALL.
     Deallocate(Option<String>),
+    /// CLOSE; none for ALL.
+    Close(Option<String>),
     /// A definition, which [`ddl`](crate::sql::ddl) executes.
     Define(Box<Definition>),
 }
