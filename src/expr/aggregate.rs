@@ -5,6 +5,7 @@ use super::resolve::{Candidate, Choice, ambiguous_function, choose, missing_func
 use crate::error::{Error, Result, SqlState};
 use crate::limits::WORK_MEMORY_BYTES;
 use crate::types::datetime::{add_intervals, divide_interval};
+use crate::types::json::{self, Json};
 use crate::types::{Interval, Numeric, SqlType, Value, compare, numeric};
 use std::cmp::Ordering;
 
@@ -34,6 +35,12 @@ enum Kind {
     BoolOr,
     JoinText,
     JoinBytes,
+    JsonArray,
+    JsonbArray,
+    JsonObject,
+    JsonbObject,
+    BitAnd,
+    BitOr,
 }
 
 /// What [`resolve_aggregate`] found.
@@ -70,7 +77,7 @@ static MIN: [Aggregate; 11] =
     extremes!("min", Kind::Min, [INT2, INT4, INT8, OID, FLOAT8, NUMERIC, TEXT, DATE, TIMESTAMP, TIMESTAMPTZ, INTERVAL]);
 static MAX: [Aggregate; 11] =
     extremes!("max", Kind::Max, [INT2, INT4, INT8, OID, FLOAT8, NUMERIC, TEXT, DATE, TIMESTAMP, TIMESTAMPTZ, INTERVAL]);
-static OTHERS: [Aggregate; 19] = [
+static OTHERS: [Aggregate; 29] = [
     aggregate("count", &[], SqlType::INT8, Kind::CountRows),
     aggregate("count", &[super::function::ANY], SqlType::INT8, Kind::Count),
     aggregate("sum", &[SqlType::INT2], SqlType::INT8, Kind::SumInt),
@@ -90,6 +97,17 @@ static OTHERS: [Aggregate; 19] = [
     aggregate("bool_or", &[SqlType::BOOL], SqlType::BOOL, Kind::BoolOr),
     aggregate("string_agg", &[SqlType::TEXT, SqlType::TEXT], SqlType::TEXT, Kind::JoinText),
     aggregate("string_agg", &[SqlType::BYTEA, SqlType::BYTEA], SqlType::BYTEA, Kind::JoinBytes),
+    // The binder gives these JSON: see `json_arguments` there.
+    aggregate("json_agg", &[SqlType::JSON], SqlType::JSON, Kind::JsonArray),
+    aggregate("jsonb_agg", &[SqlType::JSONB], SqlType::JSONB, Kind::JsonbArray),
+    aggregate("json_object_agg", &[SqlType::TEXT, SqlType::JSON], SqlType::JSON, Kind::JsonObject),
+    aggregate("jsonb_object_agg", &[SqlType::TEXT, SqlType::JSONB], SqlType::JSONB, Kind::JsonbObject),
+    aggregate("bit_and", &[SqlType::INT2], SqlType::INT2, Kind::BitAnd),
+    aggregate("bit_and", &[SqlType::INT4], SqlType::INT4, Kind::BitAnd),
+    aggregate("bit_and", &[SqlType::INT8], SqlType::INT8, Kind::BitAnd),
+    aggregate("bit_or", &[SqlType::INT2], SqlType::INT2, Kind::BitOr),
+    aggregate("bit_or", &[SqlType::INT4], SqlType::INT4, Kind::BitOr),
+    aggregate("bit_or", &[SqlType::INT8], SqlType::INT8, Kind::BitOr),
 ];
 
 /// The aggregate of that name for arguments of these types, none of them for `count(*)`; `None` when no aggregate has
@@ -127,6 +145,12 @@ impl Aggregate {
         self.result
     }
 
+    /// Whether the order in which it takes its rows shows in the result.
+    pub fn keeps_order(&self) -> bool {
+        use Kind::{JoinBytes, JoinText, JsonArray, JsonObject, JsonbArray, JsonbObject};
+        matches!(self.kind, JoinBytes | JoinText | JsonArray | JsonObject | JsonbArray | JsonbObject)
+    }
+
     /// A fresh accumulator for a group.
     pub fn accumulator(&self) -> Box<dyn Accumulator> {
         let ty = self.result;
@@ -146,6 +170,12 @@ impl Aggregate {
             Kind::BoolOr => Box::new(Bools { result: None, decisive: true }),
             Kind::JoinText => Box::new(Join { joined: None, text: true }),
             Kind::JoinBytes => Box::new(Join { joined: None, text: false }),
+            Kind::JsonArray => Box::new(JsonJoin::new(JsonForm { object: false, canonical: false })),
+            Kind::JsonbArray => Box::new(JsonJoin::new(JsonForm { object: false, canonical: true })),
+            Kind::JsonObject => Box::new(JsonJoin::new(JsonForm { object: true, canonical: false })),
+            Kind::JsonbObject => Box::new(JsonJoin::new(JsonForm { object: true, canonical: true })),
+            Kind::BitAnd => Box::new(Bits { result: None, and: true }),
+            Kind::BitOr => Box::new(Bits { result: None, and: false }),
         }
     }
 }
@@ -358,5 +388,83 @@ impl Accumulator for Join {
             Some(joined) if self.text => Value::text(String::from_utf8(joined).map_err(Error::internal)?),
             Some(joined) => Value::Bytes(joined.into()),
         })
+    }
+}
+
+/// bit_and and bit_or.
+struct Bits {
+    result: Option<i64>,
+    and: bool,
+}
+
+impl Accumulator for Bits {
+    fn update(&mut self, args: &[Value]) -> Result<()> {
+        if let Value::Int(value) = args[0] {
+            self.result = Some(match self.result {
+                None => value,
+                Some(result) if self.and => result & value,
+                Some(result) => result | value,
+            });
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Value> {
+        Ok(self.result.map_or(Value::Null, Value::Int))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct JsonForm {
+    object: bool,
+    /// jsonb: the last of equal keys counts, and the text is the canonical one.
+    canonical: bool,
+}
+
+/// json_agg, json_object_agg and their jsonb kin, of values that are JSON already.
+struct JsonJoin {
+    form: JsonForm,
+    joined: Vec<u8>,
+    any: bool,
+}
+
+impl JsonJoin {
+    fn new(form: JsonForm) -> JsonJoin {
+        JsonJoin { form, joined: Vec::new(), any: false }
+    }
+}
+
+impl Accumulator for JsonJoin {
+    fn update(&mut self, args: &[Value]) -> Result<()> {
+        if self.any {
+            self.joined.extend_from_slice(b", ");
+        }
+        self.any = true;
+        let (key, value) = if self.form.object { (Some(&args[0]), &args[1]) } else { (None, &args[0]) };
+        match key {
+            None => {}
+            Some(Value::Text(key)) => {
+                json::write_string(key, &mut self.joined);
+                self.joined.extend_from_slice(b" : ");
+            }
+            Some(_) => return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "field name must not be null")),
+        }
+        self.joined.extend_from_slice(match value {
+            Value::Text(value) => value.as_bytes(),
+            _ => b"null",
+        });
+        if self.joined.len() > WORK_MEMORY_BYTES {
+            return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory"));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Value> {
+        if !self.any {
+            return Ok(Value::Null);
+        }
+        let inner = String::from_utf8(std::mem::take(&mut self.joined)).map_err(Error::internal)?;
+        let text = if self.form.object { format!("{{ {inner} }}") } else { format!("[{inner}]") };
+        Ok(Value::text(if self.form.canonical { Json::parse(&text)?.to_text() } else { text }))
     }
 }

@@ -58,8 +58,8 @@ fn with_modifier(expr: Expr, to: SqlType, explicit: bool) -> Expr {
 fn literal(value: Value, to: SqlType, explicit: bool, cx: &CoerceContext) -> Result<Expr> {
     let Value::Text(written) = &value else { return Ok(Expr::Literal { value, ty: to }) };
     match text::parse(written, to.base(), cx.zone) {
-        Ok(parsed) if to.modifier < 0 => Ok(Expr::Literal { value: parsed, ty: to }),
-        Ok(parsed) => Ok(Expr::Literal { value: text::apply_modifier(parsed, to, explicit)?, ty: to }),
+        // The modifier is applied when constants are folded: a value that does not fit is no error of the literal.
+        Ok(parsed) => Ok(with_modifier(Expr::Literal { value: parsed, ty: to.base() }, to, explicit)),
         // `now` and its kin: plans outlive transactions, so the word is read when the statement runs.
         Err(error) if error.code() == SqlState::FEATURE_NOT_SUPPORTED && to.category() == TypeCategory::DateTime => {
             let input = Box::new(Expr::Literal { value, ty: SqlType::TEXT });

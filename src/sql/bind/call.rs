@@ -1,14 +1,16 @@
 //! Calls: functions, aggregates, and the forms that the standard writes with words.
 
 use super::Binder;
+use super::aggregate::Written;
 use super::ident::name_parts;
-use super::library::{Operand, Written};
-use super::names::{Clause, Names};
+use super::library::Operand;
+use super::names::Names;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{Expr, resolve_aggregate};
+use crate::expr::{Expr, resolve_function};
 use crate::types::{SqlType, Value};
 use sqlparser::ast::{
-    self, CeilFloorKind, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TrimWhereField,
+    self, CeilFloorKind, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    Spanned, TrimWhereField,
 };
 
 impl Binder<'_> {
@@ -94,33 +96,22 @@ impl Binder<'_> {
         if let Some(value) = self.keyword_value(&name, &call.args, at)? {
             return Ok(value);
         }
-        let (args, star, distinct) = arguments(call, at)?;
-        if !matches!(resolve_aggregate(&name, &[]), Ok(None)) {
-            names.check_aggregate(at)?;
-            let clause = std::mem::replace(&mut names.in_aggregate, true);
-            let bound = args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>();
-            let filter = call.filter.as_ref().map(|filter| {
-                let outer = std::mem::replace(&mut names.clause, Clause::Filter);
-                let condition = self.condition(filter, names);
-                names.clause = outer;
-                condition
-            });
-            names.in_aggregate = clause;
-            let written = Written { args: bound?, star, distinct };
-            return self.aggregate(&name, written, filter.transpose()?, names, at);
+        let written = written(call, at)?;
+        if name == "array_agg" {
+            return Err(Error::unsupported("an array").hint("Use json_agg or string_agg.").at(at));
         }
-        if star || distinct || call.filter.is_some() {
-            let what = if star {
-                "*"
-            } else if distinct {
-                "DISTINCT"
-            } else {
-                "FILTER"
-            };
+        if Self::is_aggregate(&name) {
+            return self.aggregate(&name, written, names, at);
+        }
+        let args = written.args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
+        if let Some(what) = aggregate_form(&written) {
+            // A function that is not there at all is the greater surprise.
+            let types: Vec<SqlType> = args.iter().map(|(expr, _)| expr.ty()).collect();
+            resolve_function(&name, &types).map_err(|error| error.at(at))?;
+            let what = if what == "*" { format!("{name}(*)") } else { what.to_owned() };
             let message = format!("{what} specified, but {name} is not an aggregate function");
             return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));
         }
-        let args = args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
         match (name.as_str(), args.len()) {
             ("coalesce", 1..) => {
                 let args = self.unify(args, "COALESCE")?;
@@ -264,26 +255,38 @@ impl Binder<'_> {
     }
 }
 
-/// A call's arguments; whether they are `*`; whether they are DISTINCT.
-fn arguments(call: &ast::Function, at: Option<u32>) -> Result<(Vec<&ast::Expr>, bool, bool)> {
+/// How a call is written.
+fn written(call: &ast::Function, at: Option<u32>) -> Result<Written<'_>> {
+    let filter = call.filter.as_deref();
+    let mut written = Written { args: Vec::new(), star: false, distinct: false, order: &[], filter };
     let list = match &call.args {
-        FunctionArguments::None => return Ok((Vec::new(), false, false)),
+        FunctionArguments::None => return Ok(written),
         FunctionArguments::Subquery(_) => return Err(Error::unsupported("a sub-select as an argument").at(at)),
         FunctionArguments::List(list) => list,
     };
-    if !list.clauses.is_empty() {
-        return Err(Error::unsupported("ORDER BY within a call").at(at));
+    match list.clauses.as_slice() {
+        [] => {}
+        [FunctionArgumentClause::OrderBy(order)] => written.order = order,
+        _ => return Err(Error::unsupported("this clause within a call").at(at)),
     }
-    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
-    let mut args = Vec::with_capacity(list.args.len());
+    written.distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
     for arg in &list.args {
         match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => args.push(expr),
-            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 => {
-                return Ok((Vec::new(), true, distinct));
-            }
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => written.args.push(expr),
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if list.args.len() == 1 => written.star = true,
             _ => return Err(Error::unsupported("a named argument").at(at)),
         }
     }
-    Ok((args, false, distinct))
+    Ok(written)
+}
+
+/// What of a call only an aggregate may have.
+fn aggregate_form(written: &Written) -> Option<&'static str> {
+    match written {
+        Written { star: true, .. } => Some("*"),
+        Written { distinct: true, .. } => Some("DISTINCT"),
+        Written { order: [_, ..], .. } => Some("ORDER BY"),
+        Written { filter: Some(_), .. } => Some("FILTER"),
+        _ => None,
+    }
 }

@@ -190,7 +190,8 @@ impl Binder<'_> {
 
     fn cast(&mut self, operand: &ast::Expr, data_type: &ast::DataType, names: &mut Names) -> Result<Expr> {
         let at = self.at(operand.span());
-        let target = super::types::sql_type(data_type).map_err(|error| error.at(at))?;
+        let target = super::types::sql_type(data_type)
+            .map_err(|error| error.at(super::position::cast_type(self.cx.text, operand.span())))?;
         let bound = self.expr(operand, names)?;
         self.cast_explicitly(bound, target, at)
     }

@@ -39,6 +39,30 @@ pub(crate) fn place(expr: &mut Expr, groups: &[Expr], scope: &Scope) -> Result<(
     }
 }
 
+/// Adds the columns that a whole primary key among the groups determines: they may be named without being grouped by.
+pub(crate) fn add_dependent<'e>(groups: &mut Vec<Expr>, scope: &Scope, named: impl Iterator<Item = &'e Expr>) {
+    let grouped = |groups: &[Expr], wanted: usize| {
+        groups.iter().any(|group| matches!(group, Expr::Column { index, .. } if *index == wanted))
+    };
+    let whole: Vec<bool> = scope
+        .tables
+        .iter()
+        .map(|table| !table.key.is_empty() && table.key.iter().all(|column| grouped(groups, table.offset + column)))
+        .collect();
+    if !whole.contains(&true) {
+        return;
+    }
+    for index in named.flat_map(Expr::columns_used).filter(|index| *index < AGGREGATE_BASE) {
+        let table = scope.tables.iter().position(|table| table.holds(index));
+        if let (Some((_, column)), Some(table)) = (scope.column(index), table)
+            && whole[table]
+            && !grouped(groups, index)
+        {
+            groups.push(Expr::column(index, column.ty));
+        }
+    }
+}
+
 fn mark(expr: &mut Expr, forms: &[String], placed: usize) {
     // The whole before its parts: a part of a group's expression may be a group too.
     let own = form(expr);

@@ -1,26 +1,14 @@
 //! Operators, functions and conversions: the binder's side of the expression library's resolution.
 
 use super::Binder;
-use super::names::{AGGREGATE_BASE, Names};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{
-    self, CastContext, CoerceContext, Expr, cast_explicit, common_type, resolve_aggregate, resolve_function,
-    resolve_operator,
+    self, CastContext, CoerceContext, Expr, cast_explicit, common_type, resolve_function, resolve_operator,
 };
-use crate::sql::plan::AggregateCall;
 use crate::types::SqlType;
 
 /// An operand with its place in the text.
 pub(crate) type Operand = (Expr, Option<u32>);
-
-/// An aggregate's arguments as written.
-pub(crate) struct Written {
-    pub(crate) args: Vec<Operand>,
-    /// `*`
-    pub(crate) star: bool,
-    /// DISTINCT
-    pub(crate) distinct: bool,
-}
 
 impl Binder<'_> {
     /// Runs a coercion with this binder's parameters; errors point at the expression.
@@ -43,6 +31,11 @@ impl Binder<'_> {
         }
     }
 
+    /// The expression as a value that is stored or used as a type; none where no cast does it.
+    pub(crate) fn coerce_to(&mut self, expr: Expr, to: SqlType, at: Option<u32>) -> Result<Option<Expr>> {
+        self.coercing(at, |cx| expr::coerce(expr, to, CastContext::Assignment, cx))
+    }
+
     /// The expression as a value that is stored or used as a type; 42804 with `message` where no cast does it.
     pub(crate) fn assign(
         &mut self,
@@ -51,8 +44,7 @@ impl Binder<'_> {
         at: Option<u32>,
         message: impl FnOnce() -> String,
     ) -> Result<Expr> {
-        let assigned = self.coercing(at, |cx| expr::coerce(expr, to, CastContext::Assignment, cx))?;
-        assigned.ok_or_else(|| Error::new(SqlState::DATATYPE_MISMATCH, message()).at(at))
+        self.coerce_to(expr, to, at)?.ok_or_else(|| Error::new(SqlState::DATATYPE_MISMATCH, message()).at(at))
     }
 
     /// The expression as the value of a column.
@@ -119,32 +111,5 @@ impl Binder<'_> {
         let first = exprs.first().and_then(|(_, at)| *at);
         let common = common_type(&types, construct).map_err(|error| error.at(first))?;
         exprs.into_iter().map(|(expr, at)| self.coerce(expr, common, at)).collect()
-    }
-
-    /// An aggregate, if the name is one: it becomes a column of the groups.
-    pub(crate) fn aggregate(
-        &mut self,
-        name: &str,
-        written: Written,
-        filter: Option<Expr>,
-        names: &mut Names,
-        at: Option<u32>,
-    ) -> Result<Expr> {
-        let Written { args, star, distinct } = written;
-        if args.is_empty() && !star {
-            let message = format!("{name}(*) must be used to call a parameterless aggregate function");
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(at));
-        }
-        let types: Vec<SqlType> = args.iter().map(|(expr, _)| expr.ty()).collect();
-        let resolved = resolve_aggregate(name, &types).map_err(|error| error.at(at))?;
-        let resolved = resolved.ok_or_else(|| Error::internal("an aggregate without a name"))?;
-        let mut coerced = Vec::with_capacity(args.len());
-        for ((expr, at), ty) in args.into_iter().zip(&resolved.args) {
-            coerced.push(self.coerce(expr, *ty, at)?);
-        }
-        let index = AGGREGATE_BASE + names.aggregates.len();
-        let ty = resolved.ty;
-        names.aggregates.push(AggregateCall { function: resolved.aggregate, args: coerced, distinct, filter });
-        Ok(Expr::column(index, ty))
     }
 }

@@ -2,6 +2,7 @@
 //! library, literals and parameters get types as PostgreSQL gives them, privileges are checked. What comes out is a
 //! plan, the parameters' types and the result's columns: nothing is guessed later.
 
+mod aggregate;
 mod arguments;
 mod call;
 mod definition;

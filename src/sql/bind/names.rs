@@ -42,7 +42,7 @@ impl Clause {
             Clause::Returning => "RETURNING",
             Clause::Filter => "FILTER",
             Clause::Default => "DEFAULT expressions",
-            Clause::Check => "check constraints",
+            Clause::Check => "CHECK",
             Clause::Argument => "EXECUTE parameters",
         }
     }
@@ -79,7 +79,8 @@ impl<'s> Names<'s> {
         let message = if self.in_aggregate {
             "aggregate function calls cannot be nested".to_owned()
         } else if !self.clause.takes_aggregates() {
-            format!("aggregate functions are not allowed in {}", self.clause.name())
+            let place = if self.clause == Clause::Check { "check constraints" } else { self.clause.name() };
+            format!("aggregate functions are not allowed in {place}")
         } else {
             return Ok(());
         };

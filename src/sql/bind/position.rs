@@ -24,6 +24,27 @@ pub(crate) fn after(text: &str, position: Option<u32>, what: &str) -> Option<u32
     u32::try_from(before + rest[..offset].chars().count() + 1).ok()
 }
 
+/// The position of a cast's type: what follows the first `::` or AS after the operand.
+pub(crate) fn cast_type(text: &str, operand: Span) -> Option<u32> {
+    let after = locate(text, operand.end)? as usize - 1;
+    let rest: Vec<char> = text.chars().skip(after).map(|c| c.to_ascii_lowercase()).collect();
+    let is_word = |at: usize| rest.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
+    let mark = (0..rest.len()).find(|&at| match rest[at..] {
+        [':', ':', ..] => true,
+        ['a', 's', ..] => (at == 0 || !is_word(at - 1)) && !is_word(at + 2),
+        _ => false,
+    })?;
+    let start = (mark + 2..rest.len()).find(|&at| !rest[at].is_whitespace())?;
+    u32::try_from(after + start + 1).ok()
+}
+
+/// The position of the parenthesis before a place.
+pub(crate) fn opening(text: &str, position: Option<u32>) -> Option<u32> {
+    let before: Vec<char> = text.chars().take(position? as usize - 1).collect();
+    let at = before.iter().rposition(|c| *c == '(')?;
+    u32::try_from(at + 1).ok()
+}
+
 /// The position of an operator that stands between two operands: the first place after the left one that holds it.
 pub(crate) fn between(text: &str, left: Span, operator: &str) -> Option<u32> {
     let after = locate(text, left.end)? as usize - 1;

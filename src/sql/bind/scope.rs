@@ -24,6 +24,8 @@ pub(crate) struct ScopeTable {
     pub(crate) columns: Vec<ScopeColumn>,
     /// Where its columns begin in the row.
     pub(crate) offset: usize,
+    /// The columns of its primary key.
+    pub(crate) key: Vec<usize>,
 }
 
 /// A column that expressions may name.
@@ -97,7 +99,16 @@ impl ScopeTable {
                 .collect()
             }
         };
-        ScopeTable { alias, hidden_name: None, schema, columns, offset }
+        let key = match source {
+            Source::Stored(model) => model.relation().primary_key.as_ref().map(|key| key.columns.clone()),
+            Source::System(_) => None,
+        };
+        ScopeTable { alias, hidden_name: None, schema, columns, offset, key: key.unwrap_or_default() }
+    }
+
+    /// Whether a place of the row is one of its columns.
+    pub(crate) fn holds(&self, index: usize) -> bool {
+        (self.offset..self.offset + self.columns.len()).contains(&index)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -120,8 +131,7 @@ impl Scope {
 
     /// The column at a place of the row.
     pub(crate) fn column(&self, index: usize) -> Option<(&ScopeTable, &ScopeColumn)> {
-        let table =
-            self.tables.iter().find(|table| (table.offset..table.offset + table.columns.len()).contains(&index))?;
+        let table = self.tables.iter().find(|table| table.holds(index))?;
         Some((table, &table.columns[index - table.offset]))
     }
 

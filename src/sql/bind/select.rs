@@ -23,6 +23,8 @@ pub(crate) struct BoundQuery {
 pub(crate) struct Item {
     pub(crate) expr: Expr,
     pub(crate) column: ResultColumn,
+    /// Where it was written.
+    pub(crate) at: Option<u32>,
 }
 
 /// LIMIT and OFFSET.
@@ -50,10 +52,7 @@ impl Binder<'_> {
             },
         };
         match query.body.as_ref() {
-            SetExpr::Select(select) => {
-                let stretch = self.stretch(query)?;
-                self.select(select, order, stretch, keep_unknown)
-            }
+            SetExpr::Select(select) => self.select(query, select, order, keep_unknown),
             SetExpr::Values(values) => {
                 let stretch = self.stretch(query)?;
                 let rows: Vec<&[ast::Expr]> = values.rows.iter().map(|row| row.content.as_slice()).collect();
@@ -69,43 +68,61 @@ impl Binder<'_> {
         }
     }
 
+    /// Clauses are bound in PostgreSQL's order, which decides which error is found first and which place gives a
+    /// parameter its type.
     fn select(
         &mut self,
+        query: &Query,
         select: &Select,
         order: &[ast::OrderByExpr],
-        stretch: Stretch,
         keep_unknown: bool,
     ) -> Result<BoundQuery> {
         refuse_select_clauses(select)?;
         let (mut tree, scope) = self.from(&select.from)?;
+        let mut names = Names::new(&scope, Clause::Select);
+        let mut items = self.items(&select.projection, &mut names)?;
         if let Some(selection) = &select.selection {
             let mut names = Names::new(&scope, Clause::Where);
             let predicate = self.condition(selection, &mut names)?;
             tree = Logical::Filter { input: Box::new(tree), predicate };
         }
-        let mut names = Names::new(&scope, Clause::Select);
-        let mut items = self.items(&select.projection, &mut names)?;
-        if !keep_unknown {
-            self.settle_unknown(&mut items)?;
-        }
-        let groups = self.groups(&select.group_by, &items, &mut names)?;
         names.clause = Clause::Having;
         let having = select.having.as_ref().map(|having| self.condition(having, &mut names)).transpose()?;
         names.clause = Clause::OrderBy;
         let mut keys = self.sort_keys(order, &items, &mut names)?;
-        let aggregates = std::mem::take(&mut names.aggregates);
-        if !aggregates.is_empty() || !groups.is_empty() || having.is_some() {
-            tree = group(tree, &scope, groups, aggregates, having, &mut items, &mut keys)?;
-        }
+        let groups = self.groups(&select.group_by, &items, &mut names)?;
         let distinct = match &select.distinct {
             None | Some(Distinct::All) => false,
             Some(Distinct::Distinct) => true,
             Some(Distinct::On(_)) => return Err(Error::unsupported("DISTINCT ON")),
         };
+        if distinct {
+            self.check_distinct_rows(&items, &keys, order)?;
+        }
+        let stretch = self.stretch_over(query, &scope)?;
+        if !keep_unknown {
+            self.settle_unknown(&mut items)?;
+        }
+        let aggregates = std::mem::take(&mut names.aggregates);
+        if !aggregates.is_empty() || !groups.is_empty() || having.is_some() {
+            tree = group(tree, &scope, groups, aggregates, having, &mut items, &mut keys)?;
+        }
         let (exprs, columns): (Vec<Expr>, Vec<ResultColumn>) =
             items.into_iter().map(|item| (item.expr, item.column)).unzip();
         let tree = arrange(tree, exprs, keys, distinct, stretch)?;
         Ok(BoundQuery { tree, columns })
+    }
+
+    /// What DISTINCT asks of the select list and of ORDER BY.
+    fn check_distinct_rows(&self, items: &[Item], keys: &[SortKey], order: &[ast::OrderByExpr]) -> Result<()> {
+        let forms: Vec<String> = items.iter().map(|item| super::group::form(&item.expr)).collect();
+        for (key, by) in keys.iter().zip(order) {
+            if !forms.contains(&super::group::form(&key.expr)) {
+                let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
+                return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(self.at(by.expr.span())));
+            }
+        }
+        items.iter().try_for_each(|item| check_equality(item.expr.ty(), item.at))
     }
 
     /// The select list.
@@ -126,7 +143,7 @@ impl Binder<'_> {
                         let message = "SELECT * with no tables specified is not valid";
                         return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
                     }
-                    expand(None, names, &mut items);
+                    expand(None, at, names, &mut items);
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
                     let parts = name_parts(name)?;
@@ -137,7 +154,7 @@ impl Binder<'_> {
                         [] => return Err(Error::syntax_near("*")),
                     };
                     names.scope.table(schema, table, at)?;
-                    expand(Some(table), names, &mut items);
+                    expand(Some(table), at, names, &mut items);
                 }
                 _ => return Err(Error::unsupported("this kind of select item")),
             }
@@ -154,7 +171,7 @@ impl Binder<'_> {
             column.table = source.table;
             column.attnum = source.attnum;
         }
-        Ok(Item { expr, column })
+        Ok(Item { expr, column, at: self.at(ast.span()) })
     }
 
     /// Output columns of type unknown become text, as in PostgreSQL.
@@ -183,6 +200,8 @@ impl Binder<'_> {
                 Some(index) => items[index].expr.clone(),
                 None => self.expr(ast, names)?,
             };
+            let group = if group.ty().same(SqlType::UNKNOWN) { self.coerce(group, SqlType::TEXT, at)? } else { group };
+            check_equality(group.ty(), at)?;
             let mut aggregated = false;
             group.visit(&mut |part| {
                 aggregated |= matches!(part, Expr::Column { index, .. } if *index >= AGGREGATE_BASE)
@@ -207,17 +226,15 @@ impl Binder<'_> {
         for by in order {
             let expr = match self.output_of(&by.expr, items, names, true)? {
                 Some(index) => items[index].expr.clone(),
-                None => {
-                    let bound = self.expr(&by.expr, names)?;
-                    if bound.ty().same(SqlType::UNKNOWN) { self.coerce(bound, SqlType::TEXT, None)? } else { bound }
-                }
+                None => self.expr(&by.expr, names)?,
             };
+            let expr = if expr.ty().same(SqlType::UNKNOWN) { self.coerce(expr, SqlType::TEXT, None)? } else { expr };
             keys.push(self.sort_key(by, expr)?);
         }
         Ok(keys)
     }
 
-    fn sort_key(&self, by: &ast::OrderByExpr, expr: Expr) -> Result<SortKey> {
+    pub(crate) fn sort_key(&self, by: &ast::OrderByExpr, expr: Expr) -> Result<SortKey> {
         let at = self.at(by.expr.span());
         let descending = match &by.options.sort {
             None | Some(OrderBySort::Asc) => false,
@@ -316,7 +333,7 @@ impl Binder<'_> {
     fn order_outputs(&mut self, bound: BoundQuery, order: &[ast::OrderByExpr], stretch: Stretch) -> Result<BoundQuery> {
         let outputs = bound.columns.iter().enumerate();
         let items: Vec<Item> = outputs
-            .map(|(index, column)| Item { expr: Expr::column(index, column.ty), column: column.clone() })
+            .map(|(index, column)| Item { expr: Expr::column(index, column.ty), column: column.clone(), at: None })
             .collect();
         let scope = Scope::default();
         let mut names = Names::new(&scope, Clause::OrderBy);
@@ -325,7 +342,12 @@ impl Binder<'_> {
         Ok(BoundQuery { tree, columns: bound.columns })
     }
 
+    /// LIMIT and OFFSET where there are no names.
     pub(crate) fn stretch(&mut self, query: &Query) -> Result<Stretch> {
+        self.stretch_over(query, &Scope::default())
+    }
+
+    fn stretch_over(&mut self, query: &Query, scope: &Scope) -> Result<Stretch> {
         let (mut limit, mut offset) = (None, None);
         match &query.limit_clause {
             None => {}
@@ -348,17 +370,16 @@ impl Binder<'_> {
         }
         let limit = match one {
             Some(one) => Some(self.coerce(one, SqlType::INT8, None)?),
-            None => limit.map(|limit| self.row_count(limit, Clause::Limit)).transpose()?.flatten(),
+            None => limit.map(|limit| self.row_count(limit, Clause::Limit, scope)).transpose()?.flatten(),
         };
-        let offset = offset.map(|offset| self.row_count(offset, Clause::Offset)).transpose()?.flatten();
+        let offset = offset.map(|offset| self.row_count(offset, Clause::Offset, scope)).transpose()?.flatten();
         Ok(Stretch { limit, offset })
     }
 
     /// The number of LIMIT or OFFSET, a bigint; none for ALL.
-    fn row_count(&mut self, ast: &ast::Expr, clause: Clause) -> Result<Option<Expr>> {
+    fn row_count(&mut self, ast: &ast::Expr, clause: Clause, scope: &Scope) -> Result<Option<Expr>> {
         let at = self.at(ast.span());
-        let scope = self.outer_scope.clone();
-        let mut names = Names::new(&scope, clause);
+        let mut names = Names::new(scope, clause);
         let bound = self.expr(ast, &mut names)?;
         if matches!(&bound, Expr::Literal { value, .. } if value.is_null()) {
             return Ok(None);
@@ -369,14 +390,23 @@ impl Binder<'_> {
     }
 }
 
+/// 42883 for a type without equality.
+fn check_equality(ty: SqlType, at: Option<u32>) -> Result<()> {
+    if !ty.same(SqlType::JSON) {
+        return Ok(());
+    }
+    let message = "could not identify an equality operator for type json";
+    Err(Error::new(SqlState::UNDEFINED_FUNCTION, message).at(at))
+}
+
 /// The columns that `*` stands for, of one table or of all.
-fn expand(table: Option<&str>, names: &mut Names, items: &mut Vec<Item>) {
+fn expand(table: Option<&str>, at: Option<u32>, names: &mut Names, items: &mut Vec<Item>) {
     names.reads = true;
     for from in names.scope.tables.iter().filter(|from| table.is_none_or(|table| from.alias == table)) {
         let of = |kind| from.columns.iter().enumerate().filter(move |(_, column)| column.kind == kind);
         for (position, column) in of(ColumnKind::First).chain(of(ColumnKind::Plain)) {
             let expr = Expr::column(from.offset + position, column.ty);
-            items.push(Item { expr, column: column.result() });
+            items.push(Item { expr, column: column.result(), at });
         }
     }
 }
@@ -385,12 +415,14 @@ fn expand(table: Option<&str>, names: &mut Names, items: &mut Vec<Item>) {
 fn group(
     tree: Logical,
     scope: &Scope,
-    groups: Vec<Expr>,
+    mut groups: Vec<Expr>,
     aggregates: Vec<AggregateCall>,
     having: Option<Expr>,
     items: &mut [Item],
     keys: &mut [SortKey],
 ) -> Result<Logical> {
+    let named = items.iter().map(|item| &item.expr).chain(keys.iter().map(|key| &key.expr)).chain(&having);
+    super::group::add_dependent(&mut groups, scope, named);
     let place = |expr: &mut Expr| super::group::place(expr, &groups, scope);
     for item in items {
         place(&mut item.expr)?;
@@ -428,10 +460,7 @@ fn arrange(tree: Logical, exprs: Vec<Expr>, keys: Vec<SortKey>, distinct: bool, 
         let form = super::group::form(&key.expr);
         let index = match forms.iter().position(|other| *other == form) {
             Some(index) => index,
-            None if distinct => {
-                let message = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
-                return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message));
-            }
+            None if distinct => return Err(Error::internal("DISTINCT is ordered by what is not selected")),
             None => {
                 computed.push(key.expr.clone());
                 computed.len() - 1

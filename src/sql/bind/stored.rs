@@ -5,7 +5,7 @@ use super::scope::{Scope, ScopeTable};
 use super::write::null;
 use super::{BindContext, Binder};
 use crate::catalog::{Catalog, Relation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::expr::Expr;
 use crate::sql::parse::{Statement, parse};
 use crate::sql::plan::Source;
@@ -76,15 +76,15 @@ impl Binder<'_> {
         let at = self.at(expr.span());
         let bound = self.expr(expr, names)?;
         let from = bound.ty();
-        let message = || {
-            format!(
+        let found = self.coerce_to(bound, ty, at)?;
+        found.ok_or_else(|| {
+            let message = format!(
                 "column \"{column}\" is of type {} but default expression is of type {}",
                 ty.base_name(),
                 from.base_name()
-            )
-        };
-        self.assign(bound, ty, at, message)
-            .map_err(|error| error.hint("You will need to rewrite or cast the expression."))
+            );
+            Error::new(SqlState::DATATYPE_MISMATCH, message).hint("You will need to rewrite or cast the expression.")
+        })
     }
 }
 

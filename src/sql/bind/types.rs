@@ -41,6 +41,12 @@ pub fn sql_type(ty: &DataType) -> Result<SqlType> {
 }
 
 fn custom(parts: &[String], modifiers: &[TypeModifier]) -> Result<SqlType> {
+    if let ([name], [_, ..]) = (parts, modifiers)
+        && name == "TEXT"
+    {
+        // sqlparser's own spelling of text(n)
+        return custom(&["text".to_owned()], modifiers);
+    }
     let missing = || Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{}\" does not exist", parts.join(".")));
     let name = match parts {
         [name] => name,

@@ -115,14 +115,20 @@ impl Binder<'_> {
 
     fn target_column(&self, name: &ObjectName, target: &Target, at: Option<u32>) -> Result<usize> {
         let parts = name_parts(name)?;
-        let [column] = parts.as_slice() else {
-            return Err(Error::unsupported("assignment to a part of a column").at(at));
-        };
+        let column = &parts[0];
         let columns = &target.scope.tables[0].columns;
         match columns.iter().find(|known| known.kind != ColumnKind::Dropped && known.name == *column) {
             Some(known) if known.kind == ColumnKind::System => {
                 let message = format!("cannot assign to system column \"{column}\"");
                 Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at))
+            }
+            Some(known) if parts.len() > 1 => {
+                let message = format!(
+                    "cannot assign to field \"{}\" of column \"{column}\" because its type {} is not a composite type",
+                    parts[1],
+                    known.ty.display_name()
+                );
+                Err(Error::new(SqlState::DATATYPE_MISMATCH, message).at(at))
             }
             Some(known) => Ok(known.attnum as usize - 1),
             None => {
@@ -239,9 +245,10 @@ impl Binder<'_> {
             Some(ConflictTarget::Columns { columns, predicate: None }) => {
                 let mut wanted = Vec::with_capacity(columns.len());
                 for column in columns {
-                    let at = self.at(column.span);
-                    let name = ObjectName::from(vec![column.clone()]);
-                    wanted.push(self.target_column(&name, target, at)?);
+                    // PostgreSQL points at the list.
+                    let at = super::position::opening(self.cx.text, self.at(column.span));
+                    let index = target.scope.resolve(&fold(column), at)?;
+                    wanted.push(index);
                 }
                 wanted.sort_unstable();
                 let same = |columns: &[usize]| {
@@ -336,6 +343,10 @@ impl Binder<'_> {
             })?;
             if values.len() != names.len() {
                 let message = "number of columns does not match number of values";
+                let at = match &assignment.value {
+                    ast::Expr::Tuple(_) => super::position::opening(self.cx.text, at),
+                    _ => at,
+                };
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
             }
             single.extend(names.iter().zip(values));

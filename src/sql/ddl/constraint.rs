@@ -10,7 +10,12 @@ use crate::types::SqlType;
 impl Definer<'_, '_> {
     pub(super) fn add_constraint(&mut self, relation: &mut Relation, constraint: &Constraint) -> Result<()> {
         if let Some(name) = constraint.name.as_deref().filter(|name| names(relation).any(|used| used == *name)) {
-            let message = format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name);
+            let is_new = self.catalog().relation(relation.oid).is_none();
+            let checks = matches!(constraint.kind, ConstraintKind::Check(_));
+            let message = match is_new && checks && relation.checks.iter().any(|check| check.name == name) {
+                true => format!("check constraint \"{name}\" already exists"),
+                false => format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name),
+            };
             return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
         }
         match &constraint.kind {

@@ -2,11 +2,12 @@
 
 use super::distinct::identity;
 use super::operator::{Operator, Pull, Run, open, pull};
-use super::sort::{check_memory, row_size};
+use super::sort::{check_memory, compare_rows, row_size};
 use crate::error::Result;
 use crate::expr::Accumulator;
 use crate::sql::plan::Aggregate;
 use crate::types::{Row, Value};
+use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -27,7 +28,11 @@ struct Group {
     accumulators: Vec<Box<dyn Accumulator>>,
     /// The arguments that a DISTINCT aggregate has had.
     seen: Vec<HashSet<Vec<u8>>>,
+    /// The arguments that an aggregate with an order has had, each with its keys; taken at the end.
+    ordered: Vec<Vec<(Row, Arguments)>>,
 }
+
+type Arguments = SmallVec<[Value; 2]>;
 
 impl AggregateOp {
     pub(super) fn new(node: Arc<Aggregate>) -> AggregateOp {
@@ -48,6 +53,7 @@ impl AggregateOp {
             values,
             accumulators: calls.iter().map(|call| call.function.accumulator()).collect(),
             seen: vec![HashSet::new(); calls.len()],
+            ordered: vec![Vec::new(); calls.len()],
         }
     }
 
@@ -80,14 +86,14 @@ impl AggregateOp {
             {
                 continue;
             }
-            let mut args: smallvec::SmallVec<[Value; 2]> = smallvec::SmallVec::new();
+            let mut args = Arguments::new();
             for arg in &call.args {
                 args.push(arg.eval(&self.row, run.eval)?);
             }
-            if call.distinct {
+            if let Some(compared) = &call.distinct {
                 let mut key = Vec::new();
-                for (value, arg) in args.iter().zip(&call.args) {
-                    identity(value, arg.ty(), &mut key)?;
+                for expr in compared {
+                    identity(&*expr.eval_ref(&self.row, run.eval)?, expr.ty(), &mut key)?;
                 }
                 let size = key.len() + 64;
                 if !group.seen[at].insert(key) {
@@ -96,7 +102,14 @@ impl AggregateOp {
                 self.bytes += size;
                 check_memory(self.bytes)?;
             }
-            group.accumulators[at].update(&args)?;
+            if call.order.is_empty() {
+                group.accumulators[at].update(&args)?;
+                continue;
+            }
+            let keys = call.order.iter().map(|key| key.expr.eval(&self.row, run.eval)).collect::<Result<Row>>()?;
+            self.bytes += row_size(&keys) + row_size(&args);
+            check_memory(self.bytes)?;
+            group.ordered[at].push((keys, args));
         }
         Ok(())
     }
@@ -121,7 +134,11 @@ impl Operator for AggregateOp {
         self.next = Some(next + 1);
         out.clear();
         out.append(&mut group.values);
-        for accumulator in &mut group.accumulators {
+        for (at, accumulator) in group.accumulators.iter_mut().enumerate() {
+            let order = &self.node.aggregates[at].order;
+            let mut rows = std::mem::take(&mut group.ordered[at]);
+            rows.sort_by(|(a, _), (b, _)| compare_rows(order, a, b));
+            rows.iter().try_for_each(|(_, args)| accumulator.update(args))?;
             out.push(accumulator.finish()?);
         }
         Ok(Pull::Row)

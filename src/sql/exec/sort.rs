@@ -82,7 +82,8 @@ impl Operator for SortOp {
     }
 }
 
-fn compare_rows(keys: &[SortKey], a: &[Value], b: &[Value]) -> Ordering {
+/// The order of two rows of keys.
+pub(super) fn compare_rows(keys: &[SortKey], a: &[Value], b: &[Value]) -> Ordering {
     let differ = |((key, a), b): ((&SortKey, &Value), &Value)| match (a.is_null(), b.is_null()) {
         (true, true) => Ordering::Equal,
         (true, false) if key.nulls_first => Ordering::Less,

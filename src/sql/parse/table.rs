@@ -111,7 +111,7 @@ pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
         cursor.accept(&["only"]);
         let name = cursor.object_name()?;
         cursor.accept_token(&Token::Mul);
-        let actions = cursor.list(alter)?;
+        let actions = cursor.list(|cursor| alter(cursor, &name.name))?;
         return Ok(Definition::AlterTable { name, if_exists, actions });
     }
     cursor.expect(&["create", "table"])?;
@@ -136,7 +136,7 @@ fn create(cursor: &mut Cursor) -> Result<CreateTable> {
             }
             match table_constraint(cursor)? {
                 Some(constraint) => constraints.push(constraint),
-                None => columns.push(column(cursor)?),
+                None => columns.push(column(cursor, &name.name)?),
             }
             Ok(())
         })?;
@@ -208,25 +208,26 @@ fn refuse_attributes(cursor: &Cursor) -> Result<()> {
     }
 }
 
-fn column(cursor: &mut Cursor) -> Result<ColumnDefinition> {
+fn column(cursor: &mut Cursor, table: &str) -> Result<ColumnDefinition> {
     let ColumnName { name, position } = cursor.column()?;
     let ty = sql_type(cursor)?;
     let mut column = ColumnDefinition { name, position, ty, not_null: None, default: None, constraints: Vec::new() };
-    while column_constraint(cursor, &mut column)? {}
+    while column_constraint(cursor, &mut column, table)? {}
     Ok(column)
 }
 
-fn column_constraint(cursor: &mut Cursor, column: &mut ColumnDefinition) -> Result<bool> {
+fn column_constraint(cursor: &mut Cursor, column: &mut ColumnDefinition, table: &str) -> Result<bool> {
     let position = cursor.position();
     let name = constraint_name(cursor)?;
     let own = || vec![ColumnName { name: column.name.clone(), position: column.position }];
     let kind = if cursor.accept(&["not", "null"]) {
-        return not_null(column, true, position);
+        return not_null(column, true, table, position);
     } else if cursor.accept(&["null"]) {
-        return not_null(column, false, position);
+        return not_null(column, false, table, position);
     } else if cursor.accept(&["default"]) {
         if column.default.is_some() {
-            let message = format!("multiple default values specified for column \"{}\"", column.name);
+            let message =
+                format!("multiple default values specified for column \"{}\" of table \"{table}\"", column.name);
             return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
         }
         let end = cursor.find_end(ends_default);
@@ -254,9 +255,10 @@ fn column_constraint(cursor: &mut Cursor, column: &mut ColumnDefinition) -> Resu
     Ok(true)
 }
 
-fn not_null(column: &mut ColumnDefinition, set: bool, position: Option<u32>) -> Result<bool> {
+fn not_null(column: &mut ColumnDefinition, set: bool, table: &str, position: Option<u32>) -> Result<bool> {
     if column.not_null.is_some_and(|before| before != set) {
-        let message = format!("conflicting NULL/NOT NULL declarations for column \"{}\"", column.name);
+        let message =
+            format!("conflicting NULL/NOT NULL declarations for column \"{}\" of table \"{table}\"", column.name);
         return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
     }
     column.not_null = Some(set);
@@ -284,9 +286,9 @@ const OTHER_ACTIONS: [&str; 13] = [
     "force", "of",
 ];
 
-fn alter(cursor: &mut Cursor) -> Result<AlterTable> {
+fn alter(cursor: &mut Cursor, table: &str) -> Result<AlterTable> {
     if cursor.accept(&["add"]) {
-        return add(cursor);
+        return add(cursor, table);
     }
     if cursor.accept(&["drop", "constraint"]) {
         let if_exists = cursor.accept(&["if", "exists"]);
@@ -335,13 +337,13 @@ fn alter(cursor: &mut Cursor) -> Result<AlterTable> {
     Err(cursor.unsupported("this form of ALTER TABLE … ALTER COLUMN"))
 }
 
-fn add(cursor: &mut Cursor) -> Result<AlterTable> {
+fn add(cursor: &mut Cursor, table: &str) -> Result<AlterTable> {
     let explicit = cursor.accept(&["column"]);
     if !explicit && let Some(constraint) = table_constraint(cursor)? {
         return Ok(AlterTable::AddConstraint(constraint));
     }
     let if_not_exists = cursor.accept(&["if", "not", "exists"]);
-    Ok(AlterTable::AddColumn { column: column(cursor)?, if_not_exists })
+    Ok(AlterTable::AddColumn { column: column(cursor, table)?, if_not_exists })
 }
 
 fn rename(cursor: &mut Cursor) -> Result<AlterTable> {

@@ -38,6 +38,8 @@ pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
         Logical::Aggregate { input, groups, aggregates } => {
             groups.iter_mut().try_for_each(one)?;
             for call in aggregates {
+                call.order.iter_mut().try_for_each(|key| one(&mut key.expr))?;
+                call.distinct.iter_mut().flatten().try_for_each(one)?;
                 call.args.iter_mut().chain(&mut call.filter).try_for_each(one)?;
             }
             fold(input, zone)

@@ -138,8 +138,10 @@ pub struct AggregateCall {
     pub function: crate::expr::Aggregate,
     /// Its arguments, over the rows that are grouped.
     pub args: Vec<Expr>,
-    /// Each different argument once.
-    pub distinct: bool,
+    /// DISTINCT: of rows that have equal values of these, one is taken.
+    pub distinct: Option<Vec<Expr>>,
+    /// The order in which it takes them, where that matters.
+    pub order: Vec<SortKey>,
     /// FILTER (WHERE …).
     pub filter: Option<Expr>,
 }

@@ -95,8 +95,14 @@ fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
             Ok(Node::Distinct(Arc::new(Distinct { input: lower(*input, &all)?, types })))
         }
         Logical::Aggregate { input, groups, aggregates } => {
-            let calls = aggregates.iter().flat_map(|call| call.args.iter().chain(&call.filter));
-            let input = lower(*input, &used(groups.iter().chain(calls)))?;
+            let mut wanted = used(groups.iter());
+            for call in &aggregates {
+                let order = call.order.iter().map(|key| &key.expr);
+                wanted.extend(used(
+                    call.args.iter().chain(&call.filter).chain(order).chain(call.distinct.iter().flatten()),
+                ));
+            }
+            let input = lower(*input, &wanted)?;
             Ok(Node::Aggregate(Arc::new(Aggregate { input, groups, aggregates })))
         }
         _ => Err(Error::internal("a statement that is no query stands within one")),
