@@ -625,7 +625,7 @@ fn an_inserter_waits_for_whoever_is_about_to_free_its_unique_value() {
         };
         assert!(!wait.is_done());
         if commits {
-            drop(commit(first))
+            let _ = commit(first);
         } else {
             first.rollback()
         }
