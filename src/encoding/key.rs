@@ -41,12 +41,19 @@ pub struct KeyColumn {
     pub descending: bool,
     /// Whether NULL comes before all values.
     pub nulls_first: bool,
+    /// Whether it is a number that is neither NULL nor negative, kept without a marker: partition and offset of a topic.
+    pub bare: bool,
 }
 
 impl KeyColumn {
     /// Ascending, NULL last: PostgreSQL's default.
     pub fn ascending(ty: SqlType) -> KeyColumn {
-        KeyColumn { ty, descending: false, nulls_first: false }
+        KeyColumn { ty, descending: false, nulls_first: false, bare: false }
+    }
+
+    /// A column of a topic's key.
+    pub fn bare(ty: SqlType) -> KeyColumn {
+        KeyColumn { bare: true, ..KeyColumn::ascending(ty) }
     }
 }
 
@@ -76,6 +83,9 @@ pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
 
 /// Appends one column. 0A000 for a type that has no key form.
 pub fn encode_column(out: &mut Vec<u8>, value: &Value, column: &KeyColumn) -> Result<()> {
+    if column.bare {
+        return encode_bare(out, value, column.ty);
+    }
     if value.is_null() {
         out.push(if column.nulls_first { NULL_FIRST } else { NULL_LAST });
         return Ok(());
@@ -105,6 +115,17 @@ pub fn encode_column(out: &mut Vec<u8>, value: &Value, column: &KeyColumn) -> Re
     }
     if column.descending {
         out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    Ok(())
+}
+
+fn encode_bare(out: &mut Vec<u8>, value: &Value, ty: SqlType) -> Result<()> {
+    match (ty.base(), value) {
+        (SqlType::INT4, Value::Int(value)) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
+        (SqlType::INT8, Value::Int(value)) => out.extend_from_slice(&(*value as u64).to_be_bytes()),
+        (ty, value) => {
+            return Err(Error::internal(format!("a bare {} key column was given {value:?}", ty.base_name())));
+        }
     }
     Ok(())
 }
@@ -330,7 +351,7 @@ mod tests {
     proptest! {
         #[test]
         fn keys_sort_as_values_do((a, b, ty) in values(), descending: bool, rest_a: u8, rest_b: u8) {
-            let column = KeyColumn { ty, descending, nulls_first: descending };
+            let column = KeyColumn { ty, descending, nulls_first: descending, bare: false };
             let expected = if descending { compare(&b, &a, ty) } else { compare(&a, &b, ty) };
             let (mut a_key, mut b_key) = (encoded(&a, &column), encoded(&b, &column));
             prop_assert_eq!(a_key.cmp(&b_key), expected);
@@ -342,7 +363,7 @@ mod tests {
 
         #[test]
         fn keys_decode_to_equal_values((a, _, ty) in values(), descending: bool) {
-            let column = KeyColumn { ty, descending, nulls_first: false };
+            let column = KeyColumn { ty, descending, nulls_first: false, bare: false };
             let mut key = encoded(&a, &column);
             key.extend_from_slice(b"rest");
             let mut left = key.as_slice();
@@ -353,7 +374,7 @@ mod tests {
 
         #[test]
         fn null_stands_where_it_is_told((a, _, ty) in values(), descending: bool, nulls_first: bool) {
-            let column = KeyColumn { ty, descending, nulls_first };
+            let column = KeyColumn { ty, descending, nulls_first, bare: false };
             let expected = if nulls_first { Ordering::Less } else { Ordering::Greater };
             prop_assert_eq!(encoded(&Value::Null, &column).cmp(&encoded(&a, &column)), expected);
         }

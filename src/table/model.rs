@@ -42,7 +42,12 @@ impl Model {
             columns.iter().map(|&column| KeyColumn::ascending(relation.columns[column].ty)).collect()
         };
         let key = relation.primary_key.iter().flat_map(|primary| &primary.columns);
-        let key = key.map(|&column| (column, KeyColumn::ascending(relation.columns[column].ty))).collect();
+        let mut key: Vec<_> = key.map(|&column| (column, KeyColumn::ascending(relation.columns[column].ty))).collect();
+        if relation.topic().is_some() {
+            // partition and offset, the first columns of every topic
+            let bare = relation.columns.iter().take(2).map(|column| KeyColumn::bare(column.ty));
+            key = bare.enumerate().collect();
+        }
         let uniques = relation.uniques.iter().map(|unique| UniqueModel {
             name: unique.name.clone(),
             columns: unique.columns.clone(),
@@ -82,7 +87,7 @@ impl Model {
         self.space
     }
 
-    /// The primary key's columns with their order; empty for a table whose rows have a hidden row id.
+    /// The primary key's columns with their order, of a topic partition and offset; empty for a table whose rows have a hidden row id.
     pub fn key_columns(&self) -> &[(usize, KeyColumn)] {
         &self.key
     }

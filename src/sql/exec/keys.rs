@@ -55,7 +55,7 @@ pub(super) fn stretches(
 
 /// Whether every value fits its column: one that does not is equal to none there.
 pub(super) fn fits(model: &Model, columns: &[usize], values: &[Value]) -> bool {
-    columns.iter().all(|&column| place(&values[column], model.relation().columns[column].ty) == Place::Within)
+    columns.iter().all(|&column| place(&values[column], model.relation().columns[column].ty, false) == Place::Within)
 }
 
 /// The different values of an equal part, in the key's order.
@@ -65,7 +65,7 @@ fn part_values(part: &KeyPart, column: &KeyColumn, cx: &EvalContext) -> Result<V
         KeyPart::Any(exprs) => exprs,
     };
     let mut values = exprs.iter().map(|expr| expr.eval(&[], cx)).collect::<Result<Vec<_>>>()?;
-    values.retain(|value| !value.is_null() && place(value, column.ty) == Place::Within);
+    values.retain(|value| !value.is_null() && place(value, column.ty, column.bare) == Place::Within);
     values.sort_by(|a, b| compare(a, b, column.ty));
     values.dedup_by(|a, b| compare(a, b, column.ty).is_eq());
     Ok(values)
@@ -86,7 +86,7 @@ fn tightest(bounds: &[KeyBound], column: &KeyColumn, lower: bool, cx: &EvalConte
         if value.is_null() {
             return Ok(None);
         }
-        match (place(&value, column.ty), lower) {
+        match (place(&value, column.ty, column.bare), lower) {
             (Place::Below, true) | (Place::Above, false) => continue,
             (Place::Above, true) | (Place::Below, false) => return Ok(None),
             (Place::Within, _) => {}
@@ -109,7 +109,7 @@ fn bounded(prefix: &[u8], column: &KeyColumn, lower: &End, upper: &End) -> Resul
     if let (End::Open, End::Open) = (lower, upper) {
         return Ok(whole(prefix));
     }
-    // Key columns are ascending with NULLs last: an open upper end stops before the NULLs.
+    // Key columns are ascending with NULLs last, if there are any: an open upper end stops before the NULLs.
     let encoded = |value: &Value| -> Result<Vec<u8>> {
         let mut key = prefix.to_vec();
         encode_column(&mut key, value, column)?;
@@ -122,6 +122,7 @@ fn bounded(prefix: &[u8], column: &KeyColumn, lower: &End, upper: &End) -> Resul
         End::At(value, false) => after(encoded(value)?),
     };
     let to = match upper {
+        End::Open if column.bare => before(prefix.to_vec()),
         End::Open => Bound::Excluded(encoded(&Value::Null)?),
         End::At(value, false) => Bound::Excluded(encoded(value)?),
         End::At(value, true) => before(encoded(value)?),
@@ -151,15 +152,16 @@ enum Place {
     Above,
 }
 
-/// Where an integer lies that may be wider than the column that it is compared with.
-fn place(value: &Value, ty: SqlType) -> Place {
+/// Where an integer lies that may be wider than the column that it is compared with; a bare one is not negative.
+fn place(value: &Value, ty: SqlType, bare: bool) -> Place {
     let Value::Int(value) = value else { return Place::Within };
     let (low, high) = match ty.base() {
         SqlType::INT2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
         SqlType::INT4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
         SqlType::OID => (0, i64::from(u32::MAX)),
-        _ => return Place::Within,
+        _ => (i64::MIN, i64::MAX),
     };
+    let low = if bare { 0 } else { low };
     match value {
         value if *value < low => Place::Below,
         value if *value > high => Place::Above,

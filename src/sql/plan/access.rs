@@ -4,7 +4,7 @@ use super::SortKey;
 use super::node::{Access, Bound, KeyPart, KeyRange};
 use crate::expr::{CastMethod, CompareOp, Expr, Volatility};
 use crate::table::Model;
-use crate::types::{SqlType, TypeCategory};
+use crate::types::{SqlType, TypeCategory, Value};
 
 /// How a scan finds its rows, and what of its condition is left to judge.
 pub(super) struct Path {
@@ -74,6 +74,10 @@ fn by_key(model: &Model, conditions: &[Expr]) -> Option<(KeyRange, Vec<usize>)> 
             used.push(at);
             continue;
         }
+        if *column == 0 && model.relation().topic().is_some_and(|topic| topic.partitions == 1) {
+            range.equal.push(KeyPart::One(Expr::literal(Value::Int(0), order.ty)));
+            continue;
+        }
         for (at, condition) in conditions.iter().enumerate() {
             let Some((op, value)) = comparison(condition, *column, order.ty) else { continue };
             let bound = |inclusive| Bound { value: value.clone(), inclusive };
@@ -88,7 +92,8 @@ fn by_key(model: &Model, conditions: &[Expr]) -> Option<(KeyRange, Vec<usize>)> 
         }
         break;
     }
-    (!used.is_empty()).then_some((range, used))
+    let narrows = !range.equal.is_empty() || !used.is_empty();
+    narrows.then_some((range, used))
 }
 
 fn by_unique(model: &Model, conditions: &[Expr]) -> Option<(Access, Vec<usize>)> {

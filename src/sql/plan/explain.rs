@@ -146,6 +146,9 @@ fn show_scan(scan: &Scan) -> Shown {
     let way = if scan.backward { "Index Scan Backward" } else { "Index Scan" };
     let primary = relation.primary_key.as_ref().map_or("", |key| key.name.as_str());
     let shown = match &scan.access {
+        Access::Full | Access::Key(_) if relation.topic().is_some() => {
+            Shown::new(if scan.backward { "Offset Scan Backward" } else { "Offset Scan" }, on)
+        }
         Access::Full if scan.backward => Shown::new(way, format!(" using {primary}{on}")),
         Access::Full => Shown::new("Seq Scan", on),
         Access::Key(_) => Shown::new(way, format!(" using {primary}{on}")),
