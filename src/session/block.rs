@@ -77,13 +77,16 @@ pub(super) fn isolation_named(name: &str) -> Isolation {
     }
 }
 
-/// The name of a transaction's isolation level as SHOW prints it.
-pub(super) fn isolation_name(options: &TxnOptions) -> &'static str {
-    match options.isolation {
-        Isolation::ReadCommitted => "read committed",
-        Isolation::RepeatableRead => "repeatable read",
-        Isolation::Serializable => "serializable",
-    }
+/// A setting that is the transaction's, as SHOW prints it; none for any other.
+pub(super) fn shown_of_transaction(name: &str, options: &TxnOptions) -> Option<&'static str> {
+    Some(match (name, options.isolation) {
+        ("transaction_isolation", Isolation::ReadCommitted) => "read committed",
+        ("transaction_isolation", Isolation::RepeatableRead) => "repeatable read",
+        ("transaction_isolation", Isolation::Serializable) => "serializable",
+        ("transaction_read_only", _) if options.read_only => "on",
+        ("transaction_read_only", _) => "off",
+        _ => return None,
+    })
 }
 
 /// 25P02 for a statement in a failed block.

@@ -1,5 +1,6 @@
 //! Plans at work: executed in steps, their rows handed to the output as they come.
 
+use super::block::shown_of_transaction;
 use super::conversation::Session;
 use super::plans::Environment;
 use super::portal::{Portal, Running, State};
@@ -11,7 +12,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, IdSource, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::ResultColumn;
-use crate::txn::{Engine, Transaction};
+use crate::txn::{Engine, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -68,10 +69,14 @@ struct SettingsOfSession<'a> {
     settings: RefCell<&'a mut Settings>,
     services: &'a Services,
     who: &'a Who,
+    options: TxnOptions,
 }
 
 impl expr::Settings for SettingsOfSession<'_> {
     fn get(&self, name: &str) -> Option<String> {
+        if let Some(shown) = shown_of_transaction(name, &self.options) {
+            return Some(shown.to_owned());
+        }
         self.settings.borrow().show(name).ok()
     }
 
@@ -262,7 +267,8 @@ impl Session {
         let zone = self.settings.zone().clone();
         let Session { block, settings, services, who, .. } = self;
         let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
-        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who };
+        let options = *transaction.options();
+        let settings = SettingsOfSession { settings: RefCell::new(settings), services, who, options };
         let ids = Ids(&services.engine);
         let world = ExecContext {
             identity: acting.identity,

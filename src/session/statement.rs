@@ -1,6 +1,6 @@
 //! Statements that the session itself carries out: settings, prepared statements, definitions; and which goes where.
 
-use super::block::isolation_name;
+use super::block::shown_of_transaction;
 use super::conversation::Session;
 use super::portal::{Portal, State};
 use super::query::{Acting, Silent, check_setting};
@@ -8,7 +8,7 @@ use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::bind::{Definitions, bind_arguments};
 use crate::sql::ddl::{DefineContext, Defined, execute};
-use crate::sql::parse::{Definition, Discard, Set, Statement};
+use crate::sql::parse::{Definition, Discard, Set, Statement, TransactionModes};
 use crate::types::{Row, ScopeId, Value};
 use std::collections::VecDeque;
 
@@ -142,13 +142,14 @@ impl Session {
     }
 
     fn show(&mut self, name: &str) -> Result<String> {
-        let shown = self.settings.show(name)?;
-        let Some(transaction) = self.block.transaction() else { return Ok(shown) };
-        Ok(match name {
-            "transaction_isolation" => isolation_name(transaction.options()).to_owned(),
-            "transaction_read_only" => if transaction.options().read_only { "on" } else { "off" }.to_owned(),
-            _ => shown,
-        })
+        let options = match self.block.transaction() {
+            Some(transaction) => *transaction.options(),
+            None => self.options(&TransactionModes::default()),
+        };
+        match shown_of_transaction(name, &options) {
+            Some(shown) => Ok(shown.to_owned()),
+            None => self.settings.show(name),
+        }
     }
 
     fn show_all(&self) -> VecDeque<Row> {

@@ -10,7 +10,8 @@ use crate::sql::parse::{Isolation as Level, TransactionModes};
 use crate::txn::TxnOptions;
 
 impl Session {
-    fn options(&self, modes: &TransactionModes) -> TxnOptions {
+    /// How a transaction with these modes begins.
+    pub(super) fn options(&self, modes: &TransactionModes) -> TxnOptions {
         let default = self.settings.get("default_transaction_isolation").unwrap_or_default();
         let isolation = isolation_named(modes.isolation.map_or(default.as_str(), |level| level_name(level)));
         let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
