@@ -25,6 +25,7 @@ use report::Report;
 use std::sync::Arc;
 use std::time::Duration;
 use target::Target;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for the clients and the embedded server together.
 const WORKER_THREADS: usize = 4;
@@ -36,7 +37,7 @@ pub fn run(url: Option<&str>) -> Result<()> {
         let target = Target::open(url, Arc::new(SystemEnv::new())).await?;
         let played = tokio::select! {
             played = play(&target) => played,
-            _ = tokio::signal::ctrl_c() => Err(Error::new(SqlState::QUERY_CANCELED, "the demo was interrupted")),
+            error = interrupted() => Err(error),
         };
         // the server ends and its directory goes whatever became of the play; the first error is the one to tell
         let closed = target.close().await;
@@ -44,6 +45,21 @@ pub fn run(url: Option<&str>) -> Result<()> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// Waits for SIGINT or SIGTERM, so that the directory goes then too.
+async fn interrupted() -> Error {
+    let wait = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            result = tokio::signal::ctrl_c() => result,
+        }
+    };
+    match wait.await {
+        Ok(()) => Error::new(SqlState::QUERY_CANCELED, "the demo was interrupted"),
+        Err(error) => Error::from(error),
+    }
 }
 
 async fn play(target: &Target) -> Result<()> {

@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// A demonstration also runs where address space is scarce.
+const MAP_SIZE: usize = 1 << 30;
+
 /// A server, and how to connect to it.
 pub struct Target {
     administrator: tokio_postgres::Config,
@@ -40,6 +43,7 @@ impl Target {
         let config = Config {
             data: directory.path.join("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            map_size: MAP_SIZE,
             ..Config::default()
         };
         let database = config.database.clone();

@@ -17,6 +17,8 @@ const CONSUME: &str = "CONSUME FROM chat.ai_processing GROUP ai LIMIT 10 WAIT '1
 const CONSUME_BRIEFLY: &str =
     "CONSUME FROM chat.ai_processing GROUP ai LIMIT 1 WAIT '10 seconds' VISIBILITY '1 second'";
 const CONSUME_WHAT_IS_LEFT: &str = "CONSUME FROM chat.ai_processing GROUP ai";
+const GROUP: &str = "SELECT lag, in_flight FROM system.topic_groups \
+     WHERE topic = 'chat.ai_processing' AND group_name = 'ai' AND partition = 0";
 const INSERT_TYPING: &str = "EXECUTE AS USER $1 ( INSERT INTO chat.typing_events (conversation_id, user_id, event_type) \
      VALUES ($2, 'ai_worker', 'typing') )";
 const INSERT_REPLY: &str = "INSERT INTO chat.messages (conversation_id, role, content) VALUES ($1, 'assistant', $2)";
@@ -221,7 +223,7 @@ pub async fn die_in_the_middle(target: &Target, login: &Login, report: &Arc<Repo
     Ok(())
 }
 
-/// Checks that the group has settled every message of the topic, and has nothing left to take.
+/// Checks that the group has settled every message of the topic, and that nobody gets any more.
 pub async fn nothing_is_left(
     target: &Target,
     login: &Login,
@@ -233,19 +235,18 @@ pub async fn nothing_is_left(
     let written: BTreeSet<i64> = written.iter().map(|row| row.get(0)).collect();
     let client = target.connect(login.name, &login.password).await?;
     let left = client.query(CONSUME_WHAT_IS_LEFT, &[]).await?.len();
-    if left > 0 || written != tally.acknowledged {
+    let group = admin.query_one(GROUP, &[]).await?;
+    let (lag, in_flight): (i64, i64) = (group.get("lag"), group.get("in_flight"));
+    let (count, acknowledged) = (written.len(), tally.acknowledged.len());
+    if left > 0 || lag > 0 || in_flight > 0 || written != tally.acknowledged {
         let message = format!(
-            "the topic has {} messages, {} of them acknowledged, and {left} are left to consume",
-            written.len(),
-            tally.acknowledged.len()
+            "of {count} messages {acknowledged} are acknowledged; the group lags {lag}, has {in_flight} in flight and \
+             got {left} more"
         );
         return Err(Error::new(SqlState::DATA_EXCEPTION, message));
     }
     let Tally { answered, passed, again, .. } = tally;
-    report.fact(
-        "topic",
-        format!("{} messages: {answered} answered, {passed} own replies passed; nothing left", written.len()),
-    );
+    report.fact("topic", format!("{count} messages: {answered} answered, {passed} own replies passed; nothing left"));
     report.fact("redelivery", format!("{again} message came again after its worker died, and was answered once"));
     Ok(())
 }
