@@ -5,8 +5,8 @@
 //! first one that does not ends the demonstration with an error. It uses only what any client can: no call goes past
 //! the socket.
 //!
-//! In reading order: [`target`] is the server, [`schema`] the tables, [`client`] a connection, [`live`] what live rows
-//! say, [`user`] a person with two screens, [`worker`] what answers them, [`act`] the play, [`report`] what is printed.
+//! In reading order: `target` is the server, `schema` the tables, `client` a connection, `live` what live rows
+//! say, `user` a person with two screens, `worker` what answers them, `act` the play, `report` what is printed.
 
 mod act;
 mod client;
