@@ -2,6 +2,7 @@
 
 use crate::measure::{Round, Row};
 use crate::options::Options;
+use crate::process;
 use crate::servers::Server;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,7 @@ struct Received {
 
 /// A sender and its listeners on one server.
 struct Fan {
+    pid: u32,
     sender: Client,
     statement: Statement,
     received: Arc<Received>,
@@ -99,7 +101,7 @@ impl Fan {
         }
         let sender = server.client().await;
         let statement = sender.prepare("SELECT pg_notify('bench', $1)").await.expect("the statement is prepared");
-        Fan { sender, statement, received, listeners: clients, sent: 0 }
+        Fan { pid: server.pid, sender, statement, received, listeners: clients, sent: 0 }
     }
 
     async fn send(&mut self) {
@@ -110,6 +112,7 @@ impl Fan {
 
     async fn run(&mut self, pace: Pace, length: Duration) -> Round {
         let each = self.listeners.len() as u64;
+        let before = process::processor_time(self.pid);
         let start = Instant::now();
         while start.elapsed() < length {
             self.send().await;
@@ -118,7 +121,8 @@ impl Fan {
         }
         self.received.wait_for(self.sent * each).await;
         let times = std::mem::take(&mut *self.received.times.lock().expect("nobody panics with it"));
-        Round::of(times, start.elapsed())
+        let elapsed = start.elapsed();
+        Round::of(times, elapsed, process::processor_time(self.pid) - before)
     }
 }
 

@@ -9,6 +9,7 @@ mod machine;
 mod measure;
 mod memory;
 mod options;
+mod process;
 mod report;
 mod servers;
 #[path = "../../tests/support/mod.rs"]

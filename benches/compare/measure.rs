@@ -1,6 +1,7 @@
 //! Rounds: each server in turn, the same time, and what came of it.
 
 use crate::options::Options;
+use crate::process;
 use crate::servers::Server;
 use crate::workload::{Worker, Workload, workers};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ pub struct Round {
     pub p50: f64,
     /// 99 of 100 took no longer, in microseconds.
     pub p99: f64,
+    /// Microseconds of processor time that the server spent on each.
+    pub processor: f64,
 }
 
 /// A row of the table: the rounds of both servers.
@@ -26,13 +29,19 @@ pub struct Row {
 
 impl Round {
     /// From each operation's time in microseconds.
-    pub fn of(mut times: Vec<u32>, elapsed: Duration) -> Round {
+    pub fn of(mut times: Vec<u32>, elapsed: Duration, processor: Duration) -> Round {
         times.sort_unstable();
         let at = |share: f64| {
             let index = (times.len() as f64 * share) as usize;
             times.get(index.min(times.len().saturating_sub(1))).map_or(0.0, |&time| f64::from(time))
         };
-        Round { rate: times.len() as f64 / elapsed.as_secs_f64(), p50: at(0.5), p99: at(0.99) }
+        let count = times.len() as f64;
+        Round {
+            rate: count / elapsed.as_secs_f64(),
+            p50: at(0.5),
+            p99: at(0.99),
+            processor: processor.as_secs_f64() * 1e6 / count,
+        }
     }
 }
 
@@ -81,7 +90,7 @@ pub async fn workload(servers: &[Server; 2], workload: Workload, clients: usize,
     for round in 0..=options.rounds {
         let length = if round == 0 { options.round / 4 } else { options.round };
         for (index, fleet) in fleets.iter_mut().enumerate() {
-            let (result, workers) = run(fleet.take().expect("each round gives it back"), length).await;
+            let (result, workers) = run(&servers[index], fleet.take().expect("each round gives it back"), length).await;
             *fleet = Some(workers);
             if round > 0 {
                 rounds[index].push(result);
@@ -92,7 +101,8 @@ pub async fn workload(servers: &[Server; 2], workload: Workload, clients: usize,
 }
 
 /// Lets all clients work for a time.
-async fn run(workers: Vec<Worker>, length: Duration) -> (Round, Vec<Worker>) {
+async fn run(server: &Server, workers: Vec<Worker>, length: Duration) -> (Round, Vec<Worker>) {
+    let before = process::processor_time(server.pid);
     let start = Instant::now();
     let tasks: Vec<_> = workers.into_iter().map(|worker| tokio::spawn(work(worker, start, length))).collect();
     let (mut times, mut workers) = (Vec::new(), Vec::new());
@@ -101,7 +111,8 @@ async fn run(workers: Vec<Worker>, length: Duration) -> (Round, Vec<Worker>) {
         workers.push(worker);
         times.extend(own);
     }
-    (Round::of(times, start.elapsed()), workers)
+    let elapsed = start.elapsed();
+    (Round::of(times, elapsed, process::processor_time(server.pid) - before), workers)
 }
 
 async fn work(mut worker: Worker, start: Instant, length: Duration) -> (Worker, Vec<u32>) {

@@ -1,8 +1,8 @@
 //! What an idle connection costs.
 
 use crate::options::Options;
+use crate::process;
 use crate::servers::Server;
-use std::fs;
 
 /// The row's title.
 pub const TITLE: &str = "private memory of an idle connection";
@@ -19,7 +19,7 @@ pub struct Memory {
 pub async fn measure(servers: &[Server; 2], options: &Options) -> Memory {
     let mut bytes = [0.0; 2];
     for (server, bytes) in servers.iter().zip(&mut bytes) {
-        let before = private_bytes(server.pid);
+        let before = process::private_bytes(server.pid);
         let mut clients = Vec::new();
         for _ in 0..options.connections {
             let client = server.client().await;
@@ -27,26 +27,9 @@ pub async fn measure(servers: &[Server; 2], options: &Options) -> Memory {
             client.query(sql, &[&0i64, &0i64]).await.expect("an answer");
             clients.push(client);
         }
-        let after = private_bytes(server.pid);
+        let after = process::private_bytes(server.pid);
         *bytes = (after as f64 - before as f64) / options.connections.max(1) as f64;
         println!("{TITLE}, {}: {:.1} kB", server.name, *bytes / 1024.0);
     }
     Memory { connections: options.connections, bytes }
-}
-
-/// Private memory of a process and its children. What they share (buffers, program text) is counted for none of them.
-fn private_bytes(pid: u32) -> u64 {
-    let children = fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
-        let child: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-        (parent == pid).then_some(child)
-    });
-    std::iter::once(pid).chain(children).filter_map(private_bytes_of).sum()
-}
-
-fn private_bytes_of(pid: u32) -> Option<u64> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let private = maps.lines().filter(|line| line.starts_with("Private_"));
-    Some(private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10)
 }

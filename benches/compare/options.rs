@@ -51,7 +51,12 @@ impl Options {
             .arg(list("listeners", "sessions that a notification goes to").default_value("100,500"))
             .arg(number("connections", "500", "idle connections whose memory is measured"))
             .arg(number("threads", "1", "threads of the client"))
-            .arg(Arg::new("only").long("only").value_delimiter(',').help("workloads whose titles hold one of these"))
+            .arg(
+                Arg::new("only")
+                    .long("only")
+                    .action(ArgAction::Append)
+                    .help("workloads whose titles hold one of these"),
+            )
             .arg(Arg::new("out").long("out").default_value(out).help("where compare.md and compare.json are written"))
             // cargo says so to every benchmark
             .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))

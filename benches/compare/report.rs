@@ -11,16 +11,14 @@ use std::fs;
 
 /// A row for the terminal.
 pub fn line(row: &Row) -> String {
-    let rate = |server| row.figures(server, |round| round.rate).median();
-    let time =
-        |server| (row.figures(server, |round| round.p50).median(), row.figures(server, |round| round.p99).median());
+    let both = |figure: fn(&Round) -> f64| [0, 1].map(|server| row.figures(server, figure).median());
     let (ratio, (least, most)) = (row.ratios().median(), row.ratios().spread());
-    let ((a50, a99), (b50, b99)) = (time(0), time(1));
+    let ([a, b], [a50, b50]) = (both(|round| round.rate), both(|round| round.p50));
+    let ([a99, b99], [a_cpu, b_cpu]) = (both(|round| round.p99), both(|round| round.processor));
     format!(
-        "{:<52} {:>9.0}/s {:>9.0}/s  {ratio:>5.2} ({least:.2} to {most:.2})  p50 {a50:.0} : {b50:.0} us, p99 {a99:.0} : {b99:.0} us",
-        row.title,
-        rate(0),
-        rate(1)
+        "{:<50} {a:>8.0}/s {b:>8.0}/s {ratio:>6.2} ({least:.2} to {most:.2})  us: p50 {a50:.0} : {b50:.0}, \
+         p99 {a99:.0} : {b99:.0}, CPU {a_cpu:.1} : {b_cpu:.1}",
+        row.title
     )
 }
 
@@ -59,14 +57,16 @@ fn markdown(
     out.push_str(
         "A rate is the median of the rounds (least to greatest), a ratio the median of the rounds' ratios.\n\n",
     );
-    out.push_str("| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P |\n");
-    out.push_str("|---|---|---|---|---|---|\n");
+    out.push_str(
+        "| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P | CPU us, T : P |\n",
+    );
+    out.push_str("|---|---|---|---|---|---|---|\n");
     for row in rows {
         let figures = |server, figure: fn(&Round) -> f64| row.figures(server, figure);
         let median = |server, figure: fn(&Round) -> f64| figures(server, figure).median();
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} |",
+            "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} | {:.1} : {:.1} |",
             row.title,
             with_spread(&figures(0, |round| round.rate), 0),
             with_spread(&figures(1, |round| round.rate), 0),
@@ -75,6 +75,8 @@ fn markdown(
             median(1, |round| round.p50),
             median(0, |round| round.p99),
             median(1, |round| round.p99),
+            median(0, |round| round.processor),
+            median(1, |round| round.processor),
         );
     }
     if let Some(Memory { connections, bytes: [a, b] }) = memory {
@@ -92,7 +94,11 @@ fn with_spread(figures: &Figures, digits: usize) -> String {
 
 fn json(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&Memory>, options: &Options) -> Value {
     let rounds = |rounds: &[Round]| -> Vec<Value> {
-        let round = |round: &Round| json!({ "rate": round.rate, "p50_us": round.p50, "p99_us": round.p99 });
+        let round = |round: &Round| {
+            json!({
+                "rate": round.rate, "p50_us": round.p50, "p99_us": round.p99, "processor_us": round.processor,
+            })
+        };
         rounds.iter().map(round).collect()
     };
     let rows: Vec<Value> = rows
