@@ -103,7 +103,9 @@ impl Reader {
     }
 
     fn rest(&self, pause: Option<Duration>) {
-        let mut wait = self.feed.wait();
+        // without live channels no change concerns anybody
+        let alone = self.audiences.is_empty() && self.behind.is_empty();
+        let mut wait = if alone { self.feed.wait_for_notifications() } else { self.feed.wait() };
         // asked after the wait was made: whoever tells something from now on ends it
         if pause.is_some_and(|pause| pause.is_zero()) || self.shared.has_told() {
             return;

@@ -130,7 +130,7 @@ impl Session {
     /// How long the client may stay silent now.
     pub fn idle_limit(&self) -> Option<Duration> {
         let inside = self.block.is_explicit();
-        inside.then(|| self.settings.duration("idle_in_transaction_session_timeout")).flatten()
+        inside.then(|| self.settings.frequent().idle_timeout).flatten()
     }
 
     /// Begins a request. The one before must be done.
@@ -172,7 +172,7 @@ impl Session {
     /// Starts the time of statement_timeout, unless it runs already: it covers a statement's messages together.
     fn start_clock(&mut self) {
         if self.deadline.is_none()
-            && let Some(limit) = self.settings.duration("statement_timeout")
+            && let Some(limit) = self.settings.frequent().statement_timeout
         {
             self.deadline = Some(self.services.engine.env().monotonic() + limit.as_micros() as u64);
         }
@@ -244,7 +244,7 @@ impl Session {
         self.lock_deadline = waits.and_then(|number| match self.lock_deadline {
             Some((before, deadline)) if before == number => Some((number, deadline)),
             _ => {
-                let limit = self.settings.duration("lock_timeout")?;
+                let limit = self.settings.frequent().lock_timeout?;
                 Some((number, self.services.engine.env().monotonic() + limit.as_micros() as u64))
             }
         });

@@ -12,9 +12,9 @@ use crate::txn::TxnOptions;
 impl Session {
     /// How a transaction with these modes begins.
     pub(super) fn options(&self, modes: &TransactionModes) -> TxnOptions {
-        let default = self.settings.get("default_transaction_isolation").unwrap_or_default();
-        let isolation = isolation_named(modes.isolation.map_or(default.as_str(), |level| level_name(level)));
-        let read_only = modes.read_only.unwrap_or_else(|| self.settings.is_on("default_transaction_read_only"));
+        let default = self.settings.frequent();
+        let isolation = modes.isolation.map_or(default.isolation, |level| isolation_named(level_name(level)));
+        let read_only = modes.read_only.unwrap_or(default.read_only);
         TxnOptions { isolation, read_only, pid: self.who.pid }
     }
 

@@ -6,20 +6,29 @@
 use super::{Direction, Entry};
 use crate::limits::SCAN_BATCH;
 use crate::types::CommitSeq;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering as Atomic};
 
 /// Bytes that an entry costs beside its key and value.
 const ENTRY_OVERHEAD: usize = 96;
 
+/// Bytes of a key that stand in the map itself: a prefix and two numbers, or a UUID. A look-up compares some thirty
+/// keys, and each one elsewhere in memory would be waited for.
+const INLINE_KEY_BYTES: usize = 32;
+
+/// Values up to so many bytes are copied for a reader: in one buffer they cost less than a share in each record, whose
+/// count is as far away as the value itself. Longer ones are shared.
+const COPIED_VALUE_BYTES_MAX: usize = 1 << 10;
+
 /// A key at a sequence. Ordered by key, then newest first.
 struct VersionKey {
-    key: Bytes,
+    key: SmallVec<[u8; INLINE_KEY_BYTES]>,
     seq: CommitSeq,
 }
 
@@ -132,7 +141,7 @@ impl Generation {
             let mut map = self.map.write();
             for entry in entries.by_ref().take(SCAN_BATCH) {
                 bytes += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD;
-                map.insert(VersionKey { key: entry.key, seq }, entry.value);
+                map.insert(VersionKey { key: SmallVec::from_slice(&entry.key), seq }, entry.value);
             }
         }
         self.bytes.fetch_add(bytes, Atomic::Relaxed);
@@ -141,23 +150,29 @@ impl Generation {
 
     /// The newest version of a key up to `seq`: none where this generation has none, `Some(None)` where it is removed.
     pub(super) fn get(&self, key: &[u8], seq: CommitSeq) -> Option<Option<Bytes>> {
+        if self.is_empty() {
+            return None;
+        }
         let map = self.map.read();
         let probe = Probe(key, seq);
         let from: Bound<&dyn Versioned> = Bound::Included(&probe);
         let (found, value) = map.range::<dyn Versioned, _>((from, Bound::Unbounded)).next()?;
-        (found.key == key).then(|| value.clone())
+        (*found.key == *key).then(|| value.clone())
     }
 
-    /// Appends about the next `limit` keys of a range in order, each with its newest version up to `seq`, and says whether the range
-    /// is exhausted. Removed keys are reported: they hide older tiers.
+    /// Appends about the next `limit` keys of a range in order, each with its newest version up to `seq`, and says
+    /// whether the range is exhausted. Removed keys are reported: they hide older tiers.
     pub(super) fn batch(
         &self,
         range: (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
         direction: Direction,
         seq: CommitSeq,
         limit: usize,
-        out: &mut Vec<(Bytes, Option<Bytes>)>,
+        out: &mut VecDeque<(Bytes, Option<Bytes>)>,
     ) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let from = match range.0 {
             Bound::Included(key) => Some((Probe(key, NEWEST), true)),
             Bound::Excluded(key) => Some((Probe(key, OLDEST), false)),
@@ -182,12 +197,17 @@ impl Generation {
                 Some((probe, false)) => Bound::Excluded(probe),
             }
         }
-        let map = self.map.read();
-        let versions = map.range::<dyn Versioned, _>((edge(&from), edge(&to)));
-        match direction {
-            Direction::Forward => take_newest_first(versions, seq, limit, out),
-            Direction::Backward => take_newest_last(versions.rev(), seq, limit, out),
-        }
+        let mut batch = Batch::default();
+        let exhausted = {
+            let map = self.map.read();
+            let versions = map.range::<dyn Versioned, _>((edge(&from), edge(&to)));
+            match direction {
+                Direction::Forward => take_newest_first(versions, seq, limit, &mut batch),
+                Direction::Backward => take_newest_last(versions.rev(), seq, limit, &mut batch),
+            }
+        };
+        batch.move_to(out);
+        exhausted
     }
 
     /// All keys in order with their newest versions: what a fold writes. `visit` is called without a lock held by
@@ -213,17 +233,17 @@ impl Generation {
         let mut map = self.map.write();
         let probe = cursor.as_ref().map(|key| Probe(key, NEWEST));
         let from: Bound<&dyn Versioned> = probe.as_ref().map_or(Bound::Unbounded, |probe| Bound::Included(probe));
-        let mut dead: Vec<(Bytes, CommitSeq)> = Vec::new();
-        let mut current: Option<(&Bytes, bool)> = None;
+        let mut dead: Vec<(Vec<u8>, CommitSeq)> = Vec::new();
+        let mut current: Option<(&[u8], bool)> = None;
         let mut keys = 0;
         let mut next = None;
         for (version, value) in map.range::<dyn Versioned, _>((from, Bound::Unbounded)) {
             let covered = match current {
-                Some((key, covered)) if key == &version.key => covered,
+                Some((key, covered)) if key == &*version.key => covered,
                 _ => {
                     keys += 1;
                     if keys > limit {
-                        next = Some(version.key.clone());
+                        next = Some(Bytes::copy_from_slice(&version.key));
                         break;
                     }
                     false
@@ -232,9 +252,9 @@ impl Generation {
             // The newest version at or before `oldest` covers all older ones; if it is a removal it can go itself.
             let visible_to_all = version.seq <= oldest;
             if covered || (visible_to_all && value.is_none()) {
-                dead.push((version.key.clone(), version.seq));
+                dead.push((version.key.to_vec(), version.seq));
             }
-            current = Some((&version.key, covered || visible_to_all));
+            current = Some((version.key.as_slice(), covered || visible_to_all));
         }
         let mut freed = 0;
         for (key, seq) in dead {
@@ -248,22 +268,75 @@ impl Generation {
     }
 }
 
+/// Entries taken under the lock, in one buffer.
+#[derive(Default)]
+struct Batch {
+    buffer: BytesMut,
+    places: Vec<(usize, Taken)>,
+}
+
+/// A value of a batch.
+enum Taken {
+    Removed,
+    /// In the buffer behind its key, so many bytes.
+    Copied(usize),
+    Shared(Bytes),
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn take(&mut self, key: &[u8], value: Option<&Bytes>, limit: usize) {
+        if self.places.is_empty() {
+            // the rows of a table are of like size, mostly
+            let value = value.map_or(0, Bytes::len).min(COPIED_VALUE_BYTES_MAX);
+            self.buffer.reserve((key.len() + value) * limit.min(SCAN_BATCH));
+            self.places.reserve(limit.min(SCAN_BATCH));
+        }
+        self.buffer.extend_from_slice(key);
+        let taken = match value {
+            None => Taken::Removed,
+            Some(value) if value.len() <= COPIED_VALUE_BYTES_MAX => {
+                self.buffer.extend_from_slice(value);
+                Taken::Copied(value.len())
+            }
+            Some(value) => Taken::Shared(value.clone()),
+        };
+        self.places.push((key.len(), taken));
+    }
+
+    fn move_to(self, out: &mut VecDeque<(Bytes, Option<Bytes>)>) {
+        let mut shared = self.buffer.freeze();
+        for (key, taken) in self.places {
+            let key = shared.split_to(key);
+            let value = match taken {
+                Taken::Removed => None,
+                Taken::Copied(length) => Some(shared.split_to(length)),
+                Taken::Shared(value) => Some(value),
+            };
+            out.push_back((key, value));
+        }
+    }
+}
+
 type Versions<'a> = (&'a VersionKey, &'a Option<Bytes>);
 
 fn take_newest_first<'a>(
     versions: impl Iterator<Item = Versions<'a>>,
     seq: CommitSeq,
     limit: usize,
-    out: &mut Vec<(Bytes, Option<Bytes>)>,
+    out: &mut Batch,
 ) -> bool {
-    let mut previous: Option<&Bytes> = None;
+    let mut previous: Option<&[u8]> = None;
     for (visited, (version, value)) in versions.enumerate() {
-        if visited >= limit && previous != Some(&version.key) && !out.is_empty() {
+        if visited >= limit && previous != Some(version.key.as_slice()) && !out.is_empty() {
             return false;
         }
-        if version.seq <= seq && previous != Some(&version.key) {
-            out.push((version.key.clone(), value.clone()));
-            previous = Some(&version.key);
+        if version.seq <= seq && previous != Some(version.key.as_slice()) {
+            out.take(&version.key, value.as_ref(), limit);
+            previous = Some(version.key.as_slice());
         }
     }
     true
@@ -273,13 +346,13 @@ fn take_newest_last<'a>(
     versions: impl Iterator<Item = Versions<'a>>,
     seq: CommitSeq,
     limit: usize,
-    out: &mut Vec<(Bytes, Option<Bytes>)>,
+    out: &mut Batch,
 ) -> bool {
     let mut candidate: Option<Versions<'a>> = None;
     for (visited, (version, value)) in versions.enumerate() {
         let same_key = candidate.is_some_and(|(candidate, _)| candidate.key == version.key);
         if !same_key && let Some((found, value)) = candidate.take() {
-            out.push((found.key.clone(), value.clone()));
+            out.take(&found.key, value.as_ref(), limit);
             if visited >= limit {
                 return false;
             }
@@ -289,7 +362,7 @@ fn take_newest_last<'a>(
         }
     }
     if let Some((found, value)) = candidate {
-        out.push((found.key.clone(), value.clone()));
+        out.take(&found.key, value.as_ref(), limit);
     }
     true
 }

@@ -65,7 +65,7 @@ impl StoreSnapshot {
     pub fn cursor(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>, direction: Direction) -> StoreCursor {
         let tiers = self.generations.frozen.len() + 3;
         let source = || Source { from: from.clone(), to: to.clone(), ..Source::default() };
-        StoreCursor { direction, sources: (0..tiers).map(|_| source()).collect(), ahead: FIRST_BATCH }
+        StoreCursor { direction, sources: (0..tiers).map(|_| source()).collect() }
     }
 }
 
@@ -77,9 +77,6 @@ impl Drop for StoreSnapshot {
         self.store.forget_snapshot(self.seq);
     }
 }
-
-/// Entries that a cursor reads ahead from LMDB at first; it doubles from batch to batch.
-const FIRST_BATCH: usize = 16;
 
 /// One tier's part of a scan: what is read ahead, and the bounds of what is not.
 struct Source {
@@ -113,7 +110,6 @@ pub struct StoreCursor {
     direction: Direction,
     /// Newest tier first; LMDB last.
     sources: Vec<Source>,
-    ahead: usize,
 }
 
 impl StoreCursor {
@@ -121,9 +117,8 @@ impl StoreCursor {
     /// cursor.
     pub fn next_batch(&mut self, snapshot: &StoreSnapshot, out: &mut Vec<(Bytes, Bytes)>, max: usize) -> Result<bool> {
         let wanted = out.len() + max;
-        let mut memory: Vec<(Bytes, Option<Bytes>)> = Vec::new();
         while out.len() < wanted {
-            self.fill(snapshot, max, &mut memory)?;
+            self.fill(snapshot, max)?;
             match self.pop_newest() {
                 None => return Ok(false),
                 Some((_, None)) => {}
@@ -133,22 +128,20 @@ impl StoreCursor {
         Ok(true)
     }
 
-    /// Reads ahead where a source has nothing ready.
-    fn fill(&mut self, snapshot: &StoreSnapshot, max: usize, memory: &mut Vec<(Bytes, Option<Bytes>)>) -> Result<()> {
+    /// Reads ahead where a source has nothing ready: as much as is wanted at once, since the caller knows best.
+    fn fill(&mut self, snapshot: &StoreSnapshot, max: usize) -> Result<()> {
         let direction = self.direction;
         let lmdb = self.sources.len() - 1;
-        let count = self.ahead.min(max.clamp(1, SCAN_BATCH));
+        let count = max.clamp(1, SCAN_BATCH);
         for (source, tier) in self.sources[..lmdb].iter_mut().zip(snapshot.tiers()) {
             while source.ahead.is_empty() && !source.exhausted {
-                self.ahead = (count * 2).min(SCAN_BATCH);
-                source.exhausted = tier.batch((&source.from, &source.to), direction, snapshot.seq, count, memory);
-                source.ahead.extend(memory.drain(..));
+                let range = (&source.from, &source.to);
+                source.exhausted = tier.batch(range, direction, snapshot.seq, count, &mut source.ahead);
                 source.advance(direction);
             }
         }
         let source = &mut self.sources[lmdb];
         if source.ahead.is_empty() && !source.exhausted {
-            self.ahead = (count * 2).min(SCAN_BATCH);
             read_lmdb(source, snapshot, direction, count)?;
             source.advance(direction);
         }

@@ -223,7 +223,7 @@ impl Engine {
 
     /// Ends the waits of all followers, so that they look at what else they were told.
     pub fn wake_followers(&self) {
-        self.feed.wake();
+        self.feed.wake_all();
     }
 
     /// The commits after a position up to now, for a subscription that resumes: from memory where that reaches back so
@@ -285,7 +285,7 @@ impl Engine {
             let joined = thread.join();
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;
         }
-        self.feed.wake();
+        self.feed.wake_all();
         self.log.sync()?;
         // nothing is between install and publish any more: the next start has nothing to replay
         self.store.freeze_all();

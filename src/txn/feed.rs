@@ -20,8 +20,22 @@ struct Ring {
     bytes: usize,
     /// The last commit that is not in the ring any more, or was before it.
     gone: CommitSeq,
-    waiting: Vec<Signal>,
+    waiting: Vec<Waiting>,
+    /// Commits and bytes since readers were last woken.
+    unread: (usize, usize),
+    /// Whether one of them notifies.
+    notifies: bool,
 }
+
+/// A reader that waits.
+struct Waiting {
+    signal: Signal,
+    /// Only a commit that notifies is of interest to it, as long as it does not fall too far behind.
+    notifications_only: bool,
+}
+
+/// The share of the ring that commits take before a reader is woken that no single one of them concerns.
+const LAZY_SHARE: usize = 8;
 
 /// The recent commits.
 #[derive(Default)]
@@ -39,7 +53,10 @@ impl Feed {
     pub(super) fn push(&self, commits: impl IntoIterator<Item = Arc<Commit>>) {
         let mut ring = self.ring.lock();
         for commit in commits {
-            ring.bytes += weight(&commit);
+            let bytes = weight(&commit);
+            ring.bytes += bytes;
+            ring.unread = (ring.unread.0 + 1, ring.unread.1 + bytes);
+            ring.notifies |= !commit.notifications.is_empty();
             ring.commits.push_back(commit);
         }
         while ring.commits.len() > FEED_COMMITS_MAX || (ring.bytes > FEED_BYTES_MAX && ring.commits.len() > 1) {
@@ -59,22 +76,42 @@ impl Feed {
         Some(ring.commits.range(first..).take(max).cloned().collect())
     }
 
-    fn wait_after(&self, seq: CommitSeq) -> Wait {
+    fn wait_after(&self, seq: CommitSeq, notifications_only: bool) -> Wait {
         let mut ring = self.ring.lock();
-        if seq < ring.gone || ring.commits.back().is_some_and(|last| last.seq > seq) {
+        let first = ring.commits.partition_point(|commit| commit.seq <= seq);
+        let mut unread = ring.commits.range(first..);
+        let concerned = unread.any(|commit| !notifications_only || !commit.notifications.is_empty());
+        if seq < ring.gone || concerned {
             return Wait::ready();
         }
+        // those whose time ran out
+        ring.waiting.retain(|waiting| !waiting.signal.is_abandoned());
         let (signal, wait) = wait::pair(None);
-        ring.waiting.push(signal);
+        ring.waiting.push(Waiting { signal, notifications_only });
         wait
     }
 
-    /// Wakes the readers.
+    /// Wakes the readers that the commits since the last time concern.
     pub(super) fn wake(&self) {
+        let woken = {
+            let mut ring = self.ring.lock();
+            let (commits, bytes) = ring.unread;
+            let many = commits > FEED_COMMITS_MAX / LAZY_SHARE || bytes > FEED_BYTES_MAX / LAZY_SHARE;
+            let all = ring.notifies || many;
+            let woken: Vec<Waiting> =
+                ring.waiting.extract_if(.., |waiting| all || !waiting.notifications_only).collect();
+            if ring.waiting.is_empty() {
+                (ring.unread, ring.notifies) = ((0, 0), false);
+            }
+            woken
+        };
+        woken.iter().for_each(|waiting| waiting.signal.fire());
+    }
+
+    /// Wakes all readers.
+    pub(super) fn wake_all(&self) {
         let woken = std::mem::take(&mut self.ring.lock().waiting);
-        for signal in woken {
-            signal.fire();
-        }
+        woken.iter().for_each(|waiting| waiting.signal.fire());
     }
 }
 
@@ -151,7 +188,13 @@ impl FeedReader {
 
     /// Over when there is something to read.
     pub fn wait(&self) -> Wait {
-        self.feed.wait_after(self.position)
+        self.feed.wait_after(self.position, false)
+    }
+
+    /// Over when there is a commit that notifies, or so much to read that the reader should not wait any longer: a
+    /// reader that no other commit concerns is not woken by each.
+    pub fn wait_for_notifications(&self) -> Wait {
+        self.feed.wait_after(self.position, true)
     }
 
     /// The last commit that was read.

@@ -108,6 +108,7 @@ impl Connection {
     /// Steps a request to its end.
     async fn answer(&mut self, request: Request) -> Result<(), End> {
         let flush = matches!(request, Request::Flush);
+        self.output.acquire();
         self.conversation.start(request);
         loop {
             match self.conversation.step(&mut self.output) {
@@ -188,6 +189,7 @@ impl Connection {
 
     /// Puts the pending notifications into the output.
     fn deliver(&mut self) -> Result<(), End> {
+        self.output.acquire();
         let buffer = &mut self.output.buffer;
         self.conversation.notifications(&mut |pid, channel, payload| {
             backend::notification(buffer, pid, channel, payload);

@@ -1,6 +1,7 @@
 //! A session's answers as bytes in one buffer: rows go from values into DataRow messages without anything between.
 
 use super::backend::{self, begin, end, message, put_cstr};
+use super::socket;
 use crate::error::Error;
 use crate::limits::OUTPUT_BYTES;
 use crate::session::{Format, Output, TransactionStatus};
@@ -30,10 +31,17 @@ impl Encoder {
         message(&mut self.buffer, b'Z', |out| out.push(status));
     }
 
+    /// Takes a buffer of the thread, since something will be said.
+    pub(super) fn acquire(&mut self) {
+        if self.buffer.capacity() == 0 {
+            self.buffer = socket::take_output();
+        }
+    }
+
     /// Gives the buffer back while nothing is to be said.
     pub(super) fn release(&mut self) {
         if self.buffer.is_empty() {
-            self.buffer = Vec::new();
+            socket::give_output(std::mem::take(&mut self.buffer));
         }
     }
 

@@ -1,16 +1,47 @@
 //! A connection's socket with its input buffer: reads that can be given up, writes that wait for the client.
+//!
+//! Large buffers belong to the threads, not to the connections: a read goes into the thread's buffer and what came is
+//! kept in one of just its size. So an idle connection holds none, and a busy one does not ask the allocator for
+//! kilobytes with every statement.
 
 use crate::limits::READ_AHEAD_BYTES;
 use bytes::BytesMut;
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use tokio::io::AsyncWriteExt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes that a read asks for at least.
-const READ_BYTES: usize = 8 << 10;
+const READ_BYTES: usize = 16 << 10;
 
 /// An output buffer keeps this much between statements; a larger one was an exception and is given back.
 const OUTPUT_KEPT_BYTES: usize = 128 << 10;
+
+/// Output buffers that a thread keeps: one at work, and those of statements that wait.
+const OUTPUTS_KEPT: usize = 8;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer for a connection that has something to say.
+pub(super) fn take_output() -> Vec<u8> {
+    OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Takes a buffer back when nothing is to be said.
+pub(super) fn give_output(mut buffer: Vec<u8>) {
+    buffer.clear();
+    OUTPUTS.with_borrow_mut(|kept| {
+        if kept.len() < OUTPUTS_KEPT && (1..=OUTPUT_KEPT_BYTES).contains(&buffer.capacity()) {
+            kept.push(buffer);
+        }
+    });
+}
 
 /// The client's end of a connection.
 pub(super) struct Socket {
@@ -31,13 +62,17 @@ impl Socket {
 
     /// Waits for input and takes it; false when the client has gone. Nothing is lost when the future is dropped.
     pub(super) async fn fill(&mut self) -> io::Result<bool> {
-        loop {
-            self.stream.readable().await?;
-            match self.try_fill() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result.map(|count| count > 0),
-            }
-        }
+        poll_fn(|context| self.poll_fill(context)).await
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        READ.with_borrow_mut(|buffer| {
+            // tokio's own read knows from a short one that nothing is left: the next waits without asking the kernel
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            self.input.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(!buffer.filled().is_empty()))
+        })
     }
 
     /// As [`fill`](Socket::fill) while a statement runs: what comes is kept for later, up to a bound. Ends only when
@@ -81,7 +116,10 @@ impl Socket {
     }
 
     fn try_fill(&mut self) -> io::Result<usize> {
-        self.input.reserve(READ_BYTES);
-        self.stream.try_read_buf(&mut self.input)
+        READ.with_borrow_mut(|buffer| {
+            let count = self.stream.try_read(buffer)?;
+            self.input.extend_from_slice(&buffer[..count]);
+            Ok(count)
+        })
     }
 }

@@ -7,8 +7,11 @@ mod definitions;
 
 pub use definitions::{Definition, definition};
 
+use super::block::isolation_named;
 use crate::error::{Error, Result, Severity, SqlState};
+use crate::txn::Isolation;
 use crate::types::Zone;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,6 +43,23 @@ pub struct Settings {
     changed: Vec<&'static Definition>,
     /// Grows with every change.
     version: u64,
+    /// What every statement asks for, as of a version.
+    frequent: Cell<Option<(u64, Frequent)>>,
+}
+
+/// Settings that every statement asks for.
+#[derive(Clone, Copy)]
+pub struct Frequent {
+    /// statement_timeout
+    pub statement_timeout: Option<Duration>,
+    /// lock_timeout
+    pub lock_timeout: Option<Duration>,
+    /// idle_in_transaction_session_timeout
+    pub idle_timeout: Option<Duration>,
+    /// default_transaction_isolation
+    pub isolation: Isolation,
+    /// default_transaction_read_only
+    pub read_only: bool,
 }
 
 impl Settings {
@@ -53,6 +73,7 @@ impl Settings {
             zone: Zone::utc(),
             changed: Vec::new(),
             version: 0,
+            frequent: Cell::new(None),
         };
         for (name, value) in start {
             settings.set(&name, Some(&value), false, false)?;
@@ -243,19 +264,37 @@ impl Settings {
         self.version
     }
 
+    /// What every statement asks for: looked up once after a change.
+    pub fn frequent(&self) -> Frequent {
+        if let Some((version, frequent)) = self.frequent.get()
+            && version == self.version
+        {
+            return frequent;
+        }
+        let frequent = Frequent {
+            statement_timeout: self.duration("statement_timeout"),
+            lock_timeout: self.duration("lock_timeout"),
+            idle_timeout: self.duration("idle_in_transaction_session_timeout"),
+            isolation: isolation_named(&self.get("default_transaction_isolation").unwrap_or_default()),
+            read_only: self.is_on("default_transaction_read_only"),
+        };
+        self.frequent.set(Some((self.version, frequent)));
+        frequent
+    }
+
     /// The time zone in force.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
 
     /// A setting in milliseconds; none where it is 0, which means no limit.
-    pub fn duration(&self, name: &str) -> Option<Duration> {
+    fn duration(&self, name: &str) -> Option<Duration> {
         let millis: u64 = self.get(name)?.parse().ok()?;
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// A Boolean setting.
-    pub fn is_on(&self, name: &str) -> bool {
+    fn is_on(&self, name: &str) -> bool {
         self.get(name).as_deref() == Some("on")
     }
 

@@ -219,6 +219,7 @@ impl Execution {
             eval: &eval,
             now: cx.env.now(),
             budget: budget.max(1),
+            wanted: 0,
             affected: self.affected,
             notices: Vec::new(),
         };

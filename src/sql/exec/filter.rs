@@ -42,12 +42,15 @@ pub(super) struct ProjectOp {
     /// Where some item sleeps: until when the row in the buffer sleeps, on the monotonic clock.
     asleep: Option<u64>,
     sleeps: bool,
+    /// Every item is a column and none comes twice: values move.
+    moves: bool,
 }
 
 impl ProjectOp {
     pub(super) fn new(node: Arc<Project>) -> ProjectOp {
         let sleeps = node.exprs.iter().any(|expr| expr.as_sleep().is_some());
-        ProjectOp { input: open(&node.input), node, row: Row::new(), asleep: None, sleeps }
+        let moves = are_different_columns(&node.exprs);
+        ProjectOp { input: open(&node.input), node, row: Row::new(), asleep: None, sleeps, moves }
     }
 
     /// When the row in the buffer has slept enough: items sleep one after the other.
@@ -90,8 +93,23 @@ impl Operator for ProjectOp {
         }
         out.clear();
         for expr in &self.node.exprs {
+            if let (true, Expr::Column { index, .. }) = (self.moves, expr) {
+                out.push(std::mem::replace(&mut self.row[*index], Value::Null));
+                continue;
+            }
             out.push(if self.sleeps { self.item(expr, run)? } else { expr.eval(&self.row, run.eval)? });
         }
         Ok(Pull::Row)
     }
+}
+
+fn are_different_columns(exprs: &[Expr]) -> bool {
+    // looked at with every execution: not worth it for very wide rows
+    exprs.len() <= 64
+        && exprs.iter().enumerate().all(|(at, expr)| match expr {
+            Expr::Column { index, .. } => {
+                !exprs[..at].iter().any(|other| matches!(other, Expr::Column { index: before, .. } if before == index))
+            }
+            _ => false,
+        })
 }

@@ -35,6 +35,7 @@ impl Operator for LimitOp {
             return Ok(Pull::Done);
         }
         loop {
+            run.wanted = usize::try_from(skip.saturating_add(give)).unwrap_or(usize::MAX);
             if !pull!(self.input.next(run, out)) {
                 return Ok(Pull::Done);
             }

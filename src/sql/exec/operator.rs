@@ -56,6 +56,8 @@ pub(super) struct Run<'a> {
     pub(super) now: UnixMicros,
     /// What may still be done in this step, in rows looked at.
     pub(super) budget: usize,
+    /// Rows that a LIMIT above still wants, 0 where nothing is known: as much as a scan need read at first.
+    pub(super) wanted: usize,
     /// Rows written so far by the statement.
     pub(super) affected: u64,
     /// What the client is to be told beside rows.

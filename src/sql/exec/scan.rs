@@ -57,6 +57,9 @@ impl ScanOp {
                 }
                 Stretch::Range(from, to) => {
                     let direction = if self.node.backward { Direction::Backward } else { Direction::Forward };
+                    if run.wanted > 0 {
+                        self.batch_size = run.wanted.min(SCAN_BATCH);
+                    }
                     self.cursor = Some(run.tx.cursor(run.view, from, to, direction));
                 }
             }
