@@ -36,6 +36,13 @@ pub const ROW_BYTES_MAX: usize = 128 << 20;
 /// Bytes of the writes of one transaction that are held in memory; full: 53400.
 pub const WRITE_SET_BYTES_MAX: usize = 512 << 20;
 
+/// Bytes of the commits that share one log record; full: the others are the next group. A larger commit has a record of
+/// its own.
+pub const GROUP_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of the rows of all STREAM tables, which are in memory only; full: 53200 until some of them expire.
+pub const STREAM_BYTES_MAX: usize = 1 << 30;
+
 /// Bytes of the active generation of recent commits at which it is frozen and folded into LMDB.
 pub const GENERATION_BYTES: usize = 64 << 20;
 

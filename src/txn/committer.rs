@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::change::{Change, Commit};
 use crate::encoding::row;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{ROOM_WAIT_MS_MAX, SEQ_RESERVE};
+use crate::limits::{GROUP_BYTES_MAX, ROOM_WAIT_MS_MAX, SEQ_RESERVE};
 use crate::storage::{Entry, Pressure};
 use crate::types::{CommitSeq, Oid, StorageId};
 use crate::wait;
@@ -116,7 +116,7 @@ impl Committer {
                 }
                 self.wake.wait(&mut queue);
             }
-            let group = std::mem::take(&mut queue.waiting);
+            let group = take_group(&mut queue.waiting);
             drop(queue);
             self.flush(engine, group);
             queue = self.queue.lock();
@@ -133,6 +133,7 @@ impl Committer {
     }
 
     fn flush(&self, engine: &Engine, group: Vec<Prepared>) {
+        let _no_panic = NoPanic;
         let mut counters = self.counters.lock();
         if let Err(error) = wait_for_room(engine) {
             group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
@@ -145,6 +146,30 @@ impl Committer {
                 counters.offsets.clear();
                 group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
             }
+        }
+    }
+}
+
+/// Takes commits for one record: one, and more as long as the record stays below [`GROUP_BYTES_MAX`].
+fn take_group(waiting: &mut Vec<Prepared>) -> Vec<Prepared> {
+    let mut bytes = 0;
+    let fits = |prepared: &&Prepared| {
+        bytes += prepared.durable.as_ref().map_or(0, Vec::len);
+        bytes <= GROUP_BYTES_MAX
+    };
+    let count = waiting.iter().take_while(fits).count().max(1).min(waiting.len());
+    let rest = waiting.split_off(count);
+    std::mem::replace(waiting, rest)
+}
+
+/// Ends the process when a flush panics: between the log and the recent map nobody can say what is committed, and every
+/// later commit would wait for this one for ever. A restart reads it from the log.
+struct NoPanic;
+
+impl Drop for NoPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
         }
     }
 }

@@ -215,7 +215,7 @@ pub(super) struct LoggedCommits {
 impl LoggedCommits {
     /// Those after `after`, up to and with `upto`. 72000 where the log does not reach back so far.
     pub(super) fn new(log: &dyn CommitLog, after: CommitSeq, upto: CommitSeq) -> Result<LoggedCommits> {
-        if after.next() < log.oldest() {
+        if after < log.oldest() {
             let message = format!("changes after position {after} are not kept any more");
             return Err(Error::new(SqlState::SNAPSHOT_TOO_OLD, message)
                 .hint("Read the rows again, and keep changes longer with change_retention."));

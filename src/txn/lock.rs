@@ -266,6 +266,8 @@ impl LockTable {
                 owner.held.push(key.clone());
             }
             entry.hold(owner.id, owner.pid, mode);
+            // it may still stand in the queue, and must not be granted anything once it has ended
+            entry.queue.retain(|waiter| waiter.txn != owner.id);
             return Attempt::Granted;
         }
         match policy {

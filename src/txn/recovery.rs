@@ -91,7 +91,7 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> 
             "Files of the commit log are missing or older than the store; restore the data directory as a whole.",
         ));
     }
-    if position.next() < log.oldest() {
+    if position < log.oldest() {
         let message = format!("the commit log begins at {} but the store ends at commit {position}", log.oldest());
         return Err(Error::new(SqlState::DATA_CORRUPTED, message)
             .hint("Files of the commit log are missing; restore the data directory as a whole."));

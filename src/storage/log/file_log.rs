@@ -195,6 +195,10 @@ impl FileLog {
 impl CommitLog for FileLog {
     fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
         self.check()?;
+        if u32::try_from(payload.len()).is_err() {
+            let message = "commits are too large for one commit log record";
+            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
+        }
         self.try_append(first, last, payload)
     }
 
