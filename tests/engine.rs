@@ -625,9 +625,9 @@ fn an_inserter_waits_for_whoever_is_about_to_free_its_unique_value() {
         };
         assert!(!wait.is_done());
         if commits {
-            let _ = commit(first);
+            commit(first);
         } else {
-            first.rollback()
+            first.rollback();
         }
         wait.block();
         let again = second.insert_row(&view, &model, ScopeId::SHARED, &row).unwrap();

@@ -19,7 +19,7 @@ use tertulia::types::Str;
 fn notify(engine: &Arc<Engine>, hub: &Hub, notifications: &[(&str, &str)]) {
     let mut transaction = engine.begin(TxnOptions { pid: 7, ..TxnOptions::default() }).unwrap();
     for (channel, payload) in notifications {
-        transaction.notify(Str::from(*channel), Str::from(*payload));
+        transaction.notify(Str::from(*channel), Str::from(*payload)).unwrap();
     }
     let seq = transaction.start_commit().unwrap().block().unwrap();
     hub.wait_for(seq).block();
@@ -66,7 +66,7 @@ fn what_is_rolled_back_is_not_told() {
     let mut listener = hub.listener();
     listener.listen(Str::from("a"));
     let mut transaction = engine.begin(TxnOptions::default()).unwrap();
-    transaction.notify(Str::from("a"), Str::from("never"));
+    transaction.notify(Str::from("a"), Str::from("never")).unwrap();
     transaction.rollback();
     notify(&engine, &hub, &[("a", "told")]);
     assert_eq!(received(&listener), ["a told"]);
@@ -82,7 +82,7 @@ fn what_was_said_before_listening_is_not_told() {
     let hub = Hub::start(&engine).unwrap();
     for round in 0..100 {
         let mut transaction = engine.begin(TxnOptions::default()).unwrap();
-        transaction.notify(Str::from("a"), Str::from("before"));
+        transaction.notify(Str::from("a"), Str::from("before")).unwrap();
         transaction.start_commit().unwrap().block().unwrap();
         // At once: the reader may not have come to that commit.
         let mut listener = hub.listener();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// A version of the catalog. Cloning copies maps of shared entries.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Counts DDL commits; plans remember it.
+    /// Counts DDL commits; plans remember it. [`UNCOMMITTED`](Catalog::UNCOMMITTED) for a transaction's own.
     pub version: u64,
     schemas: BTreeMap<Oid, Arc<Schema>>,
     schema_names: BTreeMap<String, Oid>,
@@ -55,6 +55,9 @@ impl CatalogEntry {
 }
 
 impl Catalog {
+    /// The version of a catalog that may yet be rolled back: no plan that was made against it may outlive it.
+    pub const UNCOMMITTED: u64 = u64::MAX;
+
     /// Sets or replaces an entry.
     pub fn put(&mut self, entry: CatalogEntry) {
         self.remove(entry.key());

@@ -6,7 +6,7 @@ mod sessions;
 use crate::config::Config;
 use crate::env::{Env, SystemEnv};
 use crate::error::{Error, Result, SqlState};
-use crate::limits::STACK_BYTES;
+use crate::limits::{PORTALS_MAX, STACK_BYTES};
 use crate::live::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{Engine, EngineOptions, RecoveryReport};
@@ -42,6 +42,7 @@ impl Server {
             generation_bytes: config.generation_bytes,
             recent_bytes_max: config.recent_bytes_max,
             change_retention: config.change_retention,
+            readers: readers(config.max_connections),
             ..EngineOptions::new(&config.data)
         };
         let (engine, recovery) = Engine::open(options, env)?;
@@ -74,6 +75,11 @@ impl Server {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Snapshots that sessions may hold at once: some for each, and what a session with all its portals open holds.
+fn readers(connections: usize) -> u32 {
+    u32::try_from(connections.saturating_mul(4).saturating_add(2 * PORTALS_MAX)).unwrap_or(u32::MAX)
 }
 
 /// Serves until SIGTERM or SIGINT.

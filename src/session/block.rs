@@ -24,6 +24,8 @@ pub(super) struct Committing {
     pub tag: Option<String>,
     /// AND CHAIN: how the next block begins.
     pub chain: Option<TxnOptions>,
+    /// Asked for by Execute: after a failure everything up to Sync is passed over.
+    pub extended: bool,
 }
 
 /// A savepoint, and what the session itself goes back to.

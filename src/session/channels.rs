@@ -98,7 +98,7 @@ impl Session {
         }
         let transaction = self.transaction()?;
         check_notify(&channel.name, &transaction.catalog()).map_err(|error| error.at(channel.position))?;
-        transaction.notify(Str::from(channel.cut().0), Str::from(payload));
+        transaction.notify(Str::from(channel.cut().0), Str::from(payload))?;
         done("NOTIFY")
     }
 }

@@ -2,6 +2,7 @@
 
 use super::block::{Block, Committing, Place};
 use super::channels::{self, Begun, Listening};
+use super::identity::Followed;
 use super::portal::{Portal, State};
 use super::prepared::Prepared;
 use super::query::{Known, check_setting};
@@ -38,6 +39,8 @@ enum Work {
 pub struct Session {
     pub(super) services: Arc<Services>,
     pub(super) who: Who,
+    /// The settings that the roles of `who` were last taken from.
+    pub(super) followed: Followed,
     pub(super) settings: Settings,
     pub(super) block: Block,
     /// How the failed block was begun.
@@ -98,6 +101,7 @@ impl Session {
             own: None,
             services,
             who: Who::new(role, pid),
+            followed: Followed::default(),
             settings: Settings::new([])?,
             block: Block::Idle,
             failed_options: None,
@@ -117,6 +121,7 @@ impl Session {
         session.settings.set_internal("session_authorization", &role.name, false, false);
         session.settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" }, false, false);
         session.settings.take_changed();
+        session.followed = Followed::of(&session.settings);
         Ok(session)
     }
 
@@ -255,7 +260,8 @@ impl Session {
         if let Some(committing) = &self.committing {
             // A commit that has begun is not interrupted: its outcome is what the client must learn.
             let Some(outcome) = committing.ticket.poll() else { return Ok(Some(Flow::Wait(committing.ticket.wait()))) };
-            let (tag, chain) = self.committing.take().map_or((None, None), |done| (done.tag, done.chain));
+            let Some(Committing { tag, chain, extended, .. }) = self.committing.take() else { return Ok(None) };
+            self.skipping |= extended && outcome.is_err();
             self.end_commit(outcome)?;
             if let Some(options) = chain {
                 self.open_block(options)?;
@@ -387,7 +393,11 @@ impl Session {
                     }
                     return self.step_plan(portal, output);
                 }
-                State::Ready if portal.prepared.plan.is_some() => self.begin_plan(portal)?,
+                State::Ready if portal.prepared.plan.is_some() => {
+                    if let Some(wait) = self.begin_plan(portal)? {
+                        return Ok(Outcome::Pause(Flow::Wait(wait)));
+                    }
+                }
                 State::Ready => {
                     if let Some(outcome) = self.execute(portal, output)? {
                         if let Outcome::Done(_) | Outcome::Committing = outcome {
@@ -463,7 +473,8 @@ impl Session {
         self.own = hears_itself.then_some(CommitSeq::ZERO);
         match transaction.start_commit() {
             Ok(ticket) => {
-                self.committing = Some(Committing { ticket, tag, chain });
+                let extended = matches!(self.work, Work::Execute(..));
+                self.committing = Some(Committing { ticket, tag, chain, extended });
                 Ok(())
             }
             Err(error) => self.end_commit(Err(error)),

@@ -62,3 +62,26 @@ impl Who {
             .hint("Only roles with the SERVICE or SUPERUSER attribute may act for other users."))
     }
 }
+
+/// The settings that name a session's roles, as they were when the roles were looked up. A role that is renamed
+/// meanwhile stays the session's, and one that takes its name does not become so.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// Version of the settings.
+    pub version: u64,
+    /// session_authorization
+    pub session: String,
+    /// role
+    pub role: String,
+}
+
+impl Followed {
+    /// As they are now.
+    pub(super) fn of(settings: &Settings) -> Followed {
+        Followed {
+            version: settings.version(),
+            session: settings.get("session_authorization").unwrap_or_default(),
+            role: settings.get("role").unwrap_or_default(),
+        }
+    }
+}

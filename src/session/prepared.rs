@@ -196,6 +196,11 @@ impl Session {
     /// # Errors
     /// Those of binding; 0A000 where the result's columns would not be what the client was told.
     pub(super) fn bound(&mut self, prepared: Arc<Prepared>) -> Result<Arc<Prepared>> {
+        self.bound_for(prepared, true)
+    }
+
+    /// As [`bound`](Self::bound), for a client that has been told the result's columns or not yet.
+    pub(super) fn bound_for(&mut self, prepared: Arc<Prepared>, told: bool) -> Result<Arc<Prepared>> {
         let Some(statement) = prepared.statement() else { return Ok(prepared) };
         if !is_planned(statement) {
             return self.described(prepared);
@@ -209,7 +214,7 @@ impl Session {
         }
         let params = prepared.params.clone();
         let again = Arc::new(self.bind_now(&prepared, &params)?);
-        if prepared.plan.is_some() && !same_columns(prepared.columns(), again.columns()) {
+        if told && prepared.plan.is_some() && !same_columns(prepared.columns(), again.columns()) {
             let message = "cached plan must not change result type";
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }

@@ -12,8 +12,9 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, IdSource, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::ResultColumn;
-use crate::txn::{Engine, Transaction, TxnOptions};
+use crate::txn::{Engine, LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
+use crate::wait::Wait;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -143,10 +144,11 @@ impl Session {
     }
 
     fn known(&mut self) -> Result<&Known> {
-        let catalog = self.services.engine.catalog();
+        let catalog = self.catalog();
         let is_current = self.known.as_ref().is_some_and(|known| {
             known.settings_version == self.settings.version()
                 && known.catalog_version == catalog.version
+                && catalog.version != Catalog::UNCOMMITTED
                 && (known.role, known.session_role) == (self.who.role, self.who.session_role)
         });
         if !is_current {
@@ -157,7 +159,8 @@ impl Session {
 
     fn look_around(&self, catalog: &Catalog) -> Result<Known> {
         let name = |oid| {
-            let role = catalog.role(oid).ok_or_else(|| Error::internal("the session's role is gone"))?;
+            let gone = || Error::new(SqlState::UNDEFINED_OBJECT, format!("invalid role OID: {oid}"));
+            let role = catalog.role(oid).ok_or_else(gone)?;
             Ok::<Str, Error>(Str::from(role.name.as_str()))
         };
         let role_name = name(self.who.role)?;
@@ -202,9 +205,40 @@ impl Session {
         }
     }
 
-    /// Begins a portal whose statement has a plan: who runs it is settled now.
-    pub(super) fn begin_plan(&mut self, portal: &mut Portal) -> Result<()> {
+    /// Locks the tables of a portal's plan, so that no definition changes them before the transaction ends, and binds
+    /// the statement again where one did so before. A wait where a definition is under way.
+    fn lock_tables(&mut self, portal: &mut Portal) -> Result<Option<Wait>> {
+        loop {
+            let plan = portal.prepared.plan.clone().ok_or_else(|| Error::internal("a statement without a plan"))?;
+            let mode = if plan.writes() { LockMode::RowExclusive } else { LockMode::AccessShare };
+            let transaction = self.transaction()?;
+            let catalog = transaction.catalog();
+            // not topics: a consumer may wait for messages for as long as it likes
+            let is_table = |oid: &&Oid| catalog.relation(**oid).is_some_and(|relation| relation.topic().is_none());
+            for oid in plan.relations.iter().filter(is_table) {
+                match transaction.lock(LockKey::Relation(*oid), mode, LockPolicy::Wait)? {
+                    Locked::Granted => {}
+                    Locked::Wait(wait) => return Ok(Some(wait)),
+                    Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
+                }
+            }
+            let own_catalog = transaction.has_own_catalog();
+            let current = self.bound_for(portal.prepared.clone(), !portal.undescribed)?;
+            let is_current = Arc::ptr_eq(&current, &portal.prepared);
+            portal.prepared = current;
+            // while this transaction defines, nobody else does
+            if is_current || own_catalog {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Begins a portal whose statement has a plan: who runs it is settled now. A wait where it cannot begin yet.
+    pub(super) fn begin_plan(&mut self, portal: &mut Portal) -> Result<Option<Wait>> {
         self.ensure_transaction()?;
+        if let Some(wait) = self.lock_tables(portal)? {
+            return Ok(Some(wait));
+        }
         let plan = portal.prepared.plan.as_ref().ok_or_else(|| Error::internal("a statement without a plan"))?.clone();
         if let Some(live) = &plan.live {
             self.check_new_channel(&live.channel)?;
@@ -222,7 +256,7 @@ impl Session {
             scope,
             statement_time: self.services.engine.env().now(),
         }));
-        Ok(())
+        Ok(None)
     }
 
     /// The user of EXECUTE AS USER, if the session may act for it.

@@ -2,6 +2,7 @@
 
 use super::block::shown_of_transaction;
 use super::conversation::Session;
+use super::identity::Followed;
 use super::portal::{Portal, State};
 use super::query::{Acting, Silent, check_setting};
 use super::{Flow, Output};
@@ -94,6 +95,10 @@ impl Session {
     fn execute_prepared(&mut self, statement: &Statement, portal: &mut Portal) -> Result<()> {
         let Statement::Execute { name, .. } = statement else { return Ok(()) };
         let kept = self.statement_named(name)?;
+        // two that name each other would never end
+        if let Some(Statement::Execute { .. }) = kept.statement() {
+            return Err(Error::unsupported("EXECUTE of a prepared EXECUTE").hint("EXECUTE the other statement itself."));
+        }
         let prepared = self.bound(kept)?;
         self.statements.insert(name.clone(), prepared.clone());
         let environment = self.environment();
@@ -271,19 +276,26 @@ impl Session {
         self.settings.set_internal("is_superuser", if superuser { "on" } else { "off" }, local, in_block);
     }
 
-    /// The session's roles and user id as its settings say, which a rollback may have changed back.
+    /// The session's roles and user id as its settings say, where those name others than before: SET, or a rollback of
+    /// one.
     pub(super) fn follow_settings(&mut self) {
-        let catalog = self.services.engine.catalog();
-        let named = |name: &str| catalog.role_by_name(name).map(|role| role.oid);
-        let session = self.settings.get("session_authorization").unwrap_or_default();
-        if let Some(oid) = named(&session)
-            && oid != self.who.session_role
-        {
-            self.who.session_role = oid;
-            self.who.user_id = session.as_str().into();
+        if self.followed.version == self.settings.version() {
+            return;
         }
-        let role = self.settings.get("role").unwrap_or_default();
-        self.who.role = named(&role).unwrap_or(self.who.session_role);
+        let now = Followed::of(&self.settings);
+        let before = std::mem::replace(&mut self.followed, now);
+        let (session_changed, role_changed) =
+            (before.session != self.followed.session, before.role != self.followed.role);
+        if !session_changed && !role_changed {
+            return;
+        }
+        let catalog = self.catalog();
+        let named = |name: &str| catalog.role_by_name(name).map(|role| role.oid);
+        if session_changed && let Some(oid) = named(&self.followed.session) {
+            self.who.session_role = oid;
+            self.who.user_id = self.followed.session.as_str().into();
+        }
+        self.who.role = named(&self.followed.role).unwrap_or(self.who.session_role);
     }
 }
 

@@ -197,6 +197,11 @@ impl Store {
         generations.active.bytes() + generations.frozen.iter().map(|frozen| frozen.bytes()).sum::<usize>()
     }
 
+    /// Bytes of what is in memory only.
+    pub fn volatile_bytes(&self) -> usize {
+        self.volatile.bytes()
+    }
+
     /// How hard the recent map is pressed: writers are slowed from half full on, and wait at the bound.
     pub fn pressure(&self) -> Pressure {
         let (bytes, bound) = (self.recent_bytes(), self.options.recent_bytes_max);

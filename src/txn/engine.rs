@@ -12,7 +12,7 @@ use crate::catalog::{self, Catalog};
 use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{CHANGE_RETENTION, GENERATION_BYTES, RECENT_BYTES_MAX};
+use crate::limits::{CHANGE_RETENTION, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX};
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub generation_bytes: usize,
     /// Size of recent commits at which writers wait.
     pub recent_bytes_max: usize,
+    /// Size at which STREAM tables take no more rows.
+    pub stream_bytes_max: usize,
     /// How long the log is kept after folding, for subscriptions that resume.
     pub change_retention: Duration,
 }
@@ -56,6 +58,7 @@ impl EngineOptions {
             readers: 1_024,
             generation_bytes: GENERATION_BYTES,
             recent_bytes_max: RECENT_BYTES_MAX,
+            stream_bytes_max: STREAM_BYTES_MAX,
             change_retention: CHANGE_RETENTION,
         }
     }
@@ -199,6 +202,10 @@ impl Engine {
     /// Time and randomness.
     pub fn env(&self) -> &Arc<dyn Env> {
         &self.env
+    }
+
+    pub(super) fn stream_bytes_max(&self) -> usize {
+        self.options.stream_bytes_max
     }
 
     /// How it was opened.

@@ -68,7 +68,7 @@ pub(super) struct PreparedChange {
 pub(super) struct Handover<'a> {
     pub(super) engine: &'a Engine,
     pub(super) catalog: &'a Catalog,
-    pub(super) derivers: &'a HashMap<Oid, Vec<Arc<dyn Derive>>>,
+    pub(super) derivers: &'a HashMap<Oid, &'a [Arc<dyn Derive>]>,
     pub(super) scopes: &'a [ScopeId],
     pub(super) time: UnixMicros,
 }
@@ -96,7 +96,7 @@ pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished
     let changes = net_changes(set);
     let mut appends = set.appends().to_vec();
     for change in &changes {
-        for deriver in handover.derivers.get(&change.relation).into_iter().flatten() {
+        for deriver in handover.derivers.get(&change.relation).into_iter().copied().flatten() {
             deriver.derive(change, handover.time, &mut appends)?;
         }
     }

@@ -19,7 +19,6 @@ use crate::limits::WRITE_SET_BYTES_MAX;
 use crate::storage::{Direction, StoreSnapshot};
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -80,6 +79,14 @@ impl StatementView {
 pub struct Savepoint {
     mark: Mark,
     at_end: usize,
+    derivers: usize,
+}
+
+/// How a table's net changes become messages, and by which catalog.
+struct Derivers {
+    table: Oid,
+    catalog: Arc<Catalog>,
+    derive: Vec<Arc<dyn Derive>>,
 }
 
 /// The newest version of a row, under its lock.
@@ -104,7 +111,8 @@ pub struct Transaction {
     /// The catalog with this transaction's own DDL.
     own_catalog: Option<Arc<Catalog>>,
     locks: LockOwner,
-    derivers: HashMap<Oid, Vec<Arc<dyn Derive>>>,
+    /// What was said of each table; the last counts.
+    derivers: Vec<Derivers>,
     /// Scopes that were written durably: their user ids must be stored with the commit.
     scopes: Vec<ScopeId>,
     at_end: Vec<Box<dyn AtEnd>>,
@@ -122,7 +130,7 @@ impl Transaction {
             writes: WriteSet::default(),
             own_catalog: None,
             locks: LockOwner::new(id, options.pid),
-            derivers: HashMap::new(),
+            derivers: Vec::new(),
             scopes: Vec::new(),
             at_end: Vec::new(),
         }
@@ -192,6 +200,12 @@ impl Transaction {
             (None, _) => self.pinned.insert(Arc::new(self.engine.store.snapshot()?)).clone(),
         };
         Ok(StatementView { snapshot, command: self.command })
+    }
+
+    /// What is committed now with all that this transaction has written, whatever its isolation level: for definitions,
+    /// which hold locks that keep it so.
+    pub fn latest(&self) -> Result<StatementView> {
+        Ok(StatementView { snapshot: Arc::new(self.engine.store.snapshot()?), command: u32::MAX })
     }
 
     /// A key's value as the statement sees it.
@@ -287,12 +301,13 @@ impl Transaction {
         if self.options.read_only {
             return Err(Error::internal("a write in a read-only transaction"));
         }
-        if self.writes.bytes() > WRITE_SET_BYTES_MAX {
-            return Err(Error::new(
-                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-                format!("transaction writes more than {WRITE_SET_BYTES_MAX} bytes"),
-            )
-            .hint("Split it into smaller transactions."));
+        self.check_size()?;
+        if write.volatile
+            && write.value.is_some()
+            && self.engine.store.volatile_bytes() > self.engine.stream_bytes_max()
+        {
+            return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory for the rows of STREAM tables")
+                .hint("Rows that expire make room; choose a shorter TTL_SECONDS."));
         }
         if let Some(change) = &write.change
             && !write.volatile
@@ -303,6 +318,15 @@ impl Transaction {
         }
         self.writes.push(write);
         Ok(())
+    }
+
+    /// 53400 beyond the bound of a transaction.
+    fn check_size(&self) -> Result<()> {
+        if self.writes.bytes() <= WRITE_SET_BYTES_MAX {
+            return Ok(());
+        }
+        let message = format!("transaction writes more than {WRITE_SET_BYTES_MAX} bytes");
+        Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("Split it into smaller transactions."))
     }
 
     /// A plain durable write that is no table row: acknowledgements, marks.
@@ -316,10 +340,12 @@ impl Transaction {
         !self.writes.notifications().is_empty()
     }
 
-    /// NOTIFY: at commit, once for equal channel and payload.
-    pub fn notify(&mut self, channel: Str, payload: Str) {
+    /// NOTIFY: at commit, once for equal channel and payload. 53400 beyond the bound of a transaction.
+    pub fn notify(&mut self, channel: Str, payload: Str) -> Result<()> {
+        self.check_size()?;
         let pid = self.options.pid;
         self.writes.notify(Notification { channel, payload, pid });
+        Ok(())
     }
 
     /// Adds a topic message that a statement made itself.
@@ -327,14 +353,20 @@ impl Transaction {
         self.writes.append(append);
     }
 
-    /// Says how a table's net changes become messages; asked at commit. Replaces what was said before.
-    pub fn derive_with(&mut self, table: Oid, derivers: Vec<Arc<dyn Derive>>) {
-        self.derivers.insert(table, derivers);
+    /// Says how a table's net changes become messages; asked at commit. Replaces what was said before, until that is
+    /// rolled back.
+    pub fn derive_with(&mut self, table: Oid, derive: Vec<Arc<dyn Derive>>) {
+        if derive.is_empty() && !self.derivers.iter().any(|said| said.table == table) {
+            return;
+        }
+        let catalog = self.catalog();
+        self.derivers.push(Derivers { table, catalog, derive });
     }
 
-    /// Whether [`derive_with`](Self::derive_with) was called for a table.
+    /// Whether [`derive_with`](Self::derive_with) was called for a table under the present catalog.
     pub fn has_derivers(&self, table: Oid) -> bool {
-        self.derivers.contains_key(&table)
+        let said = self.derivers.iter().rfind(|said| said.table == table);
+        said.is_some_and(|said| Arc::ptr_eq(&said.catalog, &self.catalog()))
     }
 
     /// Does something with the transaction's end, beside the ordered map.
@@ -375,6 +407,7 @@ impl Transaction {
 
     fn change_own_catalog(&mut self, key: CatalogKey, entry: Option<&CatalogEntry>) {
         let mut catalog = Catalog::clone(&self.catalog());
+        catalog.version = Catalog::UNCOMMITTED;
         match entry {
             Some(entry) => catalog.put(entry.clone()),
             None => catalog.remove(key),
@@ -402,18 +435,20 @@ impl Transaction {
 
     /// The present place, to roll back to. Locks taken since are kept until the end.
     pub fn savepoint(&self) -> Savepoint {
-        Savepoint { mark: self.writes.mark(), at_end: self.at_end.len() }
+        Savepoint { mark: self.writes.mark(), at_end: self.at_end.len(), derivers: self.derivers.len() }
     }
 
     /// Forgets what was done since a savepoint.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
         self.writes.cut(savepoint.mark);
+        self.derivers.truncate(savepoint.derivers);
         for hook in self.at_end.drain(savepoint.at_end..) {
             hook.end(None);
         }
         self.own_catalog = None;
         if !self.writes.catalog().is_empty() {
             let mut catalog = Catalog::clone(&self.engine.catalog());
+            catalog.version = Catalog::UNCOMMITTED;
             for (key, entry) in self.writes.catalog() {
                 match entry {
                     Some(entry) => catalog.put(entry.clone()),
@@ -437,10 +472,11 @@ impl Transaction {
             return Ok(CommitTicket::done(seq));
         }
         let catalog = self.catalog();
+        let derivers = self.derivers.iter().map(|said| (said.table, said.derive.as_slice())).collect();
         let handover = Handover {
             engine: &self.engine,
             catalog: &catalog,
-            derivers: &self.derivers,
+            derivers: &derivers,
             scopes: &self.scopes,
             time: self.engine.env.now(),
         };

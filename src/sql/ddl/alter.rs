@@ -235,7 +235,7 @@ impl Definer<'_, '_> {
 
     fn is_nothing_under(&mut self, prefix: Vec<u8>) -> Result<bool> {
         let to = key::prefix_successor(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
-        let view = self.tx.statement()?;
+        let view = self.tx.latest()?;
         let mut cursor = self.tx.cursor(&view, Bound::Included(prefix), to, Direction::Forward);
         let mut rows = Vec::new();
         while rows.is_empty() && cursor.next_batch(self.tx, &view, &mut rows, 1)? {}

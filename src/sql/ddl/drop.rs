@@ -122,11 +122,9 @@ impl Definer<'_, '_> {
     /// Drops relations and takes their sources and dead letters out of the topics that stay.
     fn drop_all(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<Option<Wait>> {
         let named: Vec<_> = dependents.iter().map(|one| one.what.clone()).filter(|what| !what.is_empty()).collect();
-        for relation in relations {
-            if let Some(wait) = self.lock_relation(relation.oid)? {
-                self.notices.clear();
-                return Ok(Some(wait));
-            }
+        if let Some(wait) = self.lock_dropped(relations)? {
+            self.notices.clear();
+            return Ok(Some(wait));
         }
         self.cascade_notice(&named);
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
@@ -142,6 +140,21 @@ impl Definer<'_, '_> {
         for relation in relations {
             self.free(relation)?;
             self.remove(CatalogKey::Relation(relation.oid))?;
+        }
+        Ok(None)
+    }
+
+    /// Locks what is dropped, and the tables that feed a topic: no commit after this one adds to it.
+    fn lock_dropped(&mut self, relations: &[Arc<Relation>]) -> Result<Option<Wait>> {
+        for relation in relations {
+            for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
+                if let Some(wait) = self.lock_source(source.table)? {
+                    return Ok(Some(wait));
+                }
+            }
+            if let Some(wait) = self.lock_relation(relation.oid)? {
+                return Ok(Some(wait));
+            }
         }
         Ok(None)
     }

@@ -118,7 +118,7 @@ impl Definer<'_, '_> {
             Definition::CreateTopic { name, if_not_exists, partitions, options } => {
                 self.create_topic(name, *if_not_exists, *partitions, options)?;
             }
-            Definition::AlterTopic { name, action } => self.alter_topic(name, action)?,
+            Definition::AlterTopic { name, action } => return self.alter_topic(name, action),
             Definition::ClearTopic(name) => self.clear_topic(name)?,
             Definition::CreateRole { name, login, options } => self.create_role(name, *login, options)?,
             Definition::AlterRole { name, options } => self.alter_role(name, options)?,
@@ -152,9 +152,19 @@ impl Definer<'_, '_> {
 
     /// Takes a relation for this transaction alone: nobody reads or writes it until the end.
     fn lock_relation(&mut self, relation: Oid) -> Result<Option<Wait>> {
-        match self.tx.lock(LockKey::Relation(relation), LockMode::AccessExclusive, LockPolicy::Wait)? {
+        self.lock_in(relation, LockMode::AccessExclusive)
+    }
+
+    /// Keeps others from writing a table until the end: whose changes go to a topic is decided for whole transactions.
+    fn lock_source(&mut self, table: Oid) -> Result<Option<Wait>> {
+        self.lock_in(table, LockMode::ShareRowExclusive)
+    }
+
+    fn lock_in(&mut self, relation: Oid, mode: LockMode) -> Result<Option<Wait>> {
+        match self.tx.lock(LockKey::Relation(relation), mode, LockPolicy::Wait)? {
+            Locked::Granted => Ok(None),
             Locked::Wait(wait) => Ok(Some(wait)),
-            _ => Ok(None),
+            Locked::NotAvailable => Err(Error::internal("a waiting lock was not available")),
         }
     }
 }

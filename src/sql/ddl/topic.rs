@@ -9,6 +9,7 @@ use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
 use crate::storage::Direction;
 use crate::txn::offset_mark;
 use crate::types::{ScopeId, SqlType, Value, Zone, text};
+use crate::wait::Wait;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -98,15 +99,24 @@ impl Definer<'_, '_> {
         }
     }
 
-    pub(super) fn alter_topic(&mut self, name: &ObjectName, action: &AlterTopic) -> Result<()> {
+    pub(super) fn alter_topic(&mut self, name: &ObjectName, action: &AlterTopic) -> Result<Option<Wait>> {
         let mut relation = Relation::clone(&*self.owned_topic(name)?);
         let RelationKind::Topic(mut topic) = relation.kind.clone() else {
             return Err(Error::internal("a topic is not one"));
         };
         match action {
-            AlterTopic::AddSource(source) => topic.sources.push(self.source(&topic, source)?),
+            AlterTopic::AddSource(source) => {
+                let added = self.source(&topic, source)?;
+                if let Some(wait) = self.lock_source(added.table)? {
+                    return Ok(Some(wait));
+                }
+                topic.sources.push(added);
+            }
             AlterTopic::DropSource(table) => {
                 let table = self.relation(table).map_err(|error| error.at(table.position))?;
+                if let Some(wait) = self.lock_source(table.oid)? {
+                    return Ok(Some(wait));
+                }
                 let before = topic.sources.len();
                 topic.sources.retain(|source| source.table != table.oid);
                 if topic.sources.len() == before {
@@ -124,7 +134,8 @@ impl Definer<'_, '_> {
             }
         }
         relation.kind = RelationKind::Topic(topic);
-        self.put_relation(relation)
+        self.put_relation(relation)?;
+        Ok(None)
     }
 
     fn source(&mut self, topic: &Topic, source: &TopicSource) -> Result<Source> {

@@ -50,9 +50,7 @@ pub(super) fn prepare(plan: &Plan, tx: &mut Transaction, cx: &ExecContext) -> Re
             }));
         }
     }
-    if !feeds.is_empty() {
-        tx.derive_with(table, feeds);
-    }
+    tx.derive_with(table, feeds);
     Ok(())
 }
 

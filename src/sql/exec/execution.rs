@@ -1,9 +1,11 @@
 //! One execution of a plan.
 
 use super::operator::{Operator, Pull, Run, open};
+use super::sort::{check_memory, row_size};
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::Notifier;
+use crate::limits::{IDENTIFIER_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX};
 use crate::sql::plan::{Node, Plan};
 use crate::txn::{StatementView, Transaction};
 use crate::types::{Row, Str, Value};
@@ -21,6 +23,7 @@ pub struct Execution {
     row: Row,
     /// Rows of a statement that writes: it runs to its end before the first is given out.
     written: VecDeque<Row>,
+    written_bytes: usize,
     finished: bool,
     affected: u64,
     returned: u64,
@@ -32,11 +35,26 @@ pub struct Execution {
 
 /// What pg_notify() said during a step.
 #[derive(Default)]
-struct Notes(Mutex<Vec<(Str, Str)>>);
+struct Notes(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
+    notes: Vec<(Str, Str)>,
+    bytes: usize,
+}
 
 impl Notifier for Notes {
     fn notify(&self, channel: &str, payload: &str) -> Result<()> {
-        self.0.lock().push((channel.into(), payload.into()));
+        if channel.len() > IDENTIFIER_BYTES_MAX {
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "channel name too long"));
+        }
+        if payload.len() >= NOTIFY_PAYLOAD_BYTES_MAX {
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "payload string too long"));
+        }
+        let mut said = self.0.lock();
+        said.bytes += channel.len() + payload.len();
+        check_memory(said.bytes)?;
+        said.notes.push((channel.into(), payload.into()));
         Ok(())
     }
 }
@@ -51,6 +69,7 @@ impl Execution {
             view: None,
             row: Row::new(),
             written: VecDeque::new(),
+            written_bytes: 0,
             finished: false,
             affected: 0,
             returned: 0,
@@ -97,9 +116,9 @@ impl Execution {
         } else {
             self.step_reading(tx, &view, cx, sink, max_rows, budget)
         };
-        for (channel, payload) in self.notes.0.lock().drain(..) {
+        for (channel, payload) in std::mem::take(&mut *self.notes.0.lock()).notes {
             super::check_notify(&channel, &tx.catalog())?;
-            tx.notify(channel, payload);
+            tx.notify(channel, payload)?;
         }
         for notice in self.notices.drain(..) {
             sink.notice(&notice);
@@ -178,7 +197,11 @@ impl Execution {
             let stopped = self.run(tx, view, cx, budget, |this, run| {
                 loop {
                     match this.root.next(run, &mut this.row)? {
-                        Pull::Row => this.written.push_back(std::mem::take(&mut this.row)),
+                        Pull::Row => {
+                            this.written_bytes += row_size(&this.row);
+                            check_memory(this.written_bytes)?;
+                            this.written.push_back(std::mem::take(&mut this.row));
+                        }
                         Pull::Done => return Ok(None),
                         Pull::Yield => return Ok(Some(Step::Yield)),
                         Pull::Wait(wait) => return Ok(Some(Step::Wait(wait))),

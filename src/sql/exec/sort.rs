@@ -107,6 +107,6 @@ pub(super) fn check_memory(bytes: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory")
-        .detail(format!("A sort or an aggregate holds more than {WORK_MEMORY_BYTES} bytes."))
+        .detail(format!("What a statement holds between its steps is more than {WORK_MEMORY_BYTES} bytes."))
         .hint("Select fewer rows, or use an order that a key serves."))
 }
