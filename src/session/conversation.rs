@@ -12,6 +12,8 @@ use crate::catalog::Role;
 use crate::error::{Error, Result, SqlState};
 use crate::interrupt::Interrupt;
 use crate::live::{Listener, Outbox};
+use crate::sql::exec::Tag;
+use crate::sql::plan::Command;
 use crate::txn::{Transaction, TxnOptions};
 use crate::types::CommitSeq;
 use std::collections::{HashMap, VecDeque};
@@ -207,9 +209,6 @@ impl Session {
                 Ok(flow) => flow,
                 Err(error) => self.fail(&error, output),
             };
-            for (name, value) in self.settings.take_changed() {
-                output.parameter_status(name, &value);
-            }
             if let Some(flow) = flow {
                 return self.within_deadline(flow);
             }
@@ -319,6 +318,13 @@ impl Session {
         }
         self.work = Work::Nothing;
         self.deadline = None;
+        if let Block::Idle = self.block {
+            // up to here an error would have taken back what SET did, transaction or not
+            self.settings.end_transaction(true);
+        }
+        for (name, value) in self.settings.take_changed() {
+            output.parameter_status(name, &value);
+        }
         output.ready_for_query(self.block.status());
         Some(Flow::Done)
     }
@@ -372,7 +378,7 @@ impl Session {
         if let Work::Execute(name, _) = &mut self.work {
             let name = std::mem::take(name);
             // a block's end has ended all its portals, this one too
-            if !matches!(self.block, Block::Idle) {
+            if !matches!(self.block, Block::Idle) || !portal.prepared.ends_block() {
                 self.portals.insert(name, portal);
             }
             self.work = Work::Nothing;
@@ -385,7 +391,10 @@ impl Session {
     fn step_portal(&mut self, portal: &mut Portal, output: &mut dyn Output) -> Result<Outcome> {
         loop {
             match portal.state {
-                State::Done => return Ok(Outcome::Done("SELECT 0".to_owned())),
+                State::Done => {
+                    let command = portal.prepared.plan.as_ref().map_or(Command::Select, |plan| plan.command);
+                    return Ok(Outcome::Done(Tag::of(command, 0).to_string()));
+                }
                 State::Rows(..) => return Ok(self.give_rows(portal, output)),
                 State::Running(_) => {
                     if portal.is_query() {
@@ -422,9 +431,8 @@ impl Session {
                 return Outcome::Suspended;
             }
         }
-        let tag = std::mem::take(tag);
-        portal.state = State::Done;
-        Outcome::Done(tag)
+        // executed again, it gives no rows and the same tag
+        Outcome::Done(tag.clone())
     }
 
     fn end_commit(&mut self, outcome: Result<CommitSeq>) -> Result<()> {

@@ -7,7 +7,6 @@ use super::prepared::Prepared;
 use super::{Format, Output, Request, Target};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::PORTALS_MAX;
-use crate::sql::parse::Statement;
 use crate::types::datetime::from_unix_micros;
 use crate::types::{Oid, SqlType, Value, binary, text};
 use bytes::Bytes;
@@ -170,7 +169,7 @@ impl Session {
     pub(super) fn take_portal(&mut self, name: &str, rows_max: u32) -> Result<Portal> {
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         if let State::Done = portal.state
-            && !matches!(portal.prepared.statement(), Some(Statement::Query(_)))
+            && portal.prepared.columns().is_none()
         {
             let message = format!("portal \"{name}\" cannot be run");
             return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));

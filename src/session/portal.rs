@@ -40,7 +40,7 @@ pub(super) enum State {
     Running(Box<Running>),
     /// Rows that a statement without a plan has made, and its tag.
     Rows(VecDeque<Row>, String),
-    /// Done: a query gives no more rows, another statement is not run again.
+    /// Done: a statement that returns rows gives no more of them, another is not run again.
     Done,
 }
 

@@ -1,6 +1,6 @@
 //! Statements that the session itself carries out: settings, prepared statements, definitions; and which goes where.
 
-use super::block::shown_of_transaction;
+use super::block::{Block, shown_of_transaction};
 use super::conversation::Session;
 use super::identity::Followed;
 use super::portal::{Portal, State};
@@ -128,7 +128,7 @@ impl Session {
             }
             _ => {
                 check_setting(&self.services, &self.who, &set.name, value.as_deref(), set.local)?;
-                self.settings.set(&set.name, value.as_deref(), set.local, self.in_block())?;
+                self.settings.set(&set.name, value.as_deref(), set.local, true)?;
             }
         }
         done("SET")
@@ -137,12 +137,12 @@ impl Session {
     fn reset(&mut self, name: Option<&str>) -> Result<()> {
         match name {
             None => {
-                self.settings.reset_all(self.in_block());
+                self.settings.reset_all(true);
                 Ok(())
             }
             Some("role") => self.set_role(None, false),
             Some("session_authorization") => self.set_session_authorization(None, false),
-            Some(name) => self.settings.set(name, None, false, self.in_block()),
+            Some(name) => self.settings.set(name, None, false, true),
         }
     }
 
@@ -183,7 +183,7 @@ impl Session {
             Discard::Sequences => done("DISCARD SEQUENCES"),
             Discard::Temp => done("DISCARD TEMP"),
             Discard::All => {
-                if self.in_block() {
+                if !matches!(self.block, Block::Idle) {
                     let message = "DISCARD ALL cannot run inside a transaction block";
                     return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
                 }
@@ -245,8 +245,7 @@ impl Session {
                 return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
             }
         }
-        let in_block = self.in_block();
-        self.settings.set_internal("role", value, local, in_block);
+        self.settings.set_internal("role", value, local, true);
         self.follow_settings();
         self.tell_superuser(local);
         Ok(())
@@ -262,9 +261,8 @@ impl Session {
             let message = format!("permission denied to set session authorization \"{value}\"");
             return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
-        let in_block = self.in_block();
-        self.settings.set_internal("session_authorization", value, local, in_block);
-        self.settings.set_internal("role", "none", local, in_block);
+        self.settings.set_internal("session_authorization", value, local, true);
+        self.settings.set_internal("role", "none", local, true);
         self.follow_settings();
         self.tell_superuser(local);
         Ok(())
@@ -272,8 +270,7 @@ impl Session {
 
     fn tell_superuser(&mut self, local: bool) {
         let superuser = self.services.engine.catalog().role(self.who.role).is_some_and(|role| role.superuser);
-        let in_block = self.in_block();
-        self.settings.set_internal("is_superuser", if superuser { "on" } else { "off" }, local, in_block);
+        self.settings.set_internal("is_superuser", if superuser { "on" } else { "off" }, local, true);
     }
 
     /// The session's roles and user id as its settings say, where those name others than before: SET, or a rollback of

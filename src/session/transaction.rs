@@ -201,20 +201,14 @@ impl Session {
 
     /// SET SESSION CHARACTERISTICS AS TRANSACTION: the defaults of the transactions to come.
     pub(super) fn set_characteristics(&mut self, modes: &TransactionModes) -> Result<Outcome> {
-        let in_block = self.in_block();
         if let Some(level) = modes.isolation {
-            self.settings.set("default_transaction_isolation", Some(level_name(level)), false, in_block)?;
+            self.settings.set("default_transaction_isolation", Some(level_name(level)), false, true)?;
         }
         if let Some(read_only) = modes.read_only {
             let value = if read_only { "on" } else { "off" };
-            self.settings.set("default_transaction_read_only", Some(value), false, in_block)?;
+            self.settings.set("default_transaction_read_only", Some(value), false, true)?;
         }
         done("SET")
-    }
-
-    /// Whether a change of a setting can still be rolled back.
-    pub(super) fn in_block(&self) -> bool {
-        !matches!(self.block, Block::Idle)
     }
 }
 

@@ -148,7 +148,18 @@ impl Client {
         self.outgoing.split()
     }
 
-    fn message(&mut self) -> io::Result<backend::Message> {
+    /// Sends bytes as they are.
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// How long the next messages may take.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// The next message as the protocol has it.
+    pub fn message(&mut self) -> io::Result<backend::Message> {
         loop {
             if let Some(message) = backend::Message::parse(&mut self.incoming)? {
                 return Ok(message);

@@ -41,6 +41,8 @@ pub struct Settings {
     zone: Zone,
     /// Reported settings that changed since the client was last told.
     changed: Vec<&'static Definition>,
+    /// What the client was last told, where that is not the value of the start.
+    told: Values,
     /// Grows with every change.
     version: u64,
     /// What every statement asks for, as of a version.
@@ -72,6 +74,7 @@ impl Settings {
             saved: None,
             zone: Zone::utc(),
             changed: Vec::new(),
+            told: Values::default(),
             version: 0,
             frequent: Cell::new(None),
         };
@@ -241,10 +244,19 @@ impl Settings {
         }
     }
 
-    /// Takes the reported settings that changed: ParameterStatus messages to send.
+    /// Takes the reported settings whose values are not those that the client was last told: ParameterStatus messages
+    /// to send.
     pub fn take_changed(&mut self) -> Vec<(&'static str, String)> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|definition| (definition.name, self.get(definition.name).unwrap_or_default())).collect()
+        let mut news = Vec::new();
+        for definition in std::mem::take(&mut self.changed) {
+            let (key, value) = (definition.key(), self.get(definition.name).unwrap_or_default());
+            let known = self.told.get(&key).or_else(|| self.start.get(&key)).map_or(definition.default, String::as_str);
+            if known != value {
+                self.told.insert(key, value.clone());
+                news.push((definition.name, value));
+            }
+        }
+        news
     }
 
     /// All reported settings: what a client is told at start-up.

@@ -216,11 +216,14 @@ impl Execution {
         let mut given = 0;
         while let Some(row) = self.written.pop_front() {
             given += 1;
+            self.returned += 1;
             if let Some(step) = give(sink, &row, given == max_rows)? {
                 return Ok(step);
             }
         }
-        Ok(Step::Done(Tag::of(self.plan.command, self.affected)))
+        // a write that returns rows counts those of this fetch, as PostgreSQL's does
+        let count = if self.plan.columns.is_some() { self.returned } else { self.affected };
+        Ok(Step::Done(Tag::of(self.plan.command, count)))
     }
 
     /// Makes what a step has at hand and runs it.
