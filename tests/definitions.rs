@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tertulia::catalog::{Catalog, Column, Privilege, Relation, Role, TableKind};
 use tertulia::env::ManualEnv;
 use tertulia::error::{Error, Result};
-use tertulia::sql::ddl::{self, Condition, Constant, DefineContext, Defined, Expressions};
+use tertulia::sql::ddl::{self, Condition, ConditionOf, Constant, DefineContext, Defined, Expressions};
 use tertulia::sql::parse::{Expression, Statement, parse};
 use tertulia::txn::{Engine, EngineOptions, TxnOptions};
 use tertulia::types::{Oid, SqlType};
@@ -17,7 +17,13 @@ impl Expressions for AsWritten {
         Ok(default.text.clone())
     }
 
-    fn condition(&self, _: &Arc<Catalog>, condition: &Expression, relation: &Relation) -> Result<Condition> {
+    fn condition(
+        &self,
+        _: &Arc<Catalog>,
+        condition: &Expression,
+        relation: &Relation,
+        _: ConditionOf,
+    ) -> Result<Condition> {
         let used = relation.live_columns().filter(|(_, column)| condition.text.contains(&column.name));
         Ok(Condition { text: condition.text.clone(), columns: used.map(|(position, _)| position).collect() })
     }

@@ -5,7 +5,7 @@ use super::stored::{StoredKind, bind_column_default, bind_expression, parse_expr
 use crate::catalog::{Catalog, Column, Relation};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{EvalContext, Expr, Volatility, quote_identifier};
-use crate::sql::ddl::{Condition, Constant, Expressions};
+use crate::sql::ddl::{Condition, ConditionOf, Constant, Expressions};
 use crate::sql::parse::Expression;
 use crate::types::{Oid, SqlType, text};
 use std::sync::Arc;
@@ -38,9 +38,19 @@ impl Expressions for Definitions<'_> {
         spell(&bound, &[])
     }
 
-    fn condition(&self, catalog: &Arc<Catalog>, condition: &Expression, relation: &Relation) -> Result<Condition> {
+    fn condition(
+        &self,
+        catalog: &Arc<Catalog>,
+        condition: &Expression,
+        relation: &Relation,
+        of: ConditionOf,
+    ) -> Result<Condition> {
         let relation = Arc::new(relation.clone());
-        let bound = bind_expression(&self.context(catalog), &relation, &condition.expr, StoredKind::Check)?;
+        let kind = match of {
+            ConditionOf::Check => StoredKind::Check,
+            ConditionOf::Source => StoredKind::Condition,
+        };
+        let bound = bind_expression(&self.context(catalog), &relation, &condition.expr, kind)?;
         let columns: Vec<usize> = bound.columns_used().into_iter().collect();
         if columns.iter().any(|column| *column >= relation.columns.len()) {
             let message = "system columns cannot be used in a stored condition";

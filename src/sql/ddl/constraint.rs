@@ -1,6 +1,6 @@
 //! Constraints of tables: their names as PostgreSQL chooses them, their columns, their conditions.
 
-use super::Definer;
+use super::{ConditionOf, Definer};
 use crate::catalog::{Check, PrimaryKey, Relation, Unique};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::IDENTIFIER_BYTES_MAX;
@@ -29,7 +29,8 @@ impl Definer<'_, '_> {
                 Ok(())
             }
             ConstraintKind::Check(expression) => {
-                let checked = self.cx.expressions.condition(&self.catalog(), expression, relation)?;
+                let checked =
+                    self.cx.expressions.condition(&self.catalog(), expression, relation, ConditionOf::Check)?;
                 let column = match checked.columns.as_slice() {
                     [column] => Some(relation.columns[*column].name.clone()),
                     _ => None,

@@ -31,10 +31,25 @@ pub trait Expressions {
     fn default(&self, catalog: &Arc<Catalog>, default: &Expression, column: &Column) -> Result<String>;
 
     /// Validates a CHECK or a source's WHERE over a relation's columns (42804 unless boolean).
-    fn condition(&self, catalog: &Arc<Catalog>, condition: &Expression, relation: &Relation) -> Result<Condition>;
+    fn condition(
+        &self,
+        catalog: &Arc<Catalog>,
+        condition: &Expression,
+        relation: &Relation,
+        of: ConditionOf,
+    ) -> Result<Condition>;
 
     /// The text form of a default's value where it is the same for every row; none where it is volatile or NULL.
     fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant>;
+}
+
+/// What a condition is for; errors name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionOf {
+    /// A CHECK.
+    Check,
+    /// A source's WHERE.
+    Source,
 }
 
 /// A validated condition.

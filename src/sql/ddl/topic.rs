@@ -1,6 +1,6 @@
 //! Topics: their settings and their sources.
 
-use super::Definer;
+use super::{ConditionOf, Definer};
 use crate::catalog::{Column, Payload, Relation, RelationKind, Source, Topic};
 use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
@@ -155,7 +155,9 @@ impl Definer<'_, '_> {
             return Err(Error::new(SqlState::DUPLICATE_OBJECT, message).at(source.table.position));
         }
         let filter = match &source.filter {
-            Some(filter) => Some(self.cx.expressions.condition(&self.catalog(), filter, &table)?.text),
+            Some(filter) => {
+                Some(self.cx.expressions.condition(&self.catalog(), filter, &table, ConditionOf::Source)?.text)
+            }
             None => None,
         };
         let columns = source.partition_by.iter().map(|column| {
