@@ -129,6 +129,8 @@ impl SqlType {
             (oid, m) if oid == SqlType::NUMERIC.oid && m >= 4 => {
                 format!("numeric({},{})", ((m - 4) >> 16) & 0xffff, (m - 4) & 0x7ff)
             }
+            (oid, digits @ 0..) if oid == SqlType::TIMESTAMP.oid => format!("timestamp({digits}) without time zone"),
+            (oid, digits @ 0..) if oid == SqlType::TIMESTAMPTZ.oid => format!("timestamp({digits}) with time zone"),
             _ => self.base_name().to_owned(),
         }
     }

@@ -314,6 +314,7 @@ pub fn apply_modifier(value: Value, ty: SqlType, explicit: bool) -> Result<Value
     match value {
         Value::Text(text) if ty.same(SqlType::VARCHAR) => limit_length(text, ty, explicit).map(Value::Text),
         Value::Numeric(number) => numeric::apply_modifier(number, ty.modifier).map(Value::Numeric),
+        Value::Timestamp(at) => Ok(Value::Timestamp(datetime::round_timestamp(at, ty.modifier))),
         value => Ok(value),
     }
 }

@@ -49,6 +49,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(1390, "isfinite", &[INTERVAL], BOOL, Immutable, Body::Plain(is_finite)),
     row(2069, "timezone", &[TEXT, TIMESTAMP], TIMESTAMPTZ, Immutable, Body::Plain(zone_of_timestamp)),
     row(1159, "timezone", &[TEXT, TIMESTAMPTZ], TIMESTAMP, Immutable, Body::Plain(zone_of_timestamptz)),
+    row(2070, "timezone", &[INTERVAL, TIMESTAMP], TIMESTAMPTZ, Immutable, Body::Plain(offset_of_timestamp)),
+    row(1026, "timezone", &[INTERVAL, TIMESTAMPTZ], TIMESTAMP, Immutable, Body::Plain(offset_of_timestamptz)),
     row(1158, "to_timestamp", &[FLOAT8], TIMESTAMPTZ, Immutable, Body::Plain(to_timestamp)),
     row(3846, "make_date", &[INT4, INT4, INT4], DATE, Immutable, Body::Plain(make_date)),
 ];
@@ -383,6 +385,27 @@ fn zone_of_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
 
 fn zone_of_timestamptz(args: &Args, _: &EvalContext) -> Result<Value> {
     timestamptz_to_timestamp(args.timestamp(1), &zone_named(args.text(0))?).map(Value::Timestamp)
+}
+
+/// An offset from UTC as AT TIME ZONE takes it: a time alone.
+fn offset(args: &Args) -> Result<Interval> {
+    let offset = args.interval(0);
+    if offset.months == 0 && offset.days == 0 {
+        return Ok(offset);
+    }
+    let mut written = Vec::new();
+    crate::types::datetime::write_interval(offset, &mut written);
+    let message =
+        format!("interval time zone \"{}\" must not include months or days", String::from_utf8_lossy(&written));
+    Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message))
+}
+
+fn offset_of_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
+    shift_timestamp(args.timestamp(1), negate_interval(offset(args)?)?)
+}
+
+fn offset_of_timestamptz(args: &Args, _: &EvalContext) -> Result<Value> {
+    shift_timestamp(args.timestamp(1), offset(args)?)
 }
 
 fn to_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {

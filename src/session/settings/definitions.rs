@@ -233,7 +233,7 @@ impl Definition {
         let millis = (number * factor).round();
         if !(0.0..=f64::from(i32::MAX)).contains(&millis) {
             let range = format!("{millis} ms is outside the valid range for parameter \"{}\"", self.name);
-            let message = format!("{range} (0 ms .. 2147483647 ms)");
+            let message = format!("{range} (0 .. 2147483647)");
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
         Ok(format!("{millis}"))

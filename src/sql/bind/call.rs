@@ -16,17 +16,17 @@ use sqlparser::ast::{
 impl Binder<'_> {
     /// An expression that is none of the plain forms.
     pub(crate) fn special_call(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Expr> {
-        let at = self.at(ast.span());
+        let at = self.form_position(ast);
         match ast {
             ast::Expr::Function(function) => self.function_call(function, names),
             ast::Expr::Extract { field, expr, .. } => {
-                let field = Expr::literal(Value::text(field.to_string().to_lowercase()), SqlType::TEXT);
+                let field = Expr::literal(Value::text(field.to_string().to_lowercase()), SqlType::UNKNOWN);
                 let of = self.operand(expr, names)?;
-                self.function("extract", vec![(field, at), of], at)
+                self.system_function("extract", vec![(field, at), of], at)
             }
             ast::Expr::Position { expr, r#in } => {
                 let args = vec![self.operand(r#in, names)?, self.operand(expr, names)?];
-                self.function("position", args, at)
+                self.system_function("position", args, at)
             }
             ast::Expr::Substring { expr, substring_from, substring_for, special: _, shorthand: _ } => {
                 let mut args = vec![self.operand(expr, names)?];
@@ -38,7 +38,7 @@ impl Binder<'_> {
                 if let Some(length) = substring_for {
                     args.push(self.operand(length, names)?);
                 }
-                self.function("substring", args, at)
+                self.system_function("substring", args, at)
             }
             ast::Expr::Trim { trim_where, trim_what, expr, trim_characters } => {
                 let name = match trim_where {
@@ -50,7 +50,7 @@ impl Binder<'_> {
                 for what in trim_what.iter().map(AsRef::as_ref).chain(trim_characters.iter().flatten()) {
                     args.push(self.operand(what, names)?);
                 }
-                self.function(name, args, at)
+                self.system_function(name, args, at)
             }
             ast::Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
                 let arg = self.operand(expr, names)?;
@@ -62,7 +62,8 @@ impl Binder<'_> {
             }
             ast::Expr::AtTimeZone { timestamp, time_zone } => {
                 let args = vec![self.operand(time_zone, names)?, self.operand(timestamp, names)?];
-                self.function("timezone", args, at)
+                let at = super::position::between(self.cx.text, timestamp.span(), "at");
+                self.system_function("timezone", args, at)
             }
             ast::Expr::Collate { expr, collation } => match name_parts(collation)?.pop().as_deref() {
                 Some("C" | "POSIX" | "default" | "C.UTF-8" | "ucs_basic") => self.expr(expr, names),
@@ -77,6 +78,21 @@ impl Binder<'_> {
             ast::Expr::Tuple(_) => Err(Error::unsupported("a row of values in an expression").at(at)),
             _ => Err(Error::unsupported("this kind of expression").at(at)),
         }
+    }
+
+    /// Where a form begins: sqlparser's place is that of its first operand.
+    fn form_position(&self, ast: &ast::Expr) -> Option<u32> {
+        let at = self.at(ast.span());
+        let word = match ast {
+            ast::Expr::Trim { .. } => "trim".to_owned(),
+            ast::Expr::Extract { .. }
+            | ast::Expr::Position { .. }
+            | ast::Expr::Substring { .. }
+            | ast::Expr::Ceil { .. }
+            | ast::Expr::Floor { .. } => super::title::title(ast),
+            _ => return at,
+        };
+        super::position::word_before(self.cx.text, at, &word).or(at)
     }
 
     fn operand(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Operand> {
@@ -103,6 +119,7 @@ impl Binder<'_> {
         if Self::is_aggregate(&name) {
             return self.aggregate(&name, written, names, at);
         }
+        self.check_form(&name, &written, at)?;
         let args = written.args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
         if let Some(what) = aggregate_form(&written) {
             // A function that is not there at all is the greater surprise.
@@ -125,8 +142,39 @@ impl Binder<'_> {
                 Ok(Expr::Extreme { greatest: name == "greatest", args, ty })
             }
             ("nullif", 2) => self.null_if(args, at),
+            _ if call.name.0.len() > 1 => self.system_function(&name, args, at),
             _ => self.function(&name, args, at),
         }
+    }
+
+    /// Forms that are the grammar's in PostgreSQL have arguments or are no statements.
+    fn check_form(&self, name: &str, written: &Written, at: Option<u32>) -> Result<()> {
+        let wanted = match name {
+            "coalesce" | "greatest" | "least" => 1,
+            "nullif" => 2,
+            _ => return Ok(()),
+        };
+        if written.args.len() >= wanted {
+            return Ok(());
+        }
+        let last = written.args.last().map_or(at, |arg| self.at(arg.span()));
+        Err(Error::syntax_near(")").at(super::position::after(self.cx.text, last, ")")))
+    }
+
+    /// A call of a function whose schema is named, by the statement or by a form of the standard's.
+    fn system_function(&mut self, name: &str, args: Vec<Operand>, at: Option<u32>) -> Result<Expr> {
+        self.function(name, args, at).map_err(|error| {
+            if error.code() != SqlState::UNDEFINED_FUNCTION {
+                return error;
+            }
+            let fields = error.fields();
+            let message = fields.message.replacen("function ", "function pg_catalog.", 1);
+            let renamed = Error::new(error.code(), message).at(fields.position);
+            match &fields.hint {
+                Some(hint) => renamed.hint(hint.clone()),
+                None => renamed,
+            }
+        })
     }
 
     /// What the standard writes as a key word without parentheses: CURRENT_USER, CURRENT_DATE and so on.
@@ -144,7 +192,14 @@ impl Binder<'_> {
                 FunctionArguments::List(list) if list.args.is_empty() => {
                     Err(Error::syntax_near(")").at(super::position::after(self.cx.text, at, ")")))
                 }
-                _ => Err(Error::unsupported(format!("{} with a precision", name.to_ascii_uppercase())).at(at)),
+                FunctionArguments::List(list) => {
+                    let ty = if name == "localtimestamp" { SqlType::TIMESTAMP } else { SqlType::TIMESTAMPTZ };
+                    let ty =
+                        super::types::precise(ty, list.args.first().and_then(digits)).map_err(|error| error.at(at))?;
+                    let now = self.function(name, Vec::new(), at)?;
+                    self.cast_explicitly(now, ty, at).map(Some)
+                }
+                _ => Err(Error::unsupported("this form of a function call").at(at)),
             },
             _ if bare => self.function(name, Vec::new(), at).map(Some),
             _ => Ok(None),
@@ -204,7 +259,8 @@ impl Binder<'_> {
                 Some((expr, at)) => {
                     let test = self.operand(&when.condition, names)?;
                     let subject = Expr::CaseOperand { ty: expr.ty() };
-                    self.operator("=", Some((subject, *at)), test, *at)?
+                    let when = super::position::word_before(self.cx.text, test.1, "when");
+                    self.operator("=", Some((subject, *at)), test, when)?
                 }
             });
             results.push(self.operand(&when.result, names)?);
@@ -252,6 +308,17 @@ impl Binder<'_> {
             parts.push(self.operator(name, Some(input.clone()), item, at)?);
         }
         Ok(if negated { Expr::And(parts) } else { Expr::Or(parts) })
+    }
+}
+
+/// The number that an argument is.
+fn digits(arg: &FunctionArg) -> Option<u64> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value))) => match &value.value {
+            ast::Value::Number(digits, _) => digits.parse().ok(),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

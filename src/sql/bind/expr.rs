@@ -33,11 +33,11 @@ impl Binder<'_> {
             ast::Expr::BinaryOp { left, op, right } => self.binary(left, op, right, names),
             ast::Expr::UnaryOp { op, expr } => self.unary(*op, expr, ast.span(), names),
             ast::Expr::Cast {
-                kind: ast::CastKind::Cast | ast::CastKind::DoubleColon,
+                kind: kind @ (ast::CastKind::Cast | ast::CastKind::DoubleColon),
                 expr,
                 data_type,
                 format: None,
-            } => self.cast(expr, data_type, names),
+            } => self.cast(expr, data_type, *kind == ast::CastKind::DoubleColon, names),
             ast::Expr::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), names)
             }
@@ -167,11 +167,10 @@ impl Binder<'_> {
     fn unary(&mut self, op: UnaryOperator, operand: &ast::Expr, span: Span, names: &mut Names) -> Result<Expr> {
         let (at, operand_at) = (self.at(span), self.at(operand.span()));
         if op == UnaryOperator::Minus
-            && let ast::Expr::Value(value) = operand
-            && let ast::Value::Number(digits, _) = &value.value
+            && let Some(digits) = negated_number(operand)
         {
             // As PostgreSQL's grammar does it, so that -9223372036854775808 is a bigint.
-            return self.number(&format!("-{digits}"), at);
+            return self.number(&digits, at);
         }
         let bound = self.expr(operand, names)?;
         if op == UnaryOperator::Not {
@@ -185,15 +184,56 @@ impl Binder<'_> {
             UnaryOperator::PGSquareRoot => "|/",
             _ => return Err(Error::unsupported(format!("operator {op}")).at(at)),
         };
+        let at = super::position::word_before(self.cx.text, operand_at, operator);
         self.operator(operator, None, (bound, operand_at), at)
     }
 
-    fn cast(&mut self, operand: &ast::Expr, data_type: &ast::DataType, names: &mut Names) -> Result<Expr> {
+    fn cast(
+        &mut self,
+        operand: &ast::Expr,
+        data_type: &ast::DataType,
+        colons: bool,
+        names: &mut Names,
+    ) -> Result<Expr> {
         let at = self.at(operand.span());
-        let target = super::types::sql_type(data_type)
-            .map_err(|error| error.at(super::position::cast_type(self.cx.text, operand.span())))?;
+        let cast_at = match colons {
+            true => self.colons(operand),
+            false => super::position::word_before(self.cx.text, at, "cast"),
+        };
+        let type_at = match colons {
+            true => super::position::not_blank(self.cx.text, cast_at.map(|at| at + 2)),
+            false => super::position::cast_type(self.cx.text, operand.span()),
+        };
+        let target =
+            super::types::sql_type(data_type).map_err(|error| self.named_type(error, data_type).at(type_at))?;
         let bound = self.expr(operand, names)?;
-        self.cast_explicitly(bound, target, at)
+        let from = bound.ty();
+        // An operand that cannot be read is the operand's error, a cast that is not there the cast's.
+        self.coerce_explicitly(bound, target, at)?.ok_or_else(|| {
+            let message = format!("cannot cast type {} to {}", from.base_name(), target.base_name());
+            Error::new(SqlState::CANNOT_COERCE, message).at(cast_at)
+        })
+    }
+
+    /// The position of `::` after an operand, which may end in a cast itself.
+    fn colons(&self, operand: &ast::Expr) -> Option<u32> {
+        match operand {
+            ast::Expr::Cast { kind: ast::CastKind::DoubleColon, expr, .. } => {
+                super::position::after(self.cx.text, Some(self.colons(expr)? + 1), "::")
+            }
+            _ => super::position::between(self.cx.text, operand.span(), "::"),
+        }
+    }
+
+    /// A type that is not there, in a schema that is not there either.
+    fn named_type(&self, error: Error, data_type: &ast::DataType) -> Error {
+        let ast::DataType::Custom(name, _) = data_type else { return error };
+        match super::ident::name_parts(name).as_deref() {
+            Ok([schema, _]) if self.cx.catalog.schema_by_name(schema).is_none() => {
+                Error::new(SqlState::UNDEFINED_SCHEMA, format!("schema \"{schema}\" does not exist"))
+            }
+            _ => error,
+        }
     }
 
     fn is_truth(&mut self, operand: &ast::Expr, truth: Option<bool>, negated: bool, names: &mut Names) -> Result<Expr> {
@@ -259,7 +299,26 @@ impl Binder<'_> {
             let escape = self.expr(escape, names)?;
             right = self.function("like_escape", vec![(right, pattern_at), (escape, pattern_at)], pattern_at)?;
         }
-        self.operator(operator, Some((left, at)), (right, pattern_at), at)
+        let word = if operator.ends_with('*') { "ilike" } else { "like" };
+        let word = if operator.starts_with('!') { "not" } else { word };
+        let operator_at = super::position::between(self.cx.text, operand.span(), word);
+        self.operator(operator, Some((left, at)), (right, pattern_at), operator_at)
+    }
+}
+
+/// The digits of a number with the sign that a minus before it gives it; none for anything else than a number.
+fn negated_number(ast: &ast::Expr) -> Option<String> {
+    match ast {
+        ast::Expr::Nested(inner) => negated_number(inner),
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(digits, _) => Some(format!("-{digits}")),
+            _ => None,
+        },
+        ast::Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            let negative = negated_number(expr)?;
+            Some(negative.strip_prefix('-').map_or_else(|| format!("-{negative}"), str::to_owned))
+        }
+        _ => None,
     }
 }
 

@@ -57,6 +57,11 @@ impl Binder<'_> {
         self.coercing(at, |cx| cast_explicit(expr, to, cx))
     }
 
+    /// CAST and `::`; none where no cast does it.
+    pub(crate) fn coerce_explicitly(&mut self, expr: Expr, to: SqlType, at: Option<u32>) -> Result<Option<Expr>> {
+        self.coercing(at, |cx| expr::coerce(expr, to, CastContext::Explicit, cx))
+    }
+
     /// A call of an operator, `left` none for a prefix operator.
     pub(crate) fn operator(
         &mut self,
@@ -108,8 +113,11 @@ impl Binder<'_> {
     /// Several values as one type: CASE, COALESCE, VALUES.
     pub(crate) fn unify(&mut self, exprs: Vec<Operand>, construct: &str) -> Result<Vec<Expr>> {
         let types: Vec<SqlType> = exprs.iter().map(|(expr, _)| expr.ty()).collect();
-        let first = exprs.first().and_then(|(_, at)| *at);
-        let common = common_type(&types, construct).map_err(|error| error.at(first))?;
+        let common = common_type(&types, construct).map_err(|error| {
+            // The first that does not go with those before it.
+            let odd = (1..types.len()).find(|&odd| common_type(&types[..=odd], construct).is_err());
+            error.at(odd.and_then(|odd| exprs[odd].1))
+        })?;
         exprs.into_iter().map(|(expr, at)| self.coerce(expr, common, at)).collect()
     }
 }

@@ -38,7 +38,8 @@ impl Binder<'_> {
     /// `date '2020-01-01'`
     pub(crate) fn typed_string(&mut self, typed: &TypedString) -> Result<Expr> {
         let at = self.at(typed.value.span);
-        let target = super::types::sql_type(&typed.data_type).map_err(|error| error.at(at))?;
+        let target = super::types::sql_type(&typed.data_type)
+            .map_err(|error| error.at(super::position::type_before(self.cx.text, at)))?;
         let literal = self.literal(&typed.value)?;
         self.cast_explicitly(literal, target, at)
     }

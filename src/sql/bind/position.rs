@@ -24,18 +24,39 @@ pub(crate) fn after(text: &str, position: Option<u32>, what: &str) -> Option<u32
     u32::try_from(before + rest[..offset].chars().count() + 1).ok()
 }
 
-/// The position of a cast's type: what follows the first `::` or AS after the operand.
+/// The first position from another one on that is not blank.
+pub(crate) fn not_blank(text: &str, position: Option<u32>) -> Option<u32> {
+    let position = position?;
+    let blanks = text.chars().skip(position as usize - 1).take_while(|c| c.is_whitespace()).count();
+    u32::try_from(position as usize + blanks).ok()
+}
+
+/// The position of the type in CAST: what follows the first AS after the operand.
 pub(crate) fn cast_type(text: &str, operand: Span) -> Option<u32> {
     let after = locate(text, operand.end)? as usize - 1;
     let rest: Vec<char> = text.chars().skip(after).map(|c| c.to_ascii_lowercase()).collect();
     let is_word = |at: usize| rest.get(at).is_some_and(|c| c.is_alphanumeric() || *c == '_');
     let mark = (0..rest.len()).find(|&at| match rest[at..] {
-        [':', ':', ..] => true,
         ['a', 's', ..] => (at == 0 || !is_word(at - 1)) && !is_word(at + 2),
         _ => false,
     })?;
     let start = (mark + 2..rest.len()).find(|&at| !rest[at].is_whitespace())?;
     u32::try_from(after + start + 1).ok()
+}
+
+/// The position of the last place before another position that holds a word or sign, in any case.
+pub(crate) fn word_before(text: &str, position: Option<u32>, word: &str) -> Option<u32> {
+    let before: String = text.chars().take(position? as usize - 1).collect::<String>().to_ascii_lowercase();
+    let offset = before.rfind(word)?;
+    u32::try_from(before[..offset].chars().count() + 1).ok()
+}
+
+/// The position of the type's name before a literal's position.
+pub(crate) fn type_before(text: &str, position: Option<u32>) -> Option<u32> {
+    let before: Vec<char> = text.chars().take(position? as usize - 1).collect();
+    let end = before.iter().rposition(|c| !c.is_whitespace())?;
+    let start = before[..end].iter().rposition(|c| !(c.is_alphanumeric() || "_.\"".contains(*c)));
+    u32::try_from(start.map_or(0, |at| at + 1) + 1).ok()
 }
 
 /// The position of the parenthesis before a place.

@@ -47,7 +47,7 @@ impl Binder<'_> {
             [table] => self.find_unqualified(table),
             [schema, table] | [_, schema, table] => self.find_in(schema, table).map_err(|error| error.at(at))?,
             _ => {
-                let message = format!("improper relation name (too many dotted names): {}", parts.join("."));
+                let message = format!("improper qualified name (too many dotted names): {}", parts.join("."));
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
             }
         };

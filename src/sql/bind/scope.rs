@@ -9,6 +9,8 @@ use crate::types::{Oid, SqlType};
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     pub(crate) tables: Vec<ScopeTable>,
+    /// Tables of the statement that expressions here may not name, for hints.
+    pub(crate) unreachable: Vec<ScopeTable>,
 }
 
 /// One table of FROM.
@@ -126,7 +128,7 @@ impl ScopeColumn {
 impl Scope {
     /// A scope of one table.
     pub(crate) fn of(table: ScopeTable) -> Scope {
-        Scope { tables: vec![table] }
+        Scope { tables: vec![table], unreachable: Vec::new() }
     }
 
     /// The column at a place of the row.
@@ -171,6 +173,12 @@ impl Scope {
                 format!("invalid reference to FROM-clause entry for table \"{name}\""),
             )
             .hint(format!("Perhaps you meant to reference the table alias \"{}\".", hidden.alias)),
+            None if self.unreachable.iter().any(|table| table.alias == name) => {
+                let message = format!("invalid reference to FROM-clause entry for table \"{name}\"");
+                Error::new(SqlState::UNDEFINED_TABLE, message).hint(format!(
+                    "There is an entry for table \"{name}\", but it cannot be referenced from this part of the query."
+                ))
+            }
             None => Error::new(SqlState::UNDEFINED_TABLE, format!("missing FROM-clause entry for table \"{name}\"")),
         };
         Err(error.at(at))
@@ -183,6 +191,12 @@ impl Scope {
             None => format!("column \"{name}\" does not exist"),
         };
         let error = Error::new(SqlState::UNDEFINED_COLUMN, message).at(at);
+        if let Some(table) = self.unreachable.iter().find(|table| table.find(name).is_some()) {
+            return error.hint(format!(
+                "There is a column named \"{name}\" in table \"{}\", but it cannot be referenced from this part of the query.",
+                table.alias
+            ));
+        }
         match self.guess(table, name).as_slice() {
             [one] => error.hint(format!("Perhaps you meant to reference the column \"{one}\".")),
             [one, two] => {

@@ -17,6 +17,8 @@ use sqlparser::ast::{
 pub(crate) struct BoundQuery {
     pub(crate) tree: Logical,
     pub(crate) columns: Vec<ResultColumn>,
+    /// Where each column was written.
+    pub(crate) places: Vec<Option<u32>>,
 }
 
 /// A select item as bound: its value and how it is shown.
@@ -100,9 +102,10 @@ impl Binder<'_> {
             self.check_distinct_rows(&items, &keys, order)?;
         }
         let stretch = self.stretch_over(query, &scope)?;
-        if !keep_unknown {
+        if !keep_unknown || distinct {
             self.settle_unknown(&mut items)?;
         }
+        let places = items.iter().map(|item| item.at).collect();
         let aggregates = std::mem::take(&mut names.aggregates);
         if !aggregates.is_empty() || !groups.is_empty() || having.is_some() {
             tree = group(tree, &scope, groups, aggregates, having, &mut items, &mut keys)?;
@@ -110,7 +113,7 @@ impl Binder<'_> {
         let (exprs, columns): (Vec<Expr>, Vec<ResultColumn>) =
             items.into_iter().map(|item| (item.expr, item.column)).unzip();
         let tree = arrange(tree, exprs, keys, distinct, stretch)?;
-        Ok(BoundQuery { tree, columns })
+        Ok(BoundQuery { tree, columns, places })
     }
 
     /// What DISTINCT asks of the select list and of ORDER BY.
@@ -326,7 +329,8 @@ impl Binder<'_> {
             }
         }
         let types = results.iter().map(|column| column.ty).collect();
-        Ok(BoundQuery { tree: Logical::Values { rows: out, types }, columns: results })
+        let places = rows.first().map_or_else(Vec::new, |row| row.iter().map(|ast| self.at(ast.span())).collect());
+        Ok(BoundQuery { tree: Logical::Values { rows: out, types }, columns: results, places })
     }
 
     /// ORDER BY and LIMIT of what has no select list: positions and output names only.
@@ -338,8 +342,8 @@ impl Binder<'_> {
         let scope = Scope::default();
         let mut names = Names::new(&scope, Clause::OrderBy);
         let keys = self.sort_keys(order, &items, &mut names)?;
-        let tree = cut(sorted(bound.tree, keys), stretch);
-        Ok(BoundQuery { tree, columns: bound.columns })
+        let BoundQuery { tree, columns, places } = bound;
+        Ok(BoundQuery { tree: cut(sorted(tree, keys), stretch), columns, places })
     }
 
     /// LIMIT and OFFSET where there are no names.

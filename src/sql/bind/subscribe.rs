@@ -59,7 +59,7 @@ impl Binder<'_> {
         }
         let channel = subscribe.channel.name.clone();
         let live = LiveSpec { channel, model, filter, columns: selected, last_rows, batch_size, from_seq };
-        Ok(BoundSubscribe { query: BoundQuery { tree, columns }, live })
+        Ok(BoundSubscribe { query: BoundQuery { tree, columns, places: Vec::new() }, live })
     }
 
     /// The SELECT of a query that reads rows one by one; 0A000 for any other.

@@ -108,9 +108,11 @@ fn varchar(length: Option<&CharacterLength>) -> Result<SqlType> {
 }
 
 /// A type whose fractional seconds have a precision: six digits are what there is.
-fn precise(ty: SqlType, precision: Option<u64>) -> Result<SqlType> {
+pub(crate) fn precise(ty: SqlType, precision: Option<u64>) -> Result<SqlType> {
     match precision {
-        None | Some(6) => Ok(ty),
+        None => Ok(ty),
+        Some(digits @ 0..=6) if !ty.same(SqlType::INTERVAL) => Ok(ty.with_modifier(digits as i32)),
+        Some(6) => Ok(ty),
         Some(digits) => Err(refused(format!("{}({digits})", ty.base_name()))),
     }
 }

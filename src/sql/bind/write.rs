@@ -150,7 +150,7 @@ impl Binder<'_> {
         columns: &[usize],
         target: &Target,
     ) -> Result<Logical> {
-        let scope = Scope::default();
+        let scope = Scope { tables: Vec::new(), unreachable: target.scope.tables.clone() };
         let mut names = Names::new(&scope, Clause::Values);
         let width = rows.first().map_or(0, |row| row.len());
         let mut out = Vec::with_capacity(rows.len());
@@ -188,12 +188,22 @@ impl Binder<'_> {
         columns: &[usize],
         target: &Target,
     ) -> Result<Logical> {
-        let bound = self.query(query, true)?;
-        let at = self.at(query.span());
-        self.check_width(bound.columns.len(), at, insert, columns)?;
+        let mut bound = self.query(query, true)?;
+        let extra = bound.places.get(columns.len()).copied().flatten();
+        self.check_width(bound.columns.len(), extra, insert, columns)?;
         let mut given = Vec::with_capacity(columns.len());
         for (index, &column) in columns.iter().enumerate().take(bound.columns.len()) {
             let to = &target.relation.columns[column];
+            let at = bound.places.get(index).copied().flatten();
+            // A constant that has no type yet is read as the column's.
+            if bound.columns[index].ty.same(SqlType::UNKNOWN)
+                && let Logical::Project { exprs, .. } = &mut bound.tree
+            {
+                let constant = std::mem::replace(&mut exprs[index], null(SqlType::UNKNOWN));
+                exprs[index] = self.assign_column(constant, &to.name, to.ty, at)?;
+                given.push((column, Expr::column(index, exprs[index].ty())));
+                continue;
+            }
             let expr = Expr::column(index, bound.columns[index].ty);
             given.push((column, self.assign_column(expr, &to.name, to.ty, at)?));
         }

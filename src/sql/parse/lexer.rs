@@ -373,7 +373,7 @@ impl<'a> Lexer<'a> {
             }
         }
         if self.peek(0).is_some_and(is_word_start) {
-            self.at += self.text[self.at..].chars().next().map_or(0, char::len_utf8);
+            self.take_while(is_word_part);
             return Err(self.error(start, "trailing junk after numeric literal"));
         }
         Ok(Token::Number(self.text[start..end].to_owned(), false))
@@ -387,7 +387,7 @@ impl<'a> Lexer<'a> {
             self.take_while(|byte| byte.is_ascii_digit());
             let end = self.at;
             if self.peek(0).is_some_and(is_word_start) {
-                self.at += self.text[self.at..].chars().next().map_or(0, char::len_utf8);
+                self.take_while(is_word_part);
                 return Err(self.error(start, "trailing junk after parameter"));
             }
             return Ok(Token::Placeholder(self.text[start..end].to_owned()));

@@ -38,6 +38,17 @@ fn add_calendar(timestamp: i64, interval: Interval) -> Result<i64> {
     checked(days.checked_mul(DAY).and_then(|at| at.checked_add(timestamp.rem_euclid(DAY))))
 }
 
+/// A timestamp with so many digits after the seconds' point.
+pub fn round_timestamp(timestamp: i64, digits: i32) -> i64 {
+    if is_infinite(timestamp) || !(0..6).contains(&digits) {
+        return timestamp;
+    }
+    let unit = 10_i64.pow(6 - digits as u32);
+    // Half a unit away from the epoch on both sides, as PostgreSQL rounds.
+    let magnitude = timestamp.unsigned_abs() + unit as u64 / 2;
+    timestamp.signum() * (magnitude - magnitude % unit as u64) as i64
+}
+
 /// timestamp + interval.
 pub fn add_to_timestamp(timestamp: i64, interval: Interval) -> Result<i64> {
     if is_infinite(timestamp) {

@@ -15,8 +15,8 @@ use super::{Interval, Zone};
 
 pub use arithmetic::{
     add_intervals, add_to_timestamp, add_to_timestamptz, age, date_to_timestamp, divide_interval, justify_days,
-    justify_hours, justify_interval, multiply_interval, negate_interval, subtract_timestamps, timestamp_to_date,
-    timestamp_to_timestamptz, timestamptz_to_timestamp,
+    justify_hours, justify_interval, multiply_interval, negate_interval, round_timestamp, subtract_timestamps,
+    timestamp_to_date, timestamp_to_timestamptz, timestamptz_to_timestamp,
 };
 pub use field::{extract, extract_interval, truncate};
 pub use format::{write_date, write_interval, write_timestamp, write_timestamptz};
