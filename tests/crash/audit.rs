@@ -169,6 +169,11 @@ impl Audit {
         all
     }
 
+    /// How many messages the topic has.
+    pub fn messages_seen(&self) -> i64 {
+        self.offset
+    }
+
     /// Reads the whole topic once more, to see that old messages stay.
     pub fn count_messages(&self, address: SocketAddr) {
         let mut admin = Client::connect(address, "tertulia", PASSWORD, "tertulia").unwrap();

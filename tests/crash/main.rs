@@ -8,6 +8,7 @@ mod ledger;
 mod logfile;
 #[path = "../support/mod.rs"]
 mod support;
+mod worker;
 mod writer;
 
 use audit::Audit;
@@ -22,6 +23,8 @@ use writer::Writer;
 
 /// Writers that commit at once.
 const WRITERS: usize = 4;
+/// Workers that consume and acknowledge at once.
+const WORKERS: usize = 2;
 /// Kills in the short form.
 const KILLS: usize = 3;
 /// Generations so small that a fold is always under way, and a log that is let go as soon as it may be.
@@ -39,6 +42,7 @@ const SCHEMA: &[&str] = &[
     "INSERT INTO crash.counter VALUES (1, 0)",
     "CREATE TABLE crash.filler (id int PRIMARY KEY, body text)",
     "INSERT INTO crash.filler VALUES (1, '')",
+    "CREATE TABLE crash.replies (\"offset\" bigint PRIMARY KEY, key text)",
     "CREATE TOPIC crash.events",
     "ALTER TOPIC crash.events ADD SOURCE crash.items ON INSERT, UPDATE, DELETE WITH (payload = 'full')",
     "ALTER TOPIC crash.events ADD SOURCE crash.notes ON INSERT, UPDATE, DELETE WITH (payload = 'full')",
@@ -91,6 +95,10 @@ fn load_and_kill(server: Running, ledgers: &mut [Ledger], random: &mut Random) -
         drop(commits);
         let filler = administrator(&server);
         scope.spawn(move || fill(filler));
+        for _ in 0..WORKERS {
+            let client = administrator(&server);
+            scope.spawn(move || worker::work(client));
+        }
         // ends early where a writer has failed; the scope then tells its story
         for _ in 0..enough {
             if acknowledged.recv().is_err() {
@@ -155,6 +163,7 @@ fn what_was_acknowledged_survives_kills_under_load() {
     let server = Running::start(directory.path(), &[]);
     audit.check(server.address, &mut ledgers);
     audit.count_messages(server.address);
+    worker::drain(&mut administrator(&server), audit.messages_seen());
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
     let server = Running::start(directory.path(), &[]);
