@@ -18,20 +18,18 @@ use std::sync::Arc;
 impl Session {
     /// LISTEN on what a live channel's name stands for. False for the name of a plain channel.
     pub(super) fn listen_live(&mut self, channel: &Channel) -> Result<bool> {
+        // a second LISTEN changes nothing, also where SUBSCRIBE began it: drivers LISTEN by themselves for a callback
+        if self.is_live_here(&channel.name) {
+            return Ok(true);
+        }
         let catalog = self.transaction()?.catalog();
         let relation = catalog.relation_by_qualified_name(&channel.name).cloned();
         if relation.is_none() && !channel.is_query() {
-            if self.is_live_here(&channel.name) {
-                self.check_new_channel(&channel.name)?;
-            }
             return Ok(false);
         }
         if channel.name.len() > CHANNEL_NAME_BYTES_MAX {
             let message = format!("channel name is longer than {CHANNEL_NAME_BYTES_MAX} bytes");
             return Err(Error::new(SqlState::NAME_TOO_LONG, message).at(channel.position));
-        }
-        if self.is_live_here(&channel.name) {
-            return Ok(true);
         }
         self.check_new_channel(&channel.name)?;
         let subscription = match relation {

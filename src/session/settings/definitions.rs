@@ -100,6 +100,7 @@ pub static ALL: &[Definition] = &[
         "Sets the display format for interval values.",
     ),
     row("is_superuser", "off", Kind::Bool, FIXED_REPORT, "Shows whether the current user is a superuser."),
+    row("jit", "off", choice(&["off"], &["on"]), SET, "Allow JIT compilation."),
     row("lc_collate", "C.UTF-8", Kind::Text, FIXED, "Shows the collation order locale."),
     row("lc_ctype", "C.UTF-8", Kind::Text, FIXED, "Shows the character classification and case conversion locale."),
     row("lock_timeout", "0", Kind::Millis, SET, "Sets the maximum allowed duration of any wait for a lock."),
@@ -184,9 +185,10 @@ impl Definition {
             },
             (Kind::Choice { values, unsupported }, _) => {
                 let lower = value.trim().to_ascii_lowercase();
+                let knows = |word| values.contains(&word) || unsupported.contains(&word);
                 let lower = match lower.as_str() {
-                    "true" | "yes" | "1" if values.contains(&"on") => "on".to_owned(),
-                    "false" | "no" | "0" if unsupported.contains(&"off") => "off".to_owned(),
+                    "true" | "yes" | "1" if knows("on") => "on".to_owned(),
+                    "false" | "no" | "0" if knows("off") => "off".to_owned(),
                     _ => lower,
                 };
                 if values.contains(&lower.as_str()) {
