@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tertulia::error::SqlState;
-use tertulia::storage::disk::{Disk, MemoryDisk, RealDisk};
+use tertulia::storage::datadir::DataDir;
+use tertulia::storage::disk::{Disk, DiskFile, MemoryDisk, RealDisk};
 use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
 use tertulia::storage::{Direction, Entry, Pressure, Store, StoreOptions, StoreSnapshot};
 use tertulia::types::CommitSeq;
@@ -451,4 +452,80 @@ fn a_log_of_real_files_survives_reopening() {
         written.extend((1..=100).map(|n| append(&log, round * 100 + n, 1_000)));
         assert_eq!(read(&log, 0).unwrap(), written);
     }
+}
+
+#[test]
+fn a_segment_whose_header_is_gone_is_no_empty_one() {
+    let disk = Arc::new(MemoryDisk::default());
+    let (log_, _, _) = log(&disk).unwrap();
+    (1..=10).for_each(|n| drop(append(&log_, n, 1_000)));
+    drop(log_);
+    let last = disk.list(Path::new("/log")).unwrap().into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+    let path = Path::new("/log").join(last);
+    disk.open(&path).unwrap().write_at(0, &[0; 64]).unwrap();
+    let Err(error) = log(&disk) else { panic!("what was committed must not be taken for nothing") };
+    assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
+    assert!(disk.open(&path).is_ok(), "nothing is removed");
+    let empty = disk.create(&path).unwrap();
+    empty.write_at(0, &[0; 512]).unwrap();
+    assert!(log(&disk).is_ok(), "a crash while a segment was made leaves zeros");
+}
+
+/// A disk that refuses to remove files for a while.
+struct Reluctant {
+    disk: MemoryDisk,
+    refuses: AtomicBool,
+}
+
+impl Disk for Reluctant {
+    fn create_dir(&self, path: &Path) -> tertulia::error::Result<()> {
+        self.disk.create_dir(path)
+    }
+    fn list(&self, path: &Path) -> tertulia::error::Result<Vec<String>> {
+        self.disk.list(path)
+    }
+    fn open(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+    fn create(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
+        self.disk.create(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> tertulia::error::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> tertulia::error::Result<()> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(tertulia::error::Error::new(SqlState::IO_ERROR, "busy"));
+        }
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> tertulia::error::Result<()> {
+        self.disk.sync_dir(path)
+    }
+}
+
+#[test]
+fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
+    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: AtomicBool::new(false) });
+    let options = LogOptions { segment_bytes: SEGMENT };
+    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+    let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
+    disk.refuses.store(true, Ordering::Relaxed);
+    assert!(log_.release(CommitSeq(10)).is_err());
+    disk.refuses.store(false, Ordering::Relaxed);
+    log_.release(CommitSeq(20)).unwrap();
+    assert!(log_.oldest() > CommitSeq(10));
+    let oldest = log_.oldest();
+    drop(log_);
+    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+    assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
+}
+
+#[test]
+fn a_directory_that_was_not_finished_is_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("VERSION.new"), "tert").unwrap();
+    assert!(DataDir::open(dir.path()).unwrap().is_fresh());
+    assert!(!DataDir::open(dir.path()).unwrap().is_fresh());
+    assert!(!dir.path().join("VERSION.new").exists());
 }

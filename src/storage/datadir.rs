@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// The format that this version writes and reads.
 const VERSION: &str = "tertulia 1";
+/// VERSION while it is written.
+const UNFINISHED: &str = "VERSION.new";
 
 /// An open data directory; nobody else opens it while this lives.
 pub struct DataDir {
@@ -50,9 +52,12 @@ impl DataDir {
         fs::create_dir_all(path.join("log"))?;
         fs::create_dir_all(path.join("index"))?;
         if fresh {
-            let mut file = File::create(&version)?;
+            // under its name only when it is whole: a crash in between leaves a new directory
+            let unfinished = path.join(UNFINISHED);
+            let mut file = File::create(&unfinished)?;
             file.write_all(format!("{VERSION}\n").as_bytes())?;
             file.sync_all()?;
+            fs::rename(&unfinished, &version)?;
             File::open(path)?.sync_all()?;
         }
         Ok(DataDir { path: path.to_owned(), _lock: lock, fresh })
@@ -107,7 +112,7 @@ fn check_version(path: &Path, found: &str) -> Result<()> {
 fn refuse_foreign(path: &Path) -> Result<()> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
-        if !["LOCK", "log", "index", "pgpass"].iter().any(|ours| name == *ours) {
+        if !["LOCK", "log", "index", "pgpass", UNFINISHED].iter().any(|ours| name == *ours) {
             let message = format!("directory \"{}\" is not empty and is no data directory", path.display());
             let detail = format!("It holds \"{}\".", name.to_string_lossy());
             return Err(Error::new(SqlState::CONFIG_FILE_ERROR, message).detail(detail));

@@ -223,14 +223,15 @@ impl CommitLog for FileLog {
 
     fn release(&self, upto: CommitSeq) -> Result<()> {
         let mut state = self.state.lock();
-        let mut removed = false;
-        while state.segments.len() > 1 && state.segments.front().is_some_and(|oldest| oldest.last <= upto) {
-            if let Some(oldest) = state.segments.pop_front() {
-                self.disk.remove(&self.directory.join(&oldest.name))?;
-                removed = true;
-            }
+        while state.segments.len() > 1
+            && let Some(oldest) = state.segments.front().filter(|oldest| oldest.last <= upto)
+        {
+            // one after the other, each durably: a hole among those that are left would be corruption at the next start
+            self.disk.remove(&self.directory.join(&oldest.name))?;
+            self.disk.sync_dir(&self.directory)?;
+            state.segments.pop_front();
         }
-        if removed { self.disk.sync_dir(&self.directory) } else { Ok(()) }
+        Ok(())
     }
 
     fn oldest(&self) -> CommitSeq {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) const HEADER_BYTES: u64 = 64;
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
+/// Bytes that are written or looked at in one piece where a file is zeros.
+const ZEROS_BYTES: usize = 1 << 20;
 const MAGIC: &[u8; 8] = b"TRTLLOG\x01";
 const FORMAT: u32 = 1;
 /// The furthest that a record's last sequence can be above the one before it: far more than a start skips.
@@ -122,15 +124,30 @@ pub(super) fn write_header(file: &dyn DiskFile, previous: CommitSeq) -> Result<(
 
 /// Fills a file with zeros up to `capacity` and syncs it.
 pub(super) fn allocate(file: &dyn DiskFile, capacity: u64) -> Result<()> {
-    const CHUNK: usize = 1 << 20;
-    let zeros = vec![0; CHUNK];
+    let zeros = vec![0; ZEROS_BYTES];
     let mut at = 0;
     while at < capacity {
-        let length = CHUNK.min((capacity - at) as usize);
+        let length = ZEROS_BYTES.min((capacity - at) as usize);
         file.write_at(at, &zeros[..length])?;
         at += length as u64;
     }
     file.sync_data()
+}
+
+/// Whether there is nothing but zeros in a file: its header, which is synced before the first record, never was there.
+fn is_empty(file: &dyn DiskFile) -> Result<bool> {
+    let mut buffer = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(at, &mut buffer)?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if buffer[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
 }
 
 /// How a walk through a segment ended.
@@ -146,7 +163,7 @@ impl Segment {
     pub(super) fn open(name: &str, file: Arc<dyn DiskFile>) -> Result<Option<Segment>> {
         let mut header = [0; HEADER_BYTES as usize];
         let read = file.read_at(0, &mut header)?;
-        if read < header.len() || header.iter().all(|&byte| byte == 0) {
+        if read < header.len() || header.iter().all(|&byte| byte == 0) && is_empty(&*file)? {
             return Ok(None);
         }
         let crc = u32_at(&header, 12);
@@ -194,12 +211,11 @@ impl Segment {
 
     /// Overwrites everything after the last record with zeros.
     pub(super) fn cut(&self) -> Result<()> {
-        const CHUNK: usize = 1 << 20;
-        let mut buffer = vec![0; CHUNK];
-        let zeros = vec![0; CHUNK];
+        let mut buffer = vec![0; ZEROS_BYTES];
+        let zeros = vec![0; ZEROS_BYTES];
         let mut at = self.end;
         while at < self.capacity {
-            let length = CHUNK.min((self.capacity - at) as usize);
+            let length = ZEROS_BYTES.min((self.capacity - at) as usize);
             let read = self.file.read_at(at, &mut buffer[..length])?;
             if buffer[..read].iter().any(|&byte| byte != 0) {
                 self.file.write_at(at, &zeros[..read])?;
