@@ -549,3 +549,20 @@ fn acknowledgements_are_folded_into_the_position() {
     fixture.restart();
     assert!(consume(&mut fixture.client(), "").is_empty());
 }
+
+#[test]
+fn retention_leaves_a_topic_alone_while_it_is_cleared() {
+    let env = Arc::new(ManualEnv::new(1_800_000_000_000_000, 7));
+    let fixture = Fixture::with(env.clone(), "WITH (retention = '1 hour')");
+    let (mut clearer, mut other) = (fixture.client(), fixture.client());
+    clearer.run("INSERT INTO jobs VALUES (1), (2), (3)");
+    clearer.run("BEGIN; CLEAR TOPIC work");
+    env.advance(7_200_000_000);
+    fixture.server.as_ref().unwrap().engine().expire_messages().unwrap();
+    let left = |client: &mut Client| client.rows("SELECT \"offset\" FROM work").len();
+    assert_eq!(left(&mut other), 3, "two that move the place of the next offset do so one after the other");
+    clearer.run("COMMIT");
+    assert_eq!(left(&mut other), 0);
+    clearer.run("INSERT INTO jobs VALUES (4)");
+    assert_eq!(other.rows("SELECT \"offset\" FROM work"), [[Some("3".to_owned())]]);
+}

@@ -2,6 +2,7 @@
 //! no reader of the commit sequence hears of it.
 
 use super::engine::Engine;
+use super::lock::{LockKey, LockMode, LockPolicy, Locked};
 use super::recovery::offset_mark;
 use super::transaction::TxnOptions;
 use crate::encoding::key::prefix_successor;
@@ -37,6 +38,13 @@ impl Engine {
 
     /// Removes the messages at the front of a partition that were made before `oldest`. How many.
     fn expire_in(self: &Arc<Engine>, model: &Model, partition: u32, oldest: i64) -> Result<usize> {
+        let mark = Bytes::from(offset_mark(model.relation().storage, partition));
+        let mut transaction = self.begin(TxnOptions::default())?;
+        // who clears the topic moves the mark too, and it must not go back
+        match transaction.lock(LockKey::Key(mark.clone()), LockMode::AccessExclusive, LockPolicy::NoWait)? {
+            Locked::Granted => {}
+            _ => return Ok(0),
+        }
         let mut expired = Vec::new();
         let snapshot = self.store.snapshot()?;
         let mut from = model.key_prefix(ScopeId::SHARED);
@@ -64,11 +72,9 @@ impl Engine {
         let count = expired.len();
         let offset = last.last_chunk().ok_or_else(|| Error::internal("the key of a message has no offset"))?;
         let next = u64::from_be_bytes(*offset) + 1;
-        let mut transaction = self.begin(TxnOptions::default())?;
         for key in expired {
             transaction.put_plain(key, None)?;
         }
-        let mark = Bytes::from(offset_mark(model.relation().storage, partition));
         transaction.put_plain(mark, Some(Bytes::copy_from_slice(&next.to_be_bytes())))?;
         transaction.start_commit()?.block()?;
         Ok(count)

@@ -134,7 +134,7 @@ impl Definer<'_, '_> {
                 self.create_topic(name, *if_not_exists, *partitions, options)?;
             }
             Definition::AlterTopic { name, action } => return self.alter_topic(name, action),
-            Definition::ClearTopic(name) => self.clear_topic(name)?,
+            Definition::ClearTopic(name) => return self.clear_topic(name),
             Definition::CreateRole { name, login, options } => self.create_role(name, *login, options)?,
             Definition::AlterRole { name, options } => self.alter_role(name, options)?,
             Definition::RenameRole { name, to } => self.rename_role(name, to)?,

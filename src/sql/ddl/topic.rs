@@ -7,7 +7,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::limits::SCAN_BATCH;
 use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
 use crate::storage::Direction;
-use crate::txn::offset_mark;
+use crate::txn::{LockKey, LockMode, LockPolicy, Locked, offset_mark};
 use crate::types::{ScopeId, SqlType, Value, Zone, text};
 use crate::wait::Wait;
 use bytes::Bytes;
@@ -171,10 +171,16 @@ impl Definer<'_, '_> {
     }
 
     /// Removes the messages that are there now, in this transaction; offsets go on.
-    pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<()> {
+    pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<Option<Wait>> {
         let topic = self.owned_topic(name)?;
-        let view = self.tx.statement()?;
         let partitions = topic.topic().map_or(1, |settings| settings.partitions);
+        for partition in 0..partitions {
+            let mark = LockKey::Key(Bytes::from(offset_mark(topic.storage, partition)));
+            if let Locked::Wait(wait) = self.tx.lock(mark, LockMode::AccessExclusive, LockPolicy::Wait)? {
+                return Ok(Some(wait));
+            }
+        }
+        let view = self.tx.latest()?;
         for partition in 0..partitions {
             let end = self.tx.offset_end(&view, topic.storage, partition)?;
             if end == 0 {
@@ -194,7 +200,7 @@ impl Definer<'_, '_> {
             let mark = Bytes::from(offset_mark(topic.storage, partition));
             self.tx.put_plain(mark, Some(Bytes::copy_from_slice(&end.to_be_bytes())))?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn topic_options(&mut self, topic: &mut Topic, options: &[Opt]) -> Result<()> {
