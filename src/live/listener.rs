@@ -69,9 +69,9 @@ impl Listener {
         live.any(|member| member.subscription.channel.as_str() == channel)
     }
 
-    /// Whether any live channel was made and not ended by the session.
+    /// Whether any live channel is open.
     pub fn is_live(&self) -> bool {
-        !self.live.is_empty()
+        self.live.iter().any(|member| self.outbox.is_open(member.id))
     }
 
     /// Whether another live channel of that name may be made, beside `more` that are on their way.

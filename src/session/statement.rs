@@ -120,6 +120,8 @@ impl Session {
             self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
             return done("SET");
         }
+        // a query string is one transaction: an error after this takes it back
+        self.ensure_transaction()?;
         match set.name.as_str() {
             "role" => self.set_role(value.as_deref(), set.local)?,
             "session_authorization" => self.set_session_authorization(value.as_deref(), set.local)?,
@@ -135,6 +137,7 @@ impl Session {
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<()> {
+        self.ensure_transaction()?;
         match name {
             None => {
                 self.settings.reset_all(true);
