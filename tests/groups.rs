@@ -32,7 +32,7 @@ enum Step {
     },
     Fold,
     Reset {
-        to: u64,
+        to: Vec<u64>,
         committed: bool,
     },
     Restart,
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (any::<usize>(), prop::bool::weighted(0.8))
             .prop_map(|(which, committed)| Step::End { which, committed }),
         2 => Just(Step::Fold),
-        1 => (0..END, any::<bool>()).prop_map(|(to, committed)| Step::Reset { to, committed }),
+        1 => (prop::collection::vec(0..END, 1..3), any::<bool>()).prop_map(|(to, committed)| Step::Reset { to, committed }),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..40)
@@ -147,15 +147,18 @@ impl Fixture {
         (transaction, settled)
     }
 
-    fn reset(&self, to: u64, committed: bool) {
+    /// Resets in one transaction, the last of several counts.
+    fn reset(&self, to: &[u64], committed: bool) {
         let mut transaction = self.begin();
         let key = LockKey::Key(self.group.key(0));
         transaction.lock(key, LockMode::AccessExclusive, LockPolicy::NoWait).unwrap();
-        let reset = self.group.reset(vec![to]);
-        for (key, value) in reset.writes() {
-            transaction.put_plain(key, value).unwrap();
+        for to in to {
+            let reset = self.group.reset(vec![*to]);
+            for (key, value) in reset.writes() {
+                transaction.put_plain(key, value).unwrap();
+            }
+            transaction.at_end(Box::new(reset));
         }
-        transaction.at_end(Box::new(reset));
         end(transaction, committed);
     }
 }
@@ -201,9 +204,9 @@ proptest! {
                 Step::End { .. } => {}
                 Step::Fold => fixture.engine.fold_groups().unwrap(),
                 Step::Reset { to, committed } => {
-                    fixture.reset(to, committed);
+                    fixture.reset(&to, committed);
                     if committed {
-                        (begins, resets) = (to, resets + 1);
+                        (begins, resets) = (to[to.len() - 1], resets + 1);
                         acked.clear();
                     }
                 }

@@ -214,7 +214,9 @@ impl Group {
     /// acknowledged after them. The caller holds the locks of the partitions' keys and writes
     /// [`Reset::writes`].
     pub fn reset(self: &Arc<Self>, positions: Vec<u64>) -> Reset {
-        Reset { group: self.clone(), positions }
+        let next = |(position, state): (u64, &Mutex<Partition>)| (state.lock().generation + 1, position);
+        let to = positions.into_iter().zip(&self.partitions).map(next).collect();
+        Reset { group: self.clone(), to }
     }
 
     /// Makes a partition's entries few again: the position as it is now, acknowledgements before it gone, neighbouring
@@ -350,17 +352,17 @@ impl AtEnd for Settlement {
 /// New positions of a group, in force when the transaction commits.
 pub struct Reset {
     group: Arc<Group>,
-    positions: Vec<u64>,
+    /// Generation and position of each partition. Two resets of one transaction begin the same generation.
+    to: Vec<(u32, u64)>,
 }
 
 impl Reset {
     /// What the transaction must write.
     pub fn writes(&self) -> Vec<GroupWrite> {
-        let positions = (0..).zip(&self.positions).zip(&self.group.partitions);
-        let entries = positions.map(|((partition, position), state)| {
-            self.group.place(partition).position(state.lock().generation + 1, *position)
-        });
-        entries.map(put).collect()
+        let entries = (0..).zip(&self.to);
+        entries
+            .map(|(partition, (generation, to))| put(self.group.place(partition).position(*generation, *to)))
+            .collect()
     }
 }
 
@@ -369,10 +371,10 @@ impl AtEnd for Reset {
         if committed.is_none() {
             return;
         }
-        for ((partition, position), state) in (0..).zip(&self.positions).zip(&self.group.partitions) {
+        for ((partition, (generation, to)), state) in (0..).zip(&self.to).zip(&self.group.partitions) {
             let mut state = state.lock();
-            state.generation += 1;
-            state.claims = Claims::new(*position, []);
+            state.generation = *generation;
+            state.claims = Claims::new(*to, []);
             self.group.mark_dirty(partition, &mut state);
         }
         self.group.shared.arrivals.returned(self.group.topic);
