@@ -64,6 +64,9 @@ impl Interrupt {
 
     /// Whom to wake when a reason is set.
     pub fn register(&self, waker: &Waker) {
-        *self.waker.lock() = Some(waker.clone());
+        let mut known = self.waker.lock();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
     }
 }

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub struct Engine {
     pub(super) groups: Groups,
     catalog: RwLock<Arc<Catalog>>,
     next_transaction: AtomicU64,
+    /// Transactions that are open.
+    open: AtomicUsize,
     next_oid: AtomicU32,
     next_storage: AtomicU32,
     options: EngineOptions,
@@ -129,6 +131,7 @@ impl Engine {
             expiry: Expiry::default(),
             groups: Groups::default(),
             next_transaction: AtomicU64::new(1),
+            open: AtomicUsize::new(0),
             next_oid: AtomicU32::new(counters.next_oid.max(catalog.oid_end().0)),
             next_storage: AtomicU32::new(counters.next_storage.max(1)),
             catalog: RwLock::new(Arc::new(catalog)),
@@ -173,6 +176,21 @@ impl Engine {
     /// The newest committed catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.read().clone()
+    }
+
+    /// A transaction has begun.
+    pub(super) fn count_begin(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A transaction is over, or waits for nothing but its flush.
+    pub(super) fn count_end(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a transaction is the only one that is open.
+    pub(super) fn is_alone(&self) -> bool {
+        self.open.load(Ordering::Relaxed) <= 1
     }
 
     pub(super) fn set_catalog(&self, catalog: Arc<Catalog>) {

@@ -120,6 +120,7 @@ pub struct Transaction {
 
 impl Transaction {
     pub(super) fn new(engine: Arc<Engine>, id: u64, options: TxnOptions) -> Transaction {
+        engine.count_begin();
         Transaction {
             time: engine.env.now(),
             engine,
@@ -504,6 +505,7 @@ impl Drop for Transaction {
             hook.end(None);
         }
         self.engine.locks.release(&mut self.locks);
+        self.engine.count_end();
     }
 }
 
