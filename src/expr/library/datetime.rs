@@ -51,6 +51,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(1159, "timezone", &[TEXT, TIMESTAMPTZ], TIMESTAMP, Immutable, Body::Plain(zone_of_timestamptz)),
     row(2070, "timezone", &[INTERVAL, TIMESTAMP], TIMESTAMPTZ, Immutable, Body::Plain(offset_of_timestamp)),
     row(1026, "timezone", &[INTERVAL, TIMESTAMPTZ], TIMESTAMP, Immutable, Body::Plain(offset_of_timestamptz)),
+    row(2049, "to_char", &[TIMESTAMP, TEXT], TEXT, Stable, Body::Plain(timestamp_to_char)),
+    row(1770, "to_char", &[TIMESTAMPTZ, TEXT], TEXT, Stable, Body::Plain(timestamptz_to_char)),
     row(1158, "to_timestamp", &[FLOAT8], TIMESTAMPTZ, Immutable, Body::Plain(to_timestamp)),
     row(3846, "make_date", &[INT4, INT4, INT4], DATE, Immutable, Body::Plain(make_date)),
 ];
@@ -406,6 +408,25 @@ fn offset_of_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
 
 fn offset_of_timestamptz(args: &Args, _: &EvalContext) -> Result<Value> {
     shift_timestamp(args.timestamp(1), offset(args)?)
+}
+
+/// NULL for an empty template and for the infinities, as in PostgreSQL.
+fn to_char(template: &str, timestamp: i64, offset: Option<i32>) -> Result<Value> {
+    if template.is_empty() || timestamp == i64::MIN || timestamp == i64::MAX {
+        return Ok(Value::Null);
+    }
+    crate::types::datetime::fill_template(template, timestamp, offset).map(Value::text)
+}
+
+fn timestamp_to_char(args: &Args, _: &EvalContext) -> Result<Value> {
+    to_char(args.text(1), args.timestamp(0), None)
+}
+
+fn timestamptz_to_char(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let timestamp = args.timestamp(0);
+    let local = timestamptz_to_timestamp(timestamp, cx.zone)?;
+    let offset = (local.saturating_sub(timestamp) / 1_000_000) as i32;
+    to_char(args.text(1), local, Some(offset))
 }
 
 fn to_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {

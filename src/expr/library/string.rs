@@ -22,6 +22,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(1369, "character_length", &[TEXT], INT4, Immutable, Body::Plain(length)),
     row(1374, "octet_length", &[TEXT], INT4, Immutable, Body::Plain(octet_length)),
     row(720, "octet_length", &[BYTEA], INT4, Immutable, Body::Plain(byte_length)),
+    row(1811, "bit_length", &[TEXT], INT4, Immutable, Body::Plain(bit_length)),
+    row(1810, "bit_length", &[BYTEA], INT4, Immutable, Body::Plain(bit_length)),
+    row(1405, "overlay", &[TEXT, TEXT, INT4], TEXT, Immutable, Body::Plain(overlay)),
+    row(1404, "overlay", &[TEXT, TEXT, INT4, INT4], TEXT, Immutable, Body::Plain(overlay)),
     row(883, "substr", &[TEXT, INT4], TEXT, Immutable, Body::Plain(substring)),
     row(877, "substr", &[TEXT, INT4, INT4], TEXT, Immutable, Body::Plain(substring)),
     row(937, "substring", &[TEXT, INT4], TEXT, Immutable, Body::Plain(substring)),
@@ -201,6 +205,30 @@ fn range(args: &Args) -> Result<(usize, usize)> {
 fn substring(args: &Args, _: &EvalContext) -> Result<Value> {
     let (start, count) = range(args)?;
     made(args.text(0).chars().skip(start).take(count).collect())
+}
+
+fn bit_length(args: &Args, _: &EvalContext) -> Result<Value> {
+    let bytes = match args.value(0) {
+        Value::Bytes(bytes) => bytes.len(),
+        _ => args.text(0).len(),
+    };
+    Ok(Value::Int(bytes as i64 * 8))
+}
+
+/// overlay(text, placed, start [, length]): as much is replaced as is placed, unless a length is given.
+fn overlay(args: &Args, _: &EvalContext) -> Result<Value> {
+    let (text, placed, start) = (args.text(0), args.text(1), args.int(2));
+    let length = if args.len() > 3 { args.int(3) } else { placed.chars().count() as i64 };
+    if start <= 0 {
+        return Err(Error::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
+    }
+    let end = start + length;
+    if i32::try_from(end).is_err() {
+        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "integer out of range"));
+    }
+    let before = text.chars().take((start - 1) as usize);
+    let after = text.chars().skip((end - 1).max(0) as usize);
+    made(before.chain(placed.chars()).chain(after).collect())
 }
 
 fn byte_substring(args: &Args, _: &EvalContext) -> Result<Value> {

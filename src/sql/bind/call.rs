@@ -40,6 +40,15 @@ impl Binder<'_> {
                 }
                 self.system_function("substring", args, at)
             }
+            ast::Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args = Vec::with_capacity(4);
+                for part in
+                    [Some(expr), Some(overlay_what), Some(overlay_from), overlay_for.as_ref()].into_iter().flatten()
+                {
+                    args.push(self.operand(part, names)?);
+                }
+                self.system_function("overlay", args, at)
+            }
             ast::Expr::Trim { trim_where, trim_what, expr, trim_characters } => {
                 let name = match trim_where {
                     Some(TrimWhereField::Leading) => "ltrim",
@@ -52,13 +61,10 @@ impl Binder<'_> {
                 }
                 self.system_function(name, args, at)
             }
-            ast::Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
+            ast::Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) }
+            | ast::Expr::Floor { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
                 let arg = self.operand(expr, names)?;
-                self.function("ceil", vec![arg], at)
-            }
-            ast::Expr::Floor { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
-                let arg = self.operand(expr, names)?;
-                self.function("floor", vec![arg], at)
+                self.function(&super::title::title(ast), vec![arg], at)
             }
             ast::Expr::AtTimeZone { timestamp, time_zone } => {
                 let args = vec![self.operand(time_zone, names)?, self.operand(timestamp, names)?];
@@ -88,6 +94,7 @@ impl Binder<'_> {
             ast::Expr::Extract { .. }
             | ast::Expr::Position { .. }
             | ast::Expr::Substring { .. }
+            | ast::Expr::Overlay { .. }
             | ast::Expr::Ceil { .. }
             | ast::Expr::Floor { .. } => super::title::title(ast),
             _ => return at,

@@ -10,6 +10,7 @@ mod format;
 mod interval;
 mod parse;
 mod split;
+mod template;
 
 use super::{Interval, Zone};
 
@@ -22,6 +23,7 @@ pub use field::{extract, extract_interval, truncate};
 pub use format::{write_date, write_interval, write_timestamp, write_timestamptz};
 pub use interval::parse_interval;
 pub use parse::{parse_date, parse_timestamp, parse_timestamptz};
+pub use template::fill_template;
 
 /// 2000-01-01 00:00 UTC in microseconds since the Unix epoch.
 pub const PG_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
