@@ -661,3 +661,33 @@ fn ids_that_a_failed_record_was_to_reserve_are_reserved_by_the_next() {
     fixture.env.set_now(START);
     assert!(fixture.engine.snowflake() > id);
 }
+
+#[test]
+fn stream_tables_take_no_more_than_they_may_until_rows_expire() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Arc::new(ManualEnv::new(START, 1));
+    let (engine, _) = Engine::open(EngineOptions { stream_bytes_max: 10_000, ..options(&dir) }, env.clone()).unwrap();
+    let fixture = Fixture { engine, env, dir };
+    let model = fixture.table("s", TableKind::Stream { ttl_micros: 1_000_000 });
+    let scope = fixture.engine.scope_of("alice").unwrap();
+    let fill = |fixture: &Fixture| {
+        (0..1_000).find_map(|id| {
+            let mut transaction = fixture.begin();
+            let view = transaction.statement().unwrap();
+            let full = transaction.insert_row(&view, &model, scope, &values(id, &format!("{id:0100}"))).err();
+            transaction.start_commit().unwrap().block().unwrap();
+            full.map(|error| (id, error.code()))
+        })
+    };
+    let (rows, code) = fill(&fixture).expect("it must be full some time");
+    assert_eq!(code, SqlState::OUT_OF_MEMORY);
+    assert!(rows > 10);
+    // they may always be removed
+    let mut transaction = fixture.begin();
+    delete(&mut transaction, &model, scope, 1);
+    commit(transaction);
+    fixture.env.advance(1_000_000);
+    fixture.engine.sweep_expired().unwrap();
+    fixture.engine.prune_volatile();
+    assert_eq!(fill(&fixture).expect("full again").0, rows);
+}

@@ -222,8 +222,9 @@ impl Engine {
         &self.env
     }
 
-    pub(super) fn stream_bytes_max(&self) -> usize {
-        self.options.stream_bytes_max
+    /// Whether STREAM tables take no more rows.
+    pub(super) fn is_full_of_streams(&self) -> bool {
+        self.store.volatile_bytes() + self.expiry.bytes() > self.options.stream_bytes_max
     }
 
     /// How it was opened.

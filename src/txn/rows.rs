@@ -3,7 +3,7 @@
 //! Each call either does everything or asks to wait and be called again; locks that it has got by then are kept.
 
 use super::lock::{LockKey, LockMode, LockPolicy, Locked};
-use super::transaction::{StatementView, Transaction};
+use super::transaction::{Isolation, StatementView, Transaction};
 use crate::change::{RowChange, Write};
 use crate::error::{Error, Result, SqlState};
 use crate::table::{Model, unique_violation};
@@ -171,6 +171,15 @@ impl Transaction {
             }
         }
         Ok(())
+    }
+
+    /// Lets INSERT pass over a conflict (ON CONFLICT DO NOTHING): 40001 under REPEATABLE READ where the row in the way is
+    /// not as the transaction sees it.
+    pub fn pass_over(&self, view: &StatementView, conflict: &Conflict) -> Result<()> {
+        match self.options().isolation {
+            Isolation::ReadCommitted => Ok(()),
+            _ => self.check_unchanged(view, &conflict.key, Some(&conflict.row)),
+        }
     }
 
     /// Locks a row's key and looks whether a row is there.

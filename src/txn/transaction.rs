@@ -282,7 +282,7 @@ impl Transaction {
     }
 
     /// First updater wins: 40001 when somebody else has written the key since the snapshot.
-    fn check_unchanged(&self, view: &StatementView, key: &[u8], newest: Option<&Bytes>) -> Result<()> {
+    pub(super) fn check_unchanged(&self, view: &StatementView, key: &[u8], newest: Option<&Bytes>) -> Result<()> {
         if self.writes.get(key, u32::MAX).is_some() {
             return Ok(());
         }
@@ -303,10 +303,7 @@ impl Transaction {
             return Err(Error::internal("a write in a read-only transaction"));
         }
         self.check_size()?;
-        if write.volatile
-            && write.value.is_some()
-            && self.engine.store.volatile_bytes() > self.engine.stream_bytes_max()
-        {
+        if write.volatile && write.value.is_some() && self.engine.is_full_of_streams() {
             return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory for the rows of STREAM tables")
                 .hint("Rows that expire make room; choose a shorter TTL_SECONDS."));
         }

@@ -8,6 +8,7 @@ use super::transaction::{StatementView, Transaction, TxnOptions};
 use crate::change::Write;
 use crate::encoding::key::{Space, prefix_successor};
 use crate::encoding::row;
+use crate::env::UnixMicros;
 use crate::error::Result;
 use crate::limits::SWEEP_ROWS_MAX;
 use crate::storage::{Direction, StoreSnapshot};
@@ -43,6 +44,11 @@ impl Engine {
         if due.is_empty() {
             return Ok(0);
         }
+        // what fails now is due again later
+        self.sweep(due.clone(), now).inspect_err(|_| self.expiry.put_back(due))
+    }
+
+    fn sweep(self: &Arc<Engine>, due: Vec<(UnixMicros, Bytes)>, now: UnixMicros) -> Result<usize> {
         let mut transaction = self.begin(TxnOptions::default())?;
         let view = transaction.statement()?;
         let models = self.streams_with_uniques()?;
@@ -65,8 +71,8 @@ impl Engine {
             }
         }
         let swept = count - busy.len();
-        self.expiry.put_back(busy);
         transaction.start_commit()?.block()?;
+        self.expiry.put_back(busy);
         Ok(swept)
     }
 

@@ -148,7 +148,11 @@ impl Derive for Feed {
         }
         let user = match change.scope {
             ScopeId::SHARED => None,
-            scope => self.engine.user_of(scope),
+            // a message that does not say whose row it was would be wrong for ever
+            scope => match self.engine.user_of(scope) {
+                None => return Err(Error::internal(format!("user id number {scope:?} has no name"))),
+                named => named,
+            },
         };
         let key = key_text(&self.model, judged, &self.zone);
         let partition = self.partition(judged, key.as_deref().unwrap_or_default(), user.as_deref().unwrap_or_default());

@@ -49,6 +49,7 @@ impl Operator for InsertOp {
                     if !skip {
                         return Err(conflict.error(model, &self.node.schema, &self.row, run.cx.zone));
                     }
+                    run.tx.pass_over(run.view, &conflict)?;
                 }
                 Written::Done(_) => {
                     self.pending = false;
