@@ -188,18 +188,26 @@ pub(super) fn field_text(args: &Args, _: &EvalContext) -> Result<Value> {
     Ok(part_text(parsed(args, 0)?.field(args.text(1))))
 }
 
+/// `jsonb -> index`: PostgreSQL keeps a scalar as an array of one, and it shows here.
+fn element_of(document: &Json, index: i64) -> Option<&Json> {
+    match document {
+        Json::Array(_) | Json::Object(_) => document.element(index),
+        scalar => matches!(index, 0 | -1).then_some(scalar),
+    }
+}
+
 pub(super) fn element(args: &Args, _: &EvalContext) -> Result<Value> {
     if is_json(args) {
         return Ok(raw_element(args.text(0), args.int(1)).map_or(Value::Null, Value::text));
     }
-    Ok(part(parsed(args, 0)?.element(args.int(1))))
+    Ok(part(element_of(&parsed(args, 0)?, args.int(1))))
 }
 
 pub(super) fn element_text(args: &Args, _: &EvalContext) -> Result<Value> {
     if is_json(args) {
         return raw_text(raw_element(args.text(0), args.int(1)));
     }
-    Ok(part_text(parsed(args, 0)?.element(args.int(1))))
+    Ok(part_text(element_of(&parsed(args, 0)?, args.int(1))))
 }
 
 /// `->>` of json: a string without quotes, null as NULL, all else as it was written.

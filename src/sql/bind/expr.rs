@@ -307,7 +307,7 @@ impl Binder<'_> {
 }
 
 /// The digits of a number with the sign that a minus before it gives it; none for anything else than a number.
-fn negated_number(ast: &ast::Expr) -> Option<String> {
+pub(super) fn negated_number(ast: &ast::Expr) -> Option<String> {
     match ast {
         ast::Expr::Nested(inner) => negated_number(inner),
         ast::Expr::Value(value) => match &value.value {

@@ -98,12 +98,12 @@ impl Binder<'_> {
             Some(Distinct::Distinct) => true,
             Some(Distinct::On(_)) => return Err(Error::unsupported("DISTINCT ON")),
         };
-        if distinct {
-            self.check_distinct_rows(&items, &keys, order)?;
-        }
         let stretch = self.stretch_over(query, &scope)?;
         if !keep_unknown || distinct {
             self.settle_unknown(&mut items)?;
+        }
+        if distinct {
+            self.check_distinct_rows(&items, &keys, order)?;
         }
         let places = items.iter().map(|item| item.at).collect();
         let aggregates = std::mem::take(&mut names.aggregates);
@@ -262,26 +262,25 @@ impl Binder<'_> {
         names: &Names,
         outputs_first: bool,
     ) -> Result<Option<usize>> {
+        let mut ast = ast;
+        while let ast::Expr::Nested(inner) = ast {
+            ast = inner;
+        }
         let at = self.at(ast.span());
         let clause = names.clause.name();
         match ast {
             ast::Expr::Value(value) => match &value.value {
-                ast::Value::Number(digits, _) => match digits.parse::<usize>() {
-                    Ok(place) if (1..=items.len()).contains(&place) => Ok(Some(place - 1)),
-                    Ok(place) => {
-                        let message = format!("{clause} position {place} is not in select list");
-                        Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(at))
-                    }
-                    Err(_) => {
-                        let message = format!("non-integer constant in {clause}");
-                        Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at))
-                    }
-                },
+                ast::Value::Number(digits, _) => place(digits, items.len(), clause, at).map(Some),
                 ast::Value::Placeholder(_) => Ok(None),
-                _ => {
-                    let message = format!("non-integer constant in {clause}");
-                    Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at))
+                _ => Err(no_place(clause, at)),
+            },
+            // PostgreSQL's grammar makes a constant of it
+            ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match super::expr::negated_number(expr) {
+                Some(digits) => {
+                    let at = super::position::word_before(self.cx.text, at, "-");
+                    place(&digits, items.len(), clause, at).map(Some)
                 }
+                None => Ok(None),
             },
             ast::Expr::Identifier(ident) => {
                 let name = super::ident::fold(ident);
@@ -535,4 +534,20 @@ pub(crate) fn refuse_select_clauses(select: &Select) -> Result<()> {
         return Err(Error::unsupported("this clause of SELECT"));
     }
     Ok(())
+}
+
+/// The index of the select item at a place, which counts from 1.
+fn place(digits: &str, count: usize, clause: &str, at: Option<u32>) -> Result<usize> {
+    let number: i32 = digits.trim_start_matches('-').parse().map_err(|_| no_place(clause, at))?;
+    match usize::try_from(number) {
+        Ok(place) if (1..=count).contains(&place) && !digits.starts_with('-') => Ok(place - 1),
+        _ => {
+            let message = format!("{clause} position {digits} is not in select list");
+            Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(at))
+        }
+    }
+}
+
+fn no_place(clause: &str, at: Option<u32>) -> Error {
+    Error::new(SqlState::SYNTAX_ERROR, format!("non-integer constant in {clause}")).at(at)
 }
