@@ -691,3 +691,81 @@ fn stream_tables_take_no_more_than_they_may_until_rows_expire() {
     fixture.engine.prune_volatile();
     assert_eq!(fill(&fixture).expect("full again").0, rows);
 }
+
+/// One random change of a small table, waiting for others as a session does. False where it was rolled back.
+fn change_something(engine: &Arc<Engine>, model: &Model, random: &mut u64) -> bool {
+    let mut next = |below: u64| {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*random >> 33) % below
+    };
+    let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+    for _ in 0..1 + next(3) {
+        let (what, id, body) = (next(3), next(6) as i64, format!("b{}", next(6)));
+        let to = if next(2) == 0 { id } else { next(6) as i64 };
+        let view = transaction.statement().unwrap();
+        let key = model.row_key(ScopeId::SHARED, &values(id, ""), 0).unwrap();
+        let mut locked = None;
+        while what > 0 && locked.is_none() {
+            match transaction.lock_row(&view, &key, LockMode::AccessExclusive, LockPolicy::Wait) {
+                Ok(LockedRow::Granted(row)) => locked = Some(row),
+                Ok(LockedRow::Wait(wait)) => wait.block(),
+                Ok(LockedRow::NotAvailable) => panic!("it was to be waited for"),
+                Err(_) => return false,
+            }
+        }
+        loop {
+            let written = match (what, locked.clone().flatten()) {
+                (0, _) => transaction.insert_row(&view, model, ScopeId::SHARED, &values(id, &body)),
+                (_, None) => break,
+                (1, Some(old)) => {
+                    transaction.update_row(&view, model, ScopeId::SHARED, (&key, &old), &values(to, &body))
+                }
+                (_, Some(old)) => {
+                    transaction.delete_row(&view, model, ScopeId::SHARED, &key, &old).unwrap();
+                    break;
+                }
+            };
+            match written {
+                Ok(Written::Wait(wait)) => wait.block(),
+                Ok(Written::Done(_)) => break,
+                Ok(Written::Conflict(_)) => return false,
+                Err(error) => {
+                    assert_eq!(error.code(), SqlState::T_R_DEADLOCK_DETECTED, "{error:?}");
+                    return false;
+                }
+            }
+        }
+    }
+    transaction.start_commit().unwrap().block().unwrap();
+    true
+}
+
+#[test]
+fn rows_and_unique_entries_agree_whoever_changes_them_at_once() {
+    let fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (engine, model) = (fixture.engine.clone(), model.clone());
+            std::thread::spawn(move || {
+                let mut random = thread;
+                (0..500).filter(|_| change_something(&engine, &model, &mut random)).count()
+            })
+        })
+        .collect();
+    let committed: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert!(committed > 50, "{committed}");
+    let mut transaction = fixture.begin();
+    let view = transaction.statement().unwrap();
+    let rows = scan(&transaction, &view, model.key_prefix(ScopeId::SHARED), Direction::Forward);
+    let mut wanted: Vec<(Bytes, Bytes)> = rows
+        .iter()
+        .map(|(key, row)| {
+            let values = model.decode(row).unwrap();
+            (model.uniques()[0].entry_key(ScopeId::SHARED, &values).unwrap().unwrap(), key.clone())
+        })
+        .collect();
+    wanted.sort();
+    let entries = scan(&transaction, &view, model.uniques()[0].key_prefix(ScopeId::SHARED), Direction::Forward);
+    assert_eq!(entries, wanted);
+}

@@ -196,3 +196,48 @@ fn notifications_of_a_function_have_the_statement_s_bounds() {
     let failure = client.failure("SELECT pg_notify(repeat('c', 64), '')");
     assert_eq!((failure.code.as_str(), failure.message.as_str()), ("22023", "channel name too long"));
 }
+
+#[test]
+fn definitions_beside_readers_and_writers_leave_no_trace_but_waits() {
+    let fixture = Fixture::new();
+    let mut definer = fixture.client();
+    definer.run("CREATE TABLE t (a integer PRIMARY KEY, v integer UNIQUE); CREATE TOPIC w");
+    definer.run("INSERT INTO t SELECT 0, 0");
+    let workers: Vec<_> = (0..3)
+        .map(|worker| {
+            let mut client = fixture.client();
+            client.write_parse("all", "SELECT * FROM t", &[]);
+            client.write_sync();
+            client.send();
+            client.until_ready();
+            thread::spawn(move || {
+                let mut codes = Vec::new();
+                for n in 0..60 {
+                    let id = 1 + worker * 1_000 + n;
+                    let mut said = client.simple(&format!("INSERT INTO t (a, v) VALUES ({id}, {id})"));
+                    said.extend(client.simple("BEGIN; UPDATE t SET v = v WHERE a = 0; SELECT * FROM t; COMMIT"));
+                    said.extend(client.simple("ROLLBACK"));
+                    said.extend(execute(&mut client, "all", &[]));
+                    said.extend(client.simple(&format!("DELETE FROM t WHERE a = {id} AND v = {id}")));
+                    codes.extend(code(&said).map(str::to_owned));
+                }
+                codes
+            })
+        })
+        .collect();
+    for n in 0..12 {
+        definer.run(&format!("ALTER TABLE t ADD COLUMN c{n} integer DEFAULT {n}"));
+        definer.run("ALTER TOPIC w ADD SOURCE t ON INSERT");
+        definer.run("CREATE TABLE other (a integer); DROP TABLE other");
+        definer.run("ALTER TOPIC w DROP SOURCE t");
+        definer.run(&format!("ALTER TABLE t DROP COLUMN c{n}"));
+    }
+    for worker in workers {
+        let codes = worker.join().unwrap();
+        // a prepared statement whose columns have changed says so
+        assert!(codes.iter().all(|code| code == "0A000"), "{codes:?}");
+    }
+    assert_eq!(values(&mut definer, "SELECT a FROM t"), ["0"]);
+    let offsets = values(&mut definer, "SELECT \"offset\" FROM w ORDER BY \"offset\"");
+    assert_eq!(offsets, (0..offsets.len()).map(|offset| offset.to_string()).collect::<Vec<_>>());
+}
