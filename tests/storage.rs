@@ -4,9 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tertulia::error::SqlState;
 use tertulia::storage::datadir::DataDir;
 use tertulia::storage::disk::{Disk, DiskFile, MemoryDisk, RealDisk};
@@ -528,4 +528,146 @@ fn a_directory_that_was_not_finished_is_a_new_one() {
     assert!(DataDir::open(dir.path()).unwrap().is_fresh());
     assert!(!DataDir::open(dir.path()).unwrap().is_fresh());
     assert!(!dir.path().join("VERSION.new").exists());
+}
+
+/// A disk that a crash takes back to what was synced, and to whatever else of it had got there.
+#[derive(Default)]
+struct Lossy {
+    files: Mutex<BTreeMap<PathBuf, Arc<LossyFile>>>,
+    synced: Mutex<BTreeMap<PathBuf, Arc<LossyFile>>>,
+}
+
+#[derive(Default)]
+struct LossyFile {
+    now: Mutex<Vec<u8>>,
+    synced: Mutex<Vec<u8>>,
+}
+
+const SECTOR: usize = 512;
+
+impl Lossy {
+    /// What is found after a crash.
+    fn crash(&self, random: &mut impl FnMut() -> bool) -> Lossy {
+        let names = if random() { self.files.lock().unwrap() } else { self.synced.lock().unwrap() }.clone();
+        let after = names.into_iter().map(|(path, file)| {
+            let (now, synced) = (file.now.lock().unwrap(), file.synced.lock().unwrap());
+            let mut kept = synced.clone();
+            if random() {
+                kept.resize(kept.len().max(now.len()), 0);
+            }
+            for start in (0..kept.len().min(now.len())).step_by(SECTOR) {
+                let end = (start + SECTOR).min(kept.len()).min(now.len());
+                if random() {
+                    kept[start..end].copy_from_slice(&now[start..end]);
+                }
+            }
+            let file = LossyFile { now: Mutex::new(kept.clone()), synced: Mutex::new(kept) };
+            (path, Arc::new(file))
+        });
+        let after: BTreeMap<_, _> = after.collect();
+        Lossy { files: Mutex::new(after.clone()), synced: Mutex::new(after) }
+    }
+}
+
+impl Disk for Lossy {
+    fn create_dir(&self, _path: &Path) -> tertulia::error::Result<()> {
+        Ok(())
+    }
+    fn list(&self, path: &Path) -> tertulia::error::Result<Vec<String>> {
+        let files = self.files.lock().unwrap();
+        let inside = files.keys().filter(|file| file.parent() == Some(path));
+        Ok(inside.map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect())
+    }
+    fn open(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
+        Ok(self.files.lock().unwrap()[path].clone())
+    }
+    fn create(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
+        let file = Arc::new(LossyFile::default());
+        self.files.lock().unwrap().insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> tertulia::error::Result<()> {
+        let mut files = self.files.lock().unwrap();
+        let file = files.remove(from).unwrap();
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+    fn remove(&self, path: &Path) -> tertulia::error::Result<()> {
+        self.files.lock().unwrap().remove(path).unwrap();
+        Ok(())
+    }
+    fn sync_dir(&self, _path: &Path) -> tertulia::error::Result<()> {
+        *self.synced.lock().unwrap() = self.files.lock().unwrap().clone();
+        Ok(())
+    }
+}
+
+impl DiskFile for LossyFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> tertulia::error::Result<usize> {
+        let bytes = self.now.lock().unwrap();
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> tertulia::error::Result<()> {
+        let mut bytes = self.now.lock().unwrap();
+        let end = offset as usize + data.len();
+        let length = bytes.len().max(end);
+        bytes.resize(length, 0);
+        bytes[offset as usize..end].copy_from_slice(data);
+        Ok(())
+    }
+    fn sync_data(&self) -> tertulia::error::Result<()> {
+        *self.synced.lock().unwrap() = self.now.lock().unwrap().clone();
+        Ok(())
+    }
+    fn len(&self) -> tertulia::error::Result<u64> {
+        Ok(self.now.lock().unwrap().len() as u64)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_crash_that_loses_what_was_not_synced_takes_no_synced_record(
+        rounds in prop::collection::vec(prop::collection::vec((1..3_000usize, any::<bool>()), 1..12), 1..5),
+        mut seed in any::<u64>(),
+    ) {
+        let options = LogOptions { segment_bytes: SEGMENT };
+        let mut random = move || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed >> 63 == 1
+        };
+        let mut disk = Arc::new(Lossy::default());
+        let mut kept: Vec<(u64, u64, Bytes)> = Vec::new();
+        let (mut released, mut n) = (0, 0);
+        for round in rounds {
+            let (log, _) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+            for (bytes, release) in round {
+                n += 1;
+                kept.push(append(&log, n, bytes));
+                if release {
+                    released = n * 2;
+                    log.release(CommitSeq(released)).unwrap();
+                }
+            }
+            n += 1;
+            let unsynced = (n * 2, n * 2 + 1, payload(n, 2_500));
+            log.append(CommitSeq(unsynced.0), CommitSeq(unsynced.1), &unsynced.2).unwrap();
+            drop(log);
+            disk = Arc::new(disk.crash(&mut random));
+            let (log, report) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+            let synced = kept.last().map_or(0, |(_, last, _)| *last);
+            if report.last.0 == unsynced.1 {
+                kept.push(unsynced);
+            } else {
+                prop_assert_eq!(report.last.0, synced);
+            }
+            let wanted: Vec<_> = kept.iter().filter(|(_, last, _)| *last > log.oldest().0).cloned().collect();
+            prop_assert!(log.oldest().0 <= released);
+            prop_assert_eq!(read(&log, log.oldest().0).unwrap(), wanted);
+        }
+    }
 }
