@@ -241,3 +241,24 @@ fn definitions_beside_readers_and_writers_leave_no_trace_but_waits() {
     let offsets = values(&mut definer, "SELECT \"offset\" FROM w ORDER BY \"offset\"");
     assert_eq!(offsets, (0..offsets.len()).map(|offset| offset.to_string()).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_portal_means_what_it_meant_when_it_was_bound() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    client.run("CREATE TABLE kept (a integer); INSERT INTO kept VALUES (1); CREATE ROLE low");
+    client.run("CREATE SCHEMA s; CREATE TABLE s.kept (a integer)");
+    client.write_parse("all", "SELECT a FROM kept", &[]);
+    client.write_bind("all", "all", &[], 0);
+    for sql in ["SET search_path = s", "SET ROLE low"] {
+        client.write_parse("", sql, &[]);
+        client.write_bind("", "", &[], 0);
+        client.write_execute("", 0);
+    }
+    client.write_execute("all", 0);
+    client.write_sync();
+    client.send();
+    let events = client.until_ready();
+    assert!(events.contains(&Event::Row(vec![Some(b"1".to_vec())])), "{events:?}");
+    assert_eq!(client.failure("SELECT a FROM public.kept").code, "42501");
+}

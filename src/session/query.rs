@@ -223,6 +223,10 @@ impl Session {
                 }
             }
             let own_catalog = transaction.has_own_catalog();
+            // a role or a search path that was changed since Bind changes nothing, as in PostgreSQL
+            if !own_catalog && plan.catalog_version == self.services.engine.catalog().version {
+                return Ok(None);
+            }
             let current = self.bound_for(portal.prepared.clone(), !portal.undescribed)?;
             let is_current = Arc::ptr_eq(&current, &portal.prepared);
             portal.prepared = current;
