@@ -2,7 +2,7 @@
 
 use crate::measure::{Round, Row};
 use crate::options::Options;
-use crate::process;
+use crate::process::Watch;
 use crate::servers::Server;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,7 +112,7 @@ impl Fan {
 
     async fn run(&mut self, pace: Pace, length: Duration) -> Round {
         let each = self.listeners.len() as u64;
-        let before = process::processor_time(self.pid);
+        let watch = Watch::start(self.pid);
         let start = Instant::now();
         while start.elapsed() < length {
             self.send().await;
@@ -122,7 +122,7 @@ impl Fan {
         self.received.wait_for(self.sent * each).await;
         let times = std::mem::take(&mut *self.received.times.lock().expect("nobody panics with it"));
         let elapsed = start.elapsed();
-        Round::of(times, elapsed, process::processor_time(self.pid) - before)
+        Round::of(times, elapsed, &watch)
     }
 }
 

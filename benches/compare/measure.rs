@@ -1,7 +1,7 @@
 //! Rounds: each server in turn, the same time, and what came of it.
 
 use crate::options::Options;
-use crate::process;
+use crate::process::Watch;
 use crate::servers::Server;
 use crate::workload::{Worker, Workload, workers};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct Round {
     pub p99: f64,
     /// Microseconds of processor time that the server spent on each.
     pub processor: f64,
+    /// Microseconds of processor time that the client spent on each.
+    pub client: f64,
 }
 
 /// A row of the table: the rounds of both servers.
@@ -29,7 +31,8 @@ pub struct Row {
 
 impl Round {
     /// From each operation's time in microseconds.
-    pub fn of(mut times: Vec<u32>, elapsed: Duration, processor: Duration) -> Round {
+    pub fn of(mut times: Vec<u32>, elapsed: Duration, watch: &Watch) -> Round {
+        let (server, client) = watch.read();
         times.sort_unstable();
         let at = |share: f64| {
             let index = (times.len() as f64 * share) as usize;
@@ -40,7 +43,8 @@ impl Round {
             rate: count / elapsed.as_secs_f64(),
             p50: at(0.5),
             p99: at(0.99),
-            processor: processor.as_secs_f64() * 1e6 / count,
+            processor: server.as_secs_f64() * 1e6 / count,
+            client: client.as_secs_f64() * 1e6 / count,
         }
     }
 }
@@ -102,7 +106,7 @@ pub async fn workload(servers: &[Server; 2], workload: Workload, clients: usize,
 
 /// Lets all clients work for a time.
 async fn run(server: &Server, workers: Vec<Worker>, length: Duration) -> (Round, Vec<Worker>) {
-    let before = process::processor_time(server.pid);
+    let watch = Watch::start(server.pid);
     let start = Instant::now();
     let tasks: Vec<_> = workers.into_iter().map(|worker| tokio::spawn(work(worker, start, length))).collect();
     let (mut times, mut workers) = (Vec::new(), Vec::new());
@@ -112,7 +116,7 @@ async fn run(server: &Server, workers: Vec<Worker>, length: Duration) -> (Round,
         times.extend(own);
     }
     let elapsed = start.elapsed();
-    (Round::of(times, elapsed, process::processor_time(server.pid) - before), workers)
+    (Round::of(times, elapsed, &watch), workers)
 }
 
 async fn work(mut worker: Worker, start: Instant, length: Duration) -> (Worker, Vec<u32>) {

@@ -12,13 +12,37 @@ pub fn private_bytes(pid: u32) -> u64 {
 }
 
 /// Processor time of a process and its children so far, user and system.
-pub fn processor_time(pid: u32) -> Duration {
-    let ticks = |pid| {
-        let stat = stat(pid)?;
-        let mut fields = stat.split_whitespace().skip(11);
-        Some(fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?)
-    };
+fn processor_time(pid: u32) -> Duration {
     TICK * family(pid).into_iter().filter_map(ticks).sum()
+}
+
+/// Processor time of this process alone: the client's.
+fn own_processor_time() -> Duration {
+    TICK * ticks(std::process::id()).unwrap_or(0)
+}
+
+fn ticks(pid: u32) -> Option<u32> {
+    let stat = stat(pid)?;
+    let mut fields = stat.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?)
+}
+
+/// Processor time that a server and its client take between two moments.
+pub struct Watch {
+    pid: u32,
+    before: (Duration, Duration),
+}
+
+impl Watch {
+    /// Begins to count.
+    pub fn start(pid: u32) -> Watch {
+        Watch { pid, before: (processor_time(pid), own_processor_time()) }
+    }
+
+    /// What the server and the client took since.
+    pub fn read(&self) -> (Duration, Duration) {
+        (processor_time(self.pid) - self.before.0, own_processor_time() - self.before.1)
+    }
 }
 
 fn family(pid: u32) -> Vec<u32> {

@@ -15,9 +15,10 @@ pub fn line(row: &Row) -> String {
     let (ratio, (least, most)) = (row.ratios().median(), row.ratios().spread());
     let ([a, b], [a50, b50]) = (both(|round| round.rate), both(|round| round.p50));
     let ([a99, b99], [a_cpu, b_cpu]) = (both(|round| round.p99), both(|round| round.processor));
+    let [a_client, b_client] = both(|round| round.client);
     format!(
         "{:<50} {a:>8.0}/s {b:>8.0}/s {ratio:>6.2} ({least:.2} to {most:.2})  us: p50 {a50:.0} : {b50:.0}, \
-         p99 {a99:.0} : {b99:.0}, CPU {a_cpu:.1} : {b_cpu:.1}",
+         p99 {a99:.0} : {b99:.0}, CPU {a_cpu:.1} : {b_cpu:.1}, client {a_client:.1} : {b_client:.1}",
         row.title
     )
 }
@@ -58,15 +59,15 @@ fn markdown(
         "A rate is the median of the rounds (least to greatest), a ratio the median of the rounds' ratios.\n\n",
     );
     out.push_str(
-        "| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P | CPU us, T : P |\n",
+        "| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P | CPU us, T : P | client's |\n",
     );
-    out.push_str("|---|---|---|---|---|---|---|\n");
+    out.push_str("|---|---|---|---|---|---|---|---|\n");
     for row in rows {
         let figures = |server, figure: fn(&Round) -> f64| row.figures(server, figure);
         let median = |server, figure: fn(&Round) -> f64| figures(server, figure).median();
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} | {:.1} : {:.1} |",
+            "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} | {:.1} : {:.1} | {:.1} : {:.1} |",
             row.title,
             with_spread(&figures(0, |round| round.rate), 0),
             with_spread(&figures(1, |round| round.rate), 0),
@@ -77,6 +78,8 @@ fn markdown(
             median(1, |round| round.p99),
             median(0, |round| round.processor),
             median(1, |round| round.processor),
+            median(0, |round| round.client),
+            median(1, |round| round.client),
         );
     }
     if let Some(Memory { connections, bytes: [a, b] }) = memory {
@@ -97,6 +100,7 @@ fn json(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&
         let round = |round: &Round| {
             json!({
                 "rate": round.rate, "p50_us": round.p50, "p99_us": round.p99, "processor_us": round.processor,
+                "client_us": round.client,
             })
         };
         rounds.iter().map(round).collect()
