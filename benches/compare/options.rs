@@ -105,6 +105,6 @@ fn command() -> String {
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let mut words = vec!["cargo bench --bench compare".to_owned()];
     words.extend(Some("--".to_owned()).filter(|_| std::env::args().len() > 2));
-    words.extend(arguments);
+    words.extend(arguments.map(|word| if word.contains(' ') { format!("'{word}'") } else { word }));
     words.join(" ")
 }

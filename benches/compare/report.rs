@@ -56,7 +56,8 @@ fn markdown(
         options.round.as_millis()
     );
     out.push_str(
-        "A rate is the median of the rounds (least to greatest), a ratio the median of the rounds' ratios.\n\n",
+        "A rate is the median of the rounds (least to greatest), a ratio the median of the rounds' ratios. CPU is the \
+         server's processor time for each operation, and beside it the client's.\n\n",
     );
     out.push_str(
         "| workload | Tertulia /s | PostgreSQL /s | ratio | p50 us, T : P | p99 us, T : P | CPU us, T : P | client's |\n",
