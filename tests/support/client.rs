@@ -351,10 +351,12 @@ impl Client {
         self.until_ready()
     }
 
-    /// Asks the server, over a connection of its own, to cancel what this one runs.
+    /// Asks the server, over a connection of its own, to cancel what this one runs, and waits until it has.
     pub fn cancel(&self, address: SocketAddr) {
         let mut other = Client::raw(address);
         frontend::cancel_request(self.pid, self.secret, &mut other.outgoing);
         other.send();
+        // the server closes once it has passed the request on
+        let _ = other.stream.read(&mut [0]);
     }
 }
