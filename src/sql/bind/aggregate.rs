@@ -36,11 +36,12 @@ impl Binder<'_> {
         names: &mut Names,
         at: Option<u32>,
     ) -> Result<Expr> {
-        names.check_aggregate(at)?;
         let outer = std::mem::replace(&mut names.in_aggregate, true);
         let call = self.aggregate_call(name, &written, names, at);
         names.in_aggregate = outer;
         let call = call?;
+        // Last, as in PostgreSQL: what is wrong within the call goes before what is wrong with its place.
+        names.check_aggregate(at)?;
         let index = AGGREGATE_BASE + names.aggregates.len();
         let ty = call.function.ty();
         names.aggregates.push(call);

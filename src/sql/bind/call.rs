@@ -16,9 +16,13 @@ use sqlparser::ast::{
 impl Binder<'_> {
     /// An expression that is none of the plain forms.
     pub(crate) fn special_call(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Expr> {
-        let at = self.form_position(ast);
+        self.form(ast, names).map_err(|error| error.at(self.form_position(ast)))
+    }
+
+    /// Errors that have no place yet are the form's.
+    fn form(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Expr> {
+        let at = None;
         match ast {
-            ast::Expr::Function(function) => self.function_call(function, names),
             ast::Expr::Extract { field, expr, .. } => {
                 let field = Expr::literal(Value::text(field.to_string().to_lowercase()), SqlType::UNKNOWN);
                 let of = self.operand(expr, names)?;
@@ -68,7 +72,6 @@ impl Binder<'_> {
             }
             ast::Expr::AtTimeZone { timestamp, time_zone } => {
                 let args = vec![self.operand(time_zone, names)?, self.operand(timestamp, names)?];
-                let at = super::position::between(self.cx.text, timestamp.span(), "at");
                 self.system_function("timezone", args, at)
             }
             ast::Expr::Collate { expr, collation } => match name_parts(collation)?.pop().as_deref() {
@@ -87,8 +90,11 @@ impl Binder<'_> {
     }
 
     /// Where a form begins: sqlparser's place is that of its first operand.
-    fn form_position(&self, ast: &ast::Expr) -> Option<u32> {
+    pub(crate) fn form_position(&self, ast: &ast::Expr) -> Option<u32> {
         let at = self.at(ast.span());
+        if let ast::Expr::AtTimeZone { timestamp, .. } = ast {
+            return super::position::between(self.cx.text, timestamp.span(), "at");
+        }
         let word = match ast {
             ast::Expr::Trim { .. } => "trim".to_owned(),
             ast::Expr::Extract { .. }
@@ -107,7 +113,7 @@ impl Binder<'_> {
         Ok((self.expr(ast, names)?, at))
     }
 
-    fn function_call(&mut self, call: &ast::Function, names: &mut Names) -> Result<Expr> {
+    pub(crate) fn function_call(&mut self, call: &ast::Function, names: &mut Names) -> Result<Expr> {
         let at = self.at(call.name.span());
         let name = self.function_name(call, at)?;
         if call.over.is_some() {
@@ -171,7 +177,7 @@ impl Binder<'_> {
     /// A call of a function whose schema is named, by the statement or by a form of the standard's.
     fn system_function(&mut self, name: &str, args: Vec<Operand>, at: Option<u32>) -> Result<Expr> {
         self.function(name, args, at).map_err(|error| {
-            if error.code() != SqlState::UNDEFINED_FUNCTION {
+            if ![SqlState::UNDEFINED_FUNCTION, SqlState::AMBIGUOUS_FUNCTION].contains(&error.code()) {
                 return error;
             }
             let fields = error.fields();
@@ -259,15 +265,16 @@ impl Binder<'_> {
         for when in conditions {
             tests.push(match &operand {
                 None => {
-                    let at = self.at(when.condition.span());
                     let bound = self.expr(&when.condition, names)?;
-                    self.boolean(bound, "CASE/WHEN", at)?
+                    let bound = self.boolean(bound, "CASE/WHEN", None);
+                    bound.map_err(|error| error.at(self.place_of(&when.condition)))?
                 }
                 Some((expr, at)) => {
                     let test = self.operand(&when.condition, names)?;
                     let subject = Expr::CaseOperand { ty: expr.ty() };
-                    let when = super::position::word_before(self.cx.text, test.1, "when");
-                    self.operator("=", Some((subject, *at)), test, when)?
+                    let test_at = test.1;
+                    self.operator("=", Some((subject, *at)), test, None)
+                        .map_err(|error| error.at(super::position::word_before(self.cx.text, test_at, "when")))?
                 }
             });
             results.push(self.operand(&when.result, names)?);
@@ -295,7 +302,6 @@ impl Binder<'_> {
     ) -> Result<Expr> {
         let input = self.operand(operand, names)?;
         let list = list.iter().map(|item| self.operand(item, names)).collect::<Result<Vec<_>>>()?;
-        let at = super::position::between(self.cx.text, operand.span(), "in");
         let types: Vec<SqlType> = std::iter::once(&input).chain(&list).map(|(expr, _)| expr.ty()).collect();
         let name = if negated { "<>" } else { "=" };
         let common = crate::expr::common_type(&types, "IN").ok().filter(|common| {
@@ -312,7 +318,9 @@ impl Binder<'_> {
         }
         let mut parts = Vec::with_capacity(list.len());
         for item in list {
-            parts.push(self.operator(name, Some(input.clone()), item, at)?);
+            let part = self.operator(name, Some(input.clone()), item, None);
+            let word = if negated { "not" } else { "in" };
+            parts.push(part.map_err(|error| error.at(super::position::between(self.cx.text, operand.span(), word)))?);
         }
         Ok(if negated { Expr::And(parts) } else { Expr::Or(parts) })
     }

@@ -63,15 +63,34 @@ impl Binder<'_> {
                 let op = if *negated { "!~~*" } else { "~~*" };
                 self.like(op, expr, pattern, escape_char.as_deref(), names)
             }
+            ast::Expr::Function(function) => self.function_call(function, names),
             _ => self.special_call(ast, names),
         }
     }
 
     /// A condition: an expression that must be boolean.
     pub(crate) fn condition(&mut self, ast: &ast::Expr, names: &mut Names) -> Result<Expr> {
-        let at = self.at(ast.span());
         let bound = self.expr(ast, names)?;
-        self.boolean(bound, names.clause.name(), at)
+        self.boolean(bound, names.clause.name(), None).map_err(|error| error.at(self.place_of(ast)))
+    }
+
+    /// Where an expression begins, for errors about it: sqlparser leaves out what stands before its first operand.
+    pub(crate) fn place_of(&self, ast: &ast::Expr) -> Option<u32> {
+        let text = self.cx.text;
+        match ast {
+            ast::Expr::Nested(inner) => self.place_of(inner),
+            ast::Expr::UnaryOp { op, expr } => {
+                super::position::word_before(text, self.place_of(expr), &op.to_string().to_lowercase())
+            }
+            ast::Expr::Cast { kind: ast::CastKind::Cast, expr, .. } => {
+                super::position::word_before(text, self.place_of(expr), "cast")
+            }
+            ast::Expr::Cast { expr, .. } => self.place_of(expr),
+            ast::Expr::BinaryOp { left, .. } => self.place_of(left),
+            ast::Expr::TypedString(typed) => self.at(typed.value.span),
+            ast::Expr::Interval(interval) => self.at(interval.value.span()),
+            _ => self.form_position(ast),
+        }
     }
 
     /// 42804 unless the expression is boolean.
@@ -129,11 +148,12 @@ impl Binder<'_> {
         }
         let operator = operator_name(op)?;
         let (left_at, right_at) = (self.at(left.span()), self.at(right.span()));
-        let at = super::position::between(self.cx.text, left.span(), &operator);
-        let operator = if operator == "!=" { "<>".to_owned() } else { operator };
-        let left = self.expr(left, names)?;
-        let right = self.expr(right, names)?;
-        self.operator(&operator, Some((left, left_at)), (right, right_at), at)
+        let bound_left = self.expr(left, names)?;
+        let bound_right = self.expr(right, names)?;
+        let known = if operator == "!=" { "<>" } else { &operator };
+        // Places are looked for only where there is an error to place: that reads the text.
+        self.operator(known, Some((bound_left, left_at)), (bound_right, right_at), None)
+            .map_err(|error| error.at(super::position::between(self.cx.text, left.span(), &operator)))
     }
 
     /// AND or OR, chains of one kind flattened so that long ones don't nest.
@@ -157,9 +177,8 @@ impl Binder<'_> {
         operands.push(rest);
         let mut parts = Vec::with_capacity(operands.len());
         for operand in operands.into_iter().rev() {
-            let at = self.at(operand.span());
             let bound = self.expr(operand, names)?;
-            parts.push(self.boolean(bound, name, at)?);
+            parts.push(self.boolean(bound, name, None).map_err(|error| error.at(self.place_of(operand)))?);
         }
         Ok(if *op == BinaryOperator::And { Expr::And(parts) } else { Expr::Or(parts) })
     }
@@ -174,7 +193,8 @@ impl Binder<'_> {
         }
         let bound = self.expr(operand, names)?;
         if op == UnaryOperator::Not {
-            return Ok(Expr::Not(Box::new(self.boolean(bound, "NOT", operand_at)?)));
+            let bound = self.boolean(bound, "NOT", None).map_err(|error| error.at(self.place_of(operand)))?;
+            return Ok(Expr::Not(Box::new(bound)));
         }
         let operator = match op {
             UnaryOperator::Plus => "+",
@@ -184,8 +204,8 @@ impl Binder<'_> {
             UnaryOperator::PGSquareRoot => "|/",
             _ => return Err(Error::unsupported(format!("operator {op}")).at(at)),
         };
-        let at = super::position::word_before(self.cx.text, operand_at, operator);
-        self.operator(operator, None, (bound, operand_at), at)
+        self.operator(operator, None, (bound, operand_at), None)
+            .map_err(|error| error.at(super::position::word_before(self.cx.text, operand_at, operator)))
     }
 
     fn cast(
@@ -196,20 +216,22 @@ impl Binder<'_> {
         names: &mut Names,
     ) -> Result<Expr> {
         let at = self.at(operand.span());
-        let cast_at = match colons {
-            true => self.colons(operand),
-            false => super::position::word_before(self.cx.text, at, "cast"),
-        };
-        let type_at = match colons {
-            true => super::position::not_blank(self.cx.text, cast_at.map(|at| at + 2)),
-            false => super::position::cast_type(self.cx.text, operand.span()),
-        };
-        let target =
-            super::types::sql_type(data_type).map_err(|error| self.named_type(error, data_type).at(type_at))?;
+        let target = super::types::sql_type(data_type).map_err(|error| {
+            let text = self.cx.text;
+            let type_at = match colons {
+                true => super::position::not_blank(text, self.colons(operand).map(|at| at + 2)),
+                false => super::position::cast_type(text, operand.span()),
+            };
+            self.named_type(error, data_type).at(type_at)
+        })?;
         let bound = self.expr(operand, names)?;
         let from = bound.ty();
         // An operand that cannot be read is the operand's error, a cast that is not there the cast's.
         self.coerce_explicitly(bound, target, at)?.ok_or_else(|| {
+            let cast_at = match colons {
+                true => self.colons(operand),
+                false => super::position::word_before(self.cx.text, at, "cast"),
+            };
             let message = format!("cannot cast type {} to {}", from.base_name(), target.base_name());
             Error::new(SqlState::CANNOT_COERCE, message).at(cast_at)
         })
@@ -237,7 +259,6 @@ impl Binder<'_> {
     }
 
     fn is_truth(&mut self, operand: &ast::Expr, truth: Option<bool>, negated: bool, names: &mut Names) -> Result<Expr> {
-        let at = self.at(operand.span());
         let name = match (truth, negated) {
             (Some(true), false) => "IS TRUE",
             (Some(true), true) => "IS NOT TRUE",
@@ -247,7 +268,7 @@ impl Binder<'_> {
             (None, true) => "IS NOT UNKNOWN",
         };
         let bound = self.expr(operand, names)?;
-        let bound = self.boolean(bound, name, at)?;
+        let bound = self.boolean(bound, name, None).map_err(|error| error.at(self.place_of(operand)))?;
         Ok(match truth {
             None => Expr::is_null(bound, negated),
             Some(truth) => {
@@ -259,10 +280,12 @@ impl Binder<'_> {
 
     fn distinct_from(&mut self, left: &ast::Expr, right: &ast::Expr, negated: bool, names: &mut Names) -> Result<Expr> {
         let (left_at, right_at) = (self.at(left.span()), self.at(right.span()));
-        let left = self.expr(left, names)?;
-        let right = self.expr(right, names)?;
-        let (left, right) = self.comparable(left, left_at, right, right_at)?;
-        Ok(Expr::distinct(left, right, negated))
+        let bound_left = self.expr(left, names)?;
+        let bound_right = self.expr(right, names)?;
+        let (bound_left, bound_right) = self
+            .comparable(bound_left, left_at, bound_right, right_at)
+            .map_err(|error| error.at(super::position::between(self.cx.text, left.span(), "is")))?;
+        Ok(Expr::distinct(bound_left, bound_right, negated))
     }
 
     fn between(
@@ -274,12 +297,14 @@ impl Binder<'_> {
         names: &mut Names,
     ) -> Result<Expr> {
         let (at, low_at, high_at) = (self.at(operand.span()), self.at(low.span()), self.at(high.span()));
-        let operand = self.expr(operand, names)?;
+        let bound = self.expr(operand, names)?;
         let low = self.expr(low, names)?;
+        let (over, under, word) = if negated { ("<", ">", "not") } else { (">=", "<=", "between") };
+        let text = self.cx.text;
+        let place = |error: Error| error.at(super::position::between(text, operand.span(), word));
+        let first = self.operator(over, Some((bound.clone(), at)), (low, low_at), None).map_err(place)?;
         let high = self.expr(high, names)?;
-        let (over, under) = if negated { ("<", ">") } else { (">=", "<=") };
-        let first = self.operator(over, Some((operand.clone(), at)), (low, low_at), at)?;
-        let second = self.operator(under, Some((operand, at)), (high, high_at), at)?;
+        let second = self.operator(under, Some((bound, at)), (high, high_at), None).map_err(place)?;
         let both = vec![first, second];
         Ok(if negated { Expr::Or(both) } else { Expr::And(both) })
     }
@@ -301,8 +326,8 @@ impl Binder<'_> {
         }
         let word = if operator.ends_with('*') { "ilike" } else { "like" };
         let word = if operator.starts_with('!') { "not" } else { word };
-        let operator_at = super::position::between(self.cx.text, operand.span(), word);
-        self.operator(operator, Some((left, at)), (right, pattern_at), operator_at)
+        self.operator(operator, Some((left, at)), (right, pattern_at), None)
+            .map_err(|error| error.at(super::position::between(self.cx.text, operand.span(), word)))
     }
 }
 

@@ -12,11 +12,13 @@ use sqlparser::ast::{ObjectName, Spanned, TableAlias, TableFactor, TableWithJoin
 impl Binder<'_> {
     /// What FROM gives: its rows and its names. Nothing gives one row without columns.
     pub(crate) fn from(&mut self, from: &[TableWithJoins]) -> Result<(Logical, Scope)> {
-        match from {
-            [] => Ok((Logical::Values { rows: vec![Vec::new()], types: Vec::new() }, Scope::default())),
-            [one] if one.joins.is_empty() => self.table_factor(&one.relation),
-            _ => Err(Error::unsupported("a join").hint("Select from one table at a time.")),
-        }
+        let (tree, mut scope) = match from {
+            [] => (Logical::Values { rows: vec![Vec::new()], types: Vec::new() }, Scope::default()),
+            [one] if one.joins.is_empty() => self.table_factor(&one.relation)?,
+            _ => return Err(Error::unsupported("a join").hint("Select from one table at a time.")),
+        };
+        scope.unreachable = self.unreachable.clone();
+        Ok((tree, scope))
     }
 
     fn table_factor(&mut self, factor: &TableFactor) -> Result<(Logical, Scope)> {

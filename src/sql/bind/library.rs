@@ -83,7 +83,9 @@ impl Binder<'_> {
     /// A call of a function that is no aggregate.
     pub(crate) fn function(&mut self, name: &str, args: Vec<Operand>, at: Option<u32>) -> Result<Expr> {
         let types: Vec<SqlType> = args.iter().map(|(expr, _)| expr.ty()).collect();
-        let resolved = resolve_function(name, &types).map_err(|error| error.at(at))?;
+        // PostgreSQL does not say where a polymorphic argument's type is missing.
+        let resolved = resolve_function(name, &types)
+            .map_err(|error| if error.code() == SqlState::DATATYPE_MISMATCH { error } else { error.at(at) })?;
         let mut coerced = Vec::with_capacity(args.len());
         for ((expr, at), ty) in args.into_iter().zip(&resolved.args) {
             coerced.push(self.coerce(expr, *ty, at)?);
@@ -99,7 +101,7 @@ impl Binder<'_> {
         right: Expr,
         right_at: Option<u32>,
     ) -> Result<(Expr, Expr)> {
-        let equal = self.operator("=", Some((left, left_at)), (right, right_at), left_at)?;
+        let equal = self.operator("=", Some((left, left_at)), (right, right_at), None)?;
         match equal {
             Expr::Call { mut args, .. } if args.len() == 2 => {
                 let right = args.pop().expect("two arguments");

@@ -124,6 +124,8 @@ pub(crate) struct Binder<'a> {
     live: Option<LiveSpec>,
     /// No names: for LIMIT and OFFSET.
     outer_scope: Scope,
+    /// The table of an INSERT, which its query may not name.
+    unreachable: Vec<scope::ScopeTable>,
 }
 
 impl<'a> Binder<'a> {
@@ -135,6 +137,7 @@ impl<'a> Binder<'a> {
             user: None,
             live: None,
             outer_scope: Scope::default(),
+            unreachable: Vec::new(),
         }
     }
 

@@ -71,7 +71,15 @@ pub(crate) fn between(text: &str, left: Span, operator: &str) -> Option<u32> {
     let after = locate(text, left.end)? as usize - 1;
     let rest: String = text.chars().skip(after).collect();
     // Parentheses and blanks may stand between an operand and its operator, a longer operator may not.
-    let offset = rest.to_ascii_lowercase().find(&operator.to_ascii_lowercase())?;
+    let (rest_folded, operator) = (rest.to_ascii_lowercase(), operator.to_ascii_lowercase());
+    let is_word = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    // A word is looked for as a whole: `in` is not in `bigint`.
+    let whole = |at: usize| {
+        let bytes = rest_folded.as_bytes();
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        !is_word(operator.as_bytes().first()) || !is_word(before) && !is_word(bytes.get(at + operator.len()))
+    };
+    let offset = rest_folded.match_indices(&operator).map(|(at, _)| at).find(|&at| whole(at))?;
     u32::try_from(after + rest[..offset].chars().count() + 1).ok()
 }
 

@@ -160,18 +160,18 @@ impl Binder<'_> {
                 let message = "VALUES lists must all be the same length";
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
             }
+            let mut values = Vec::with_capacity(row.len());
+            for ast in *row {
+                values.push(if is_default(ast) { None } else { Some(self.expr(ast, &mut names)?) });
+            }
             let at = row.get(columns.len()).and_then(|expr| self.at(expr.span()));
             self.check_width(width, at, insert, columns)?;
             let mut given = Vec::with_capacity(columns.len());
-            for (ast, &column) in row.iter().zip(columns) {
+            for ((ast, value), &column) in row.iter().zip(values).zip(columns) {
                 let to = &target.relation.columns[column];
-                let at = self.at(ast.span());
-                let expr = match is_default(ast) {
-                    true => default_of(self, &target.relation, column)?,
-                    false => {
-                        let expr = self.expr(ast, &mut names)?;
-                        self.assign_column(expr, &to.name, to.ty, at)?
-                    }
+                let expr = match value {
+                    None => default_of(self, &target.relation, column)?,
+                    Some(value) => self.assign_column(value, &to.name, to.ty, self.at(ast.span()))?,
                 };
                 given.push((column, expr));
             }
@@ -188,7 +188,9 @@ impl Binder<'_> {
         columns: &[usize],
         target: &Target,
     ) -> Result<Logical> {
+        self.unreachable = target.scope.tables.clone();
         let mut bound = self.query(query, true)?;
+        self.unreachable.clear();
         let extra = bound.places.get(columns.len()).copied().flatten();
         self.check_width(bound.columns.len(), extra, insert, columns)?;
         let mut given = Vec::with_capacity(columns.len());
@@ -300,9 +302,18 @@ impl Binder<'_> {
         let (name, alias) = self.one_table(std::slice::from_ref(&update.table))?;
         let target = self.target(name, alias, Command::Update)?;
         let scope = target.scope.clone();
-        let mut names = Names::new(&scope, Clause::Set);
-        let mut set: Vec<(usize, Expr)> = Vec::with_capacity(update.assignments.len());
-        for (name, value) in self.assignments(&update.assignments)? {
+        // In PostgreSQL's order: conditions, RETURNING, the values, and only then the columns that they are for.
+        let mut names = Names::new(&scope, Clause::Where);
+        let predicate = update.selection.as_ref().map(|ast| self.condition(ast, &mut names)).transpose()?;
+        let (returning, results) = self.returning(update.returning.as_deref(), &target)?;
+        names.clause = Clause::Set;
+        let assignments = self.assignments(&update.assignments)?;
+        let mut values = Vec::with_capacity(assignments.len());
+        for (_, value) in &assignments {
+            values.push(if is_default(value) { None } else { Some(self.expr(value, &mut names)?) });
+        }
+        let mut set: Vec<(usize, Expr)> = Vec::with_capacity(assignments.len());
+        for ((name, value), bound) in assignments.into_iter().zip(values) {
             let at = self.at(name.span());
             let column = self.target_column(name, &target, at)?;
             let to = &target.relation.columns[column];
@@ -311,22 +322,16 @@ impl Binder<'_> {
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message));
             }
             let value_at = self.at(value.span());
-            let expr = match is_default(value) {
-                true => default_of(self, &target.relation, column)?,
-                false => {
-                    let expr = self.expr(value, &mut names)?;
-                    self.assign_column(expr, &to.name, to.ty, value_at)?
-                }
+            let expr = match bound {
+                None => default_of(self, &target.relation, column)?,
+                Some(expr) => self.assign_column(expr, &to.name, to.ty, value_at)?,
             };
             set.push((column, expr));
         }
-        names.clause = Clause::Where;
-        let predicate = update.selection.as_ref().map(|ast| self.condition(ast, &mut names)).transpose()?;
         if names.reads {
             self.require(&target.found, Privilege::Select)?;
         }
         let checks = checks(self, &target.relation)?;
-        let (returning, results) = self.returning(update.returning.as_deref(), &target)?;
         let alias = target.alias();
         let tree = Logical::Update { source: target.source, alias, predicate, set, checks, returning };
         Ok((tree, results))
