@@ -769,3 +769,23 @@ fn rows_and_unique_entries_agree_whoever_changes_them_at_once() {
     let entries = scan(&transaction, &view, model.uniques()[0].key_prefix(ScopeId::SHARED), Direction::Forward);
     assert_eq!(entries, wanted);
 }
+
+#[test]
+fn a_restart_knows_how_far_back_the_log_reaches_in_time() {
+    let world = Fixture::new();
+    world.table("t", TableKind::Shared);
+    assert_eq!(world.engine.log_times().unwrap(), [(START, CommitSeq::ZERO)]);
+    // more than a segment of 64 MiB, an hour later
+    let hour = 3_600_000_000;
+    world.env.advance(hour);
+    for name in *b"abcde" {
+        let mut transaction = world.begin();
+        let key = [prefix(Space::Group, StorageId(900), ScopeId::SHARED), vec![name]].concat();
+        transaction.put_plain(Bytes::from(key), Some(Bytes::from(vec![name; 16 << 20]))).unwrap();
+        commit(transaction);
+    }
+    let world = world.reopen();
+    let times = world.engine.log_times().unwrap();
+    assert!(times.len() > 1 && times.is_sorted(), "{times:?}");
+    assert_eq!((times[0].0, times[times.len() - 1].0), (START, START + hour as i64));
+}

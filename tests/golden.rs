@@ -129,6 +129,8 @@ fn an_error_in_the_extended_protocol_skips_to_sync() {
     let mut client = Client::connect(server.address(), "tertulia", PASSWORD, "tertulia").unwrap();
     client.write_parse("", "SELECT 1 FROM nowhere", &[]);
     client.write_bind("", "", &[], 0);
+    // a simple query too is passed over: its sender has not read the error yet
+    client.write_query("SELECT 42");
     client.write_execute("", 0);
     client.write_sync();
     client.send();

@@ -95,6 +95,11 @@ impl Switch {
 
 fn run(engine: &Arc<Engine>, switch: &Switch) {
     let mut schedule = Schedule::default();
+    match engine.log_times() {
+        Ok(times) => schedule.log.marks = times.into(),
+        // the log is kept for longer than it need be, and nothing else
+        Err(error) => tracing::warn!(%error, "the log's age cannot be read"),
+    }
     while !switch.pause() {
         // commits are refused while the server ends, and a step must not report that as a failure
         if engine.is_stopping() {

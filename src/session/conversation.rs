@@ -143,18 +143,18 @@ impl Session {
     /// Begins a request. The one before must be done.
     pub fn start(&mut self, request: Request) {
         match request {
-            Request::Query(text) => {
-                self.interrupt.forget_cancel();
-                self.skipping = false;
-                self.begin_script(&text);
-            }
             Request::Sync => {
                 self.skipping = false;
                 self.work = Work::Sync;
             }
             Request::Malformed { error, extended } => self.refuse(error, extended),
             Request::Flush => {}
+            // a simple query too, as in PostgreSQL: its sender has not read the error yet
             _ if self.skipping => {}
+            Request::Query(text) => {
+                self.interrupt.forget_cancel();
+                self.begin_script(&text);
+            }
             request => {
                 self.start_clock();
                 self.work = match request {
@@ -166,7 +166,7 @@ impl Session {
     }
 
     fn refuse(&mut self, error: Error, extended: bool) {
-        if extended && self.skipping {
+        if self.skipping {
             return;
         }
         self.skipping = extended;

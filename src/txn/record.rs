@@ -133,7 +133,8 @@ pub(super) fn set_seq(fragment: &mut [u8], seq: CommitSeq) {
 pub(super) struct Fragment {
     /// Its position.
     pub(super) seq: CommitSeq,
-    time: i64,
+    /// When its commit was made, in Unix microseconds.
+    pub(super) time: i64,
     entries: Bytes,
 }
 

@@ -3,6 +3,7 @@
 
 use super::engine::Engine;
 use super::lock::{LockKey, LockMode, LockPolicy, Locked};
+use super::record;
 use super::recovery;
 use super::transaction::{StatementView, Transaction, TxnOptions};
 use crate::change::Write;
@@ -30,6 +31,19 @@ impl Engine {
     /// Forgets versions of STREAM rows that nobody can see any more, a bounded number of keys a call.
     pub fn prune_volatile(&self) {
         self.store.prune_volatile(SWEEP_ROWS_MAX);
+    }
+
+    /// When the commits at the beginnings of the log's segments were made, oldest first: what a restart knows of how far
+    /// back the log reaches in time. Each is the position before such a commit with the commit's time.
+    pub fn log_times(&self) -> Result<Vec<(UnixMicros, CommitSeq)>> {
+        let mut times = Vec::new();
+        for start in self.log.starts() {
+            let Some(record) = self.log.read_from(start)?.next().transpose()? else { continue };
+            if let Some(first) = record::fragments(record.payload)?.first() {
+                times.push((first.time, start));
+            }
+        }
+        Ok(times)
     }
 
     /// Gives up log segments whose commits are folded, up to a position that nobody resumes from any more.

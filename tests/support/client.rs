@@ -332,6 +332,11 @@ impl Client {
         frontend::close(kind, name, &mut self.outgoing).unwrap();
     }
 
+    /// A simple query, to be sent with what is written beside it.
+    pub fn write_query(&mut self, sql: &str) {
+        frontend::query(sql, &mut self.outgoing).unwrap();
+    }
+
     pub fn write_sync(&mut self) {
         frontend::sync(&mut self.outgoing);
     }

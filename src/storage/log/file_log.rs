@@ -234,6 +234,10 @@ impl CommitLog for FileLog {
         Ok(())
     }
 
+    fn starts(&self) -> Vec<CommitSeq> {
+        self.state.lock().segments.iter().map(|segment| segment.previous).collect()
+    }
+
     fn oldest(&self) -> CommitSeq {
         self.state.lock().segments.front().map_or(CommitSeq::ZERO, |segment| segment.previous)
     }
