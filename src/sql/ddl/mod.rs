@@ -18,7 +18,7 @@ pub use names::{denied_relation, denied_schema, require_relation, require_schema
 
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Column, Relation};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::parse::{Definition, Expression};
+use crate::sql::parse::{Definition, Expression, Opt};
 use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction};
 use crate::types::{Oid, SqlType};
 use crate::wait::Wait;
@@ -182,4 +182,15 @@ impl Definer<'_, '_> {
             Locked::NotAvailable => Err(Error::internal("a waiting lock was not available")),
         }
     }
+}
+
+/// 22023 where a WITH list names a parameter twice.
+fn refuse_repeated(options: &[Opt]) -> Result<()> {
+    for (index, option) in options.iter().enumerate() {
+        if options[..index].iter().any(|before| before.name == option.name) {
+            let message = format!("parameter \"{}\" specified more than once", option.name);
+            return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(option.position));
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! CREATE TABLE.
 
-use super::Definer;
+use super::{Definer, refuse_repeated};
 use crate::catalog::{Column, Relation, RelationKind, TableKind};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::COLUMNS_MAX;
@@ -87,13 +87,8 @@ impl Definer<'_, '_> {
     /// WITH: the kind of table, and what is kept for display.
     fn table_options(&mut self, options: &[Opt]) -> Result<(TableKind, Vec<(String, String)>)> {
         let (mut kind, mut ttl, mut kept) = (None, None, Vec::new());
-        let mut seen: Vec<&str> = Vec::new();
+        refuse_repeated(options)?;
         for option in options {
-            if seen.contains(&option.name.as_str()) {
-                let message = format!("parameter \"{}\" specified more than once", option.name);
-                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(option.position));
-            }
-            seen.push(&option.name);
             let value = option.value.as_deref().unwrap_or("true");
             match option.name.as_str() {
                 "type" => kind = Some(value.to_ascii_uppercase()),

@@ -1,6 +1,6 @@
 //! Topics: their settings and their sources.
 
-use super::{ConditionOf, Definer};
+use super::{ConditionOf, Definer, refuse_repeated};
 use crate::catalog::{Column, Payload, Relation, RelationKind, Source, Topic};
 use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
@@ -204,13 +204,8 @@ impl Definer<'_, '_> {
     }
 
     fn topic_options(&mut self, topic: &mut Topic, options: &[Opt]) -> Result<()> {
-        let mut seen: Vec<&str> = Vec::new();
+        refuse_repeated(options)?;
         for option in options {
-            if seen.contains(&option.name.as_str()) {
-                let message = format!("parameter \"{}\" specified more than once", option.name);
-                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(option.position));
-            }
-            seen.push(&option.name);
             let value = option.value.as_deref().unwrap_or_default();
             let invalid = || {
                 let message = format!("invalid value for parameter \"{}\": \"{value}\"", option.name);
