@@ -222,6 +222,11 @@ impl Engine {
         &self.env
     }
 
+    /// Whether a session's transaction waits for another one, as tests of concurrent sessions ask.
+    pub fn is_waiting(&self, pid: i32) -> bool {
+        self.locks.is_waiting(pid)
+    }
+
     /// Whether STREAM tables take no more rows.
     pub(super) fn is_full_of_streams(&self) -> bool {
         self.store.volatile_bytes() + self.expiry.bytes() > self.options.stream_bytes_max

@@ -201,6 +201,15 @@ impl LockTable {
         })
     }
 
+    /// Whether a process waits for a lock that somebody else holds.
+    pub fn is_waiting(&self, pid: i32) -> bool {
+        self.graph.lock().iter().any(|(txn, key)| {
+            let shard = self.shard(key).lock();
+            let queue = shard.get(key).map(|entry| &entry.queue);
+            queue.is_some_and(|queue| queue.iter().any(|waiter| waiter.txn == *txn && waiter.pid == pid))
+        })
+    }
+
     /// Gives all locks back and ends the wait, if there is one.
     pub fn release(&self, owner: &mut LockOwner) {
         self.stop_waiting(owner);

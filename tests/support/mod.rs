@@ -4,8 +4,10 @@
 pub mod client;
 pub mod golden;
 pub mod in_process;
+pub mod isolation;
 pub mod postgres;
 pub mod process;
 pub mod random;
 pub mod server;
+pub mod spec;
 pub mod transcript;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tertulia::config::Config;
 use tertulia::env::SystemEnv;
 use tertulia::server::{Server, runtime};
+use tertulia::txn::Engine;
 use tokio::runtime::Runtime;
 
 /// The password of the superuser in these tests.
@@ -30,6 +31,10 @@ impl Tertulia {
         let start = Server::start(config, Some(PASSWORD.to_owned()), Arc::new(SystemEnv::new()));
         let server = runtime.block_on(start).unwrap();
         Tertulia { runtime, server: Some(server) }
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        self.server.as_ref().unwrap().engine()
     }
 
     pub fn address(&self) -> std::net::SocketAddr {
