@@ -2,7 +2,7 @@
 
 use super::function::{Args, Body, CompareOp};
 use super::{EvalContext, Expr};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::types::{SqlType, Value, compare};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -57,6 +57,10 @@ impl Expr {
                 Body::Sleep => {
                     return Err(Error::unsupported(format!("{} within an expression", function.name))
                         .hint("Call it as an item of a SELECT."));
+                }
+                Body::Series => {
+                    let message = "set-valued function called in context that cannot accept a set";
+                    return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
                 }
             },
             Expr::Cast { input, method, ty, explicit } => {

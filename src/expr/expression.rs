@@ -307,6 +307,18 @@ impl Expr {
         }
     }
 
+    /// Whether this is a call whose result is a set of rows.
+    pub fn is_set(&self) -> bool {
+        matches!(self, Expr::Call { function, .. } if matches!(function.body, Body::Series))
+    }
+
+    /// Whether a call whose result is a set of rows is within.
+    pub fn has_set(&self) -> bool {
+        let mut found = false;
+        self.visit(&mut |expr| found |= expr.is_set());
+        found
+    }
+
     /// When this is a call of pg_sleep: its argument, the seconds.
     pub fn as_sleep(&self) -> Option<&Expr> {
         match self {

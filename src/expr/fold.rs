@@ -89,6 +89,9 @@ impl Folder<'_> {
             Expr::CaseOperand { .. } => Ok(self.operand.clone().unwrap_or(expr)),
             Expr::Call { function, args, ty, form } => {
                 let args = self.all(args)?;
+                if matches!(function.body, Body::Series) {
+                    return Ok(Expr::Call { function, args, ty, form });
+                }
                 if function.strict && args.iter().any(is_null) && !matches!(function.body, Body::Sleep) {
                     return Ok(Expr::literal(Value::Null, ty));
                 }

@@ -56,6 +56,9 @@ pub enum Body {
     /// pg_sleep: expressions can't wait. The binder allows it as a whole item of a SELECT, and the executor turns it
     /// into a wait.
     Sleep,
+    /// generate_series: a set of rows, which [`Series`](super::Series) makes. The binder allows it in FROM and in select
+    /// lists; no expression has it as a value.
+    Series,
 }
 
 /// A comparison operator.

@@ -18,6 +18,7 @@ mod function;
 mod library;
 mod registry;
 mod resolve;
+mod series;
 
 pub use aggregate::{Accumulator, Aggregate, ResolvedAggregate, resolve_aggregate};
 pub use cast::{Cast, CastContext, CastMethod, find_cast};
@@ -29,3 +30,4 @@ pub use fold::fold;
 pub use function::{Args, Body, CompareOp, Function, Operator, Volatility};
 pub use registry::{functions, operators};
 pub use resolve::{Resolved, resolve_function, resolve_operator};
+pub use series::Series;

@@ -9,6 +9,7 @@ mod math;
 mod operator_functions;
 mod operators;
 mod pattern;
+mod sets;
 mod string;
 mod system;
 
@@ -48,6 +49,7 @@ pub(super) static FUNCTIONS: &[&[Function]] = &[
     json::FUNCTIONS,
     digest::FUNCTIONS,
     ids::FUNCTIONS,
+    sets::FUNCTIONS,
     system::FUNCTIONS,
 ];
 

@@ -133,6 +133,7 @@ impl Binder<'_> {
             return self.aggregate(&name, written, names, at);
         }
         self.check_form(&name, &written, at)?;
+        let sets_before = names.sets.len();
         let args = written.args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
         if let Some(what) = aggregate_form(&written) {
             // A function that is not there at all is the greater surprise.
@@ -144,6 +145,7 @@ impl Binder<'_> {
         }
         match (name.as_str(), args.len()) {
             ("coalesce", 1..) => {
+                self.refuse_sets_since(sets_before, "COALESCE", names)?;
                 let args = self.unify(args, "COALESCE")?;
                 let ty = args[0].ty();
                 Ok(Expr::Coalesce { args, ty })
@@ -155,8 +157,15 @@ impl Binder<'_> {
                 Ok(Expr::Extreme { greatest: name == "greatest", args, ty })
             }
             ("nullif", 2) => self.null_if(args, at),
-            _ if call.name.0.len() > 1 => self.system_function(&name, args, at),
-            _ => self.function(&name, args, at),
+            _ => {
+                let qualified = call.name.0.len() > 1;
+                let call =
+                    if qualified { self.system_function(&name, args, at) } else { self.function(&name, args, at) }?;
+                if call.is_set() {
+                    self.note_set(names, at)?;
+                }
+                Ok(call)
+            }
         }
     }
 
@@ -255,6 +264,7 @@ impl Binder<'_> {
         otherwise: Option<&ast::Expr>,
         names: &mut Names,
     ) -> Result<Expr> {
+        let sets_before = names.sets.len();
         let operand = operand.map(|operand| self.operand(operand, names)).transpose()?;
         let operand = match operand {
             Some((expr, at)) if expr.ty().same(SqlType::UNKNOWN) => Some((self.coerce(expr, SqlType::TEXT, at)?, at)),
@@ -285,6 +295,7 @@ impl Binder<'_> {
             Some(otherwise) => results.insert(0, self.operand(otherwise, names)?),
             None => results.insert(0, (Expr::literal(Value::Null, SqlType::UNKNOWN), None)),
         }
+        self.refuse_sets_since(sets_before, "CASE", names)?;
         let mut results = self.unify(results, "CASE")?.into_iter();
         let otherwise = results.next().filter(|_| has_else).map(Box::new);
         let whens: Vec<(Expr, Expr)> = tests.into_iter().zip(results).collect();

@@ -4,6 +4,7 @@ use super::Binder;
 use super::ident::fold;
 use super::relation::Found;
 use super::scope::{Scope, ScopeTable};
+use super::sets::FunctionFactor;
 use crate::catalog::Privilege;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::plan::{Logical, Source};
@@ -22,6 +23,9 @@ impl Binder<'_> {
     }
 
     fn table_factor(&mut self, factor: &TableFactor) -> Result<(Logical, Scope)> {
+        if let Some(function) = function_of(factor) {
+            return self.function_factor(&function);
+        }
         let (name, alias) = self.plain_table(factor)?;
         let found = self.find_relation(name)?;
         self.require(&found, Privilege::Select)?;
@@ -89,5 +93,36 @@ impl Binder<'_> {
             Found::Stored(relation) => self.cx.catalog.schema(relation.schema).map(|schema| schema.name.clone()),
             Found::System(relation) => Some(relation.schema.to_owned()),
         }
+    }
+}
+
+/// A call of a function without further clauses.
+fn function_of(factor: &TableFactor) -> Option<FunctionFactor<'_>> {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: Some(args),
+            with_hints,
+            version: None,
+            with_ordinality,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_directives,
+            inheritance: None,
+        } if args.settings.is_none()
+            && with_hints.is_empty()
+            && partitions.is_empty()
+            && index_directives.is_empty() =>
+        {
+            let (args, ordinality) = (args.args.as_slice(), *with_ordinality);
+            Some(FunctionFactor { name, args, ordinality, alias: alias.as_ref() })
+        }
+        // LATERAL changes nothing where there is nothing before it
+        TableFactor::Function { lateral: _, name, args, with_ordinality, alias } => {
+            Some(FunctionFactor { name, args, ordinality: *with_ordinality, alias: alias.as_ref() })
+        }
+        _ => None,
     }
 }

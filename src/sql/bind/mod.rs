@@ -18,6 +18,7 @@ mod position;
 mod relation;
 mod scope;
 mod select;
+mod sets;
 mod stored;
 mod subscribe;
 mod title;

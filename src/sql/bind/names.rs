@@ -15,6 +15,8 @@ pub(crate) enum Clause {
     Limit,
     Offset,
     Values,
+    /// An argument of a function in FROM.
+    FunctionFrom,
     Set,
     Returning,
     Filter,
@@ -38,6 +40,7 @@ impl Clause {
             Clause::Limit => "LIMIT",
             Clause::Offset => "OFFSET",
             Clause::Values => "VALUES",
+            Clause::FunctionFrom => "functions in FROM",
             Clause::Set => "UPDATE",
             Clause::Returning => "RETURNING",
             Clause::Filter => "FILTER",
@@ -64,6 +67,8 @@ pub(crate) struct Names<'s> {
     /// Whether any column has been named: then the statement reads the table.
     pub(crate) reads: bool,
     pub(crate) depth: usize,
+    /// Where calls stand whose results are sets of rows.
+    pub(crate) sets: Vec<Option<u32>>,
 }
 
 /// Where aggregates' places begin among the columns; no row is as wide.
@@ -71,7 +76,7 @@ pub(crate) const AGGREGATE_BASE: usize = 1 << 24;
 
 impl<'s> Names<'s> {
     pub(crate) fn new(scope: &'s Scope, clause: Clause) -> Names<'s> {
-        Names { scope, clause, aggregates: Vec::new(), in_aggregate: false, reads: false, depth: 0 }
+        Names { scope, clause, aggregates: Vec::new(), in_aggregate: false, reads: false, depth: 0, sets: Vec::new() }
     }
 
     /// 42803 where no aggregate may stand.

@@ -448,7 +448,14 @@ fn group(
 
 /// Puts ORDER BY, LIMIT, DISTINCT and the select list in an order in which each expression is evaluated once, and the
 /// select list only for rows that are returned where that is the same.
-fn arrange(tree: Logical, exprs: Vec<Expr>, keys: Vec<SortKey>, distinct: bool, stretch: Stretch) -> Result<Logical> {
+fn arrange(
+    tree: Logical,
+    mut exprs: Vec<Expr>,
+    keys: Vec<SortKey>,
+    distinct: bool,
+    stretch: Stretch,
+) -> Result<Logical> {
+    let (tree, keys) = super::sets::expand_sets(tree, &mut exprs, keys, distinct)?;
     let volatile = keys.iter().any(|key| key.expr.volatility() == Volatility::Volatile);
     if !distinct && !volatile {
         let tree = cut(sorted(tree, keys), stretch);

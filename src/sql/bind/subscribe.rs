@@ -112,6 +112,9 @@ impl Binder<'_> {
             if !names.aggregates.is_empty() {
                 return Err(refused("an aggregate in a live query", at));
             }
+            if !names.sets.is_empty() {
+                return Err(refused("a set-returning function in a live query", at));
+            }
             if items.iter().any(|item| item.expr.volatility() == Volatility::Volatile) {
                 return Err(refused("a volatile function in a live query", at));
             }
@@ -146,6 +149,9 @@ impl Binder<'_> {
             self.refuse_volatile(&key.expr, &by.expr)?;
         }
         match order.first() {
+            Some(first) if !names.sets.is_empty() => {
+                Err(refused("a set-returning function in a live query", self.at(first.expr.span())))
+            }
             Some(first) if !names.aggregates.is_empty() => {
                 Err(refused("an aggregate in a live query", self.at(first.expr.span())))
             }

@@ -160,6 +160,7 @@ impl Binder<'_> {
                 let message = "VALUES lists must all be the same length";
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
             }
+            self.refuse_row(row, insert)?;
             let mut values = Vec::with_capacity(row.len());
             for ast in *row {
                 values.push(if is_default(ast) { None } else { Some(self.expr(ast, &mut names)?) });
@@ -188,8 +189,13 @@ impl Binder<'_> {
         columns: &[usize],
         target: &Target,
     ) -> Result<Logical> {
+        if let SetExpr::Select(select) = query.body.as_ref()
+            && let [ast::SelectItem::UnnamedExpr(only)] = select.projection.as_slice()
+        {
+            self.refuse_row(std::slice::from_ref(only), insert)?;
+        }
         self.unreachable = target.scope.tables.clone();
-        let mut bound = self.query(query, true)?;
+        let bound = self.query(query, true)?;
         self.unreachable.clear();
         let extra = bound.places.get(columns.len()).copied().flatten();
         self.check_width(bound.columns.len(), extra, insert, columns)?;
@@ -198,15 +204,11 @@ impl Binder<'_> {
             let to = &target.relation.columns[column];
             let at = bound.places.get(index).copied().flatten();
             // A constant that has no type yet is read as the column's.
-            if bound.columns[index].ty.same(SqlType::UNKNOWN)
-                && let Logical::Project { exprs, .. } = &mut bound.tree
-            {
-                let constant = std::mem::replace(&mut exprs[index], null(SqlType::UNKNOWN));
-                exprs[index] = self.assign_column(constant, &to.name, to.ty, at)?;
-                given.push((column, Expr::column(index, exprs[index].ty())));
-                continue;
-            }
-            let expr = Expr::column(index, bound.columns[index].ty);
+            let constant = match bound.columns[index].ty.same(SqlType::UNKNOWN) {
+                true => constant_of(&bound.tree, index),
+                false => None,
+            };
+            let expr = constant.unwrap_or_else(|| Expr::column(index, bound.columns[index].ty));
             given.push((column, self.assign_column(expr, &to.name, to.ty, at)?));
         }
         let exprs = self.complete(given, &target.relation)?;
@@ -224,6 +226,16 @@ impl Binder<'_> {
             return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(self.at(extra.span())));
         }
         Ok(())
+    }
+
+    /// 42601 for one row of values where its parts were meant.
+    fn refuse_row(&self, values: &[ast::Expr], insert: &ast::Insert) -> Result<()> {
+        let parts = if let [only] = values { row_of(only).map_or(0, |parts| parts.len()) } else { 0 };
+        let (true, Some(extra)) = (parts == insert.columns.len(), insert.columns.get(1)) else { return Ok(()) };
+        let message = "INSERT has more target columns than expressions";
+        let hint = "The insertion source is a row expression containing the same number of columns expected by the \
+                    INSERT. Did you accidentally use extra parentheses?";
+        Err(Error::new(SqlState::SYNTAX_ERROR, message).hint(hint).at(self.at(extra.span())))
     }
 
     /// A whole row of the relation: what is given, and defaults.
@@ -409,6 +421,19 @@ impl Binder<'_> {
         }
         let (exprs, columns) = items.into_iter().map(|item| (item.expr, item.column)).unzip();
         Ok((Some(exprs), Some(columns)))
+    }
+}
+
+/// The constant or parameter that a query has as a column, the same for each row.
+fn constant_of(tree: &Logical, index: usize) -> Option<Expr> {
+    match tree {
+        Logical::Project { input, exprs } => match &exprs[index] {
+            constant @ (Expr::Literal { .. } | Expr::Param { .. }) => Some(constant.clone()),
+            Expr::Column { index, .. } => constant_of(input, *index),
+            _ => None,
+        },
+        Logical::Sort { input, .. } | Logical::Limit { input, .. } => constant_of(input, index),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod derive;
 mod distinct;
 mod execution;
 mod filter;
+mod function;
 mod insert;
 mod keys;
 mod limit;

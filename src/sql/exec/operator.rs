@@ -6,6 +6,7 @@ use super::consume::ConsumeOp;
 use super::delete::DeleteOp;
 use super::distinct::DistinctOp;
 use super::filter::{FilterOp, ProjectOp};
+use super::function::{FunctionOp, ProjectSetOp};
 use super::insert::InsertOp;
 use super::limit::LimitOp;
 use super::scan::ScanOp;
@@ -85,6 +86,8 @@ pub(super) fn open(node: &Node) -> Box<dyn Operator> {
         Node::Scan(node) => Box::new(ScanOp::new(node.clone())),
         Node::System(node) => Box::new(SystemOp::new(node.clone())),
         Node::Values(node) => Box::new(ValuesOp::new(node.clone())),
+        Node::Function(node) => Box::new(FunctionOp::new(node.clone())),
+        Node::ProjectSet(node) => Box::new(ProjectSetOp::new(node.clone())),
         Node::Filter(node) => Box::new(FilterOp::new(node.clone())),
         Node::Project(node) => Box::new(ProjectOp::new(node.clone())),
         Node::Sort(node) => Box::new(SortOp::new(node.clone())),

@@ -99,6 +99,8 @@ fn show(node: &Node) -> Shown {
             Shown::new("Result", String::new())
         }
         Node::Values(_) => Shown::new("Values Scan", " on \"*VALUES*\"".to_owned()),
+        Node::Function(function) => Shown::new("Function Scan", on(&function.name, &function.alias)),
+        Node::ProjectSet(set) => Shown::new("ProjectSet", String::new()).over(&set.input),
         Node::Filter(filter) => {
             let names = names(&filter.input);
             show(&filter.input).with("Filter", Some(spell(&filter.predicate, &names)))
@@ -174,6 +176,14 @@ fn names(node: &Node) -> Vec<String> {
         Node::Scan(scan) => scan_names(scan),
         Node::System(scan) => scan.relation.columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
         Node::Values(values) => (1..=values.types.len()).map(|number| format!("column{number}")).collect(),
+        Node::Function(function) => function.columns.clone(),
+        Node::ProjectSet(set) => {
+            let mut below = names(&set.input);
+            below.resize_with(set.width, String::new);
+            let sets: Vec<String> = set.sets.iter().map(|call| spell(call, &below)).collect();
+            below.extend(sets);
+            below
+        }
         Node::Filter(filter) => names(&filter.input),
         Node::Sort(sort) => names(&sort.input),
         Node::Limit(limit) => names(&limit.input),

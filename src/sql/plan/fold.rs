@@ -12,6 +12,11 @@ pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
     match tree {
         Logical::Scan { .. } | Logical::Consume(_) | Logical::Settle(_) | Logical::ResetGroup(_) => Ok(()),
         Logical::Values { rows, .. } => rows.iter_mut().flatten().try_for_each(one),
+        Logical::Function { call, .. } => one(call),
+        Logical::ProjectSet { input, sets } => {
+            sets.iter_mut().try_for_each(one)?;
+            fold(input, zone)
+        }
         Logical::Filter { input, predicate } => {
             one(predicate)?;
             fold(input, zone)?;

@@ -27,6 +27,26 @@ pub enum Logical {
         /// Types of the columns.
         types: Vec<SqlType>,
     },
+    /// What a function in FROM gives: a set of rows, or one.
+    Function {
+        /// The call.
+        call: Expr,
+        /// The function's name, for EXPLAIN.
+        name: String,
+        /// Its name in the statement, for EXPLAIN.
+        alias: String,
+        /// The columns' names, for EXPLAIN.
+        columns: Vec<String>,
+        /// A second column counts the rows.
+        ordinality: bool,
+    },
+    /// For each row, that row with the values of sets beside one another, as often as the longest of them is long.
+    ProjectSet {
+        /// The rows.
+        input: Box<Logical>,
+        /// Calls whose results are sets of rows: the columns after the input's.
+        sets: Vec<Expr>,
+    },
     /// The rows for which a condition holds.
     Filter {
         /// What is filtered.

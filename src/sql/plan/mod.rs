@@ -18,10 +18,10 @@ pub use explain::explain;
 pub use live::LiveSpec;
 pub use logical::{AggregateCall, Logical, SortKey};
 pub use node::{
-    Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, Insert, KeyPart, KeyRange, Limit, Node, Project,
-    Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
+    Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, FunctionScan, Insert, KeyPart, KeyRange, Limit, Node,
+    Project, ProjectSet, Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
 };
-pub use physical::plan;
+pub use physical::{plan, width};
 pub use topic::{Consume, Place, ResetGroup, Settle, SettleTarget, SettleVerb, TopicRef};
 
 use crate::expr::Expr;

@@ -16,6 +16,10 @@ pub enum Node {
     System(Arc<SystemScan>),
     /// Rows of expressions.
     Values(Arc<Values>),
+    /// Rows of a function in FROM.
+    Function(Arc<FunctionScan>),
+    /// Rows with the values of sets.
+    ProjectSet(Arc<ProjectSet>),
     /// Some rows.
     Filter(Arc<Filter>),
     /// Computed columns.
@@ -151,6 +155,32 @@ pub struct Values {
     pub rows: Vec<Vec<Expr>>,
     /// Types of the columns.
     pub types: Vec<SqlType>,
+}
+
+/// What a function in FROM gives.
+#[derive(Debug)]
+pub struct FunctionScan {
+    /// The call.
+    pub call: Expr,
+    /// The function's name, for EXPLAIN.
+    pub name: String,
+    /// Its name in the statement, for EXPLAIN.
+    pub alias: String,
+    /// The columns' names, for EXPLAIN.
+    pub columns: Vec<String>,
+    /// A second column counts the rows.
+    pub ordinality: bool,
+}
+
+/// Each row of its input with the values of sets beside one another.
+#[derive(Debug)]
+pub struct ProjectSet {
+    /// The input.
+    pub input: Node,
+    /// How many columns the input has as the expressions above count them.
+    pub width: usize,
+    /// Calls whose results are sets of rows.
+    pub sets: Vec<Expr>,
 }
 
 /// The rows of its input for which a condition holds.

@@ -55,11 +55,13 @@ fn stored(source: Source) -> Result<Arc<Model>> {
 }
 
 /// How many columns a tree gives.
-fn width(tree: &Logical) -> usize {
+pub fn width(tree: &Logical) -> usize {
     match tree {
         Logical::Scan { source: Source::Stored(model), .. } => columns(model).count(),
         Logical::Scan { source: Source::System(relation), .. } => relation.columns.len(),
         Logical::Values { types, .. } => types.len(),
+        Logical::Function { columns, .. } => columns.len(),
+        Logical::ProjectSet { input, sets } => width(input) + sets.len(),
         Logical::Project { exprs, .. } => exprs.len(),
         Logical::Aggregate { groups, aggregates, .. } => groups.len() + aggregates.len(),
         Logical::Filter { input, .. }
@@ -75,6 +77,16 @@ fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
     match tree {
         Logical::Scan { .. } | Logical::Filter { .. } => Ok(filtered(tree, wanted, &[])?.0),
         Logical::Values { rows, types } => Ok(Node::Values(Arc::new(Values { rows, types }))),
+        Logical::Function { call, name, alias, columns, ordinality } => {
+            Ok(Node::Function(Arc::new(FunctionScan { call, name, alias, columns, ordinality })))
+        }
+        Logical::ProjectSet { input, sets } => {
+            let width = width(&input);
+            let mut wanted: BTreeSet<usize> = wanted.range(..width).copied().collect();
+            wanted.extend(used(sets.iter()));
+            let input = lower(*input, &wanted)?;
+            Ok(Node::ProjectSet(Arc::new(ProjectSet { input, width, sets })))
+        }
         Logical::Project { input, exprs } => {
             let input = lower(*input, &used(exprs.iter()))?;
             Ok(Node::Project(Arc::new(Project { input, exprs })))
