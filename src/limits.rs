@@ -49,6 +49,10 @@ pub const GENERATION_BYTES: usize = 64 << 20;
 /// Bytes of all generations together at which writers wait; they are slowed from half of it on.
 pub const RECENT_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes that a fold writes into LMDB in one of its commits; full: another follows, and only the last moves the position.
+/// Bounds LMDB's dirty pages.
+pub const FOLD_PART_BYTES: usize = 128 << 20;
+
 /// How long the commit log is kept after it is folded unless `change_retention` says otherwise: a client that was away
 /// for a day resumes its live queries. Over: they begin anew.
 pub const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 3600);

@@ -11,18 +11,12 @@ use tertulia::error::SqlState;
 use tertulia::storage::datadir::DataDir;
 use tertulia::storage::disk::{Disk, DiskFile, MemoryDisk, RealDisk};
 use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
-use tertulia::storage::{Direction, Entry, Pressure, Store, StoreOptions, StoreSnapshot};
+use tertulia::storage::{Direction, Entry, Index, Pressure, Store, StoreOptions, StoreSnapshot};
 use tertulia::types::CommitSeq;
 
 fn open(dir: &Path, generation_bytes: usize) -> Arc<Store> {
-    let options = StoreOptions {
-        dir: dir.to_owned(),
-        map_size: 1 << 30,
-        readers: 256,
-        generation_bytes,
-        recent_bytes_max: 64 << 20,
-    };
-    Arc::new(Store::open(options).unwrap())
+    let options = StoreOptions { generation_bytes, recent_bytes_max: 64 << 20, fold_part_bytes: 128 << 20 };
+    Arc::new(Store::open(Index::lmdb(dir, 1 << 30, 256).unwrap(), options).unwrap())
 }
 
 fn key(number: u8, volatile: bool) -> Bytes {
@@ -281,14 +275,8 @@ fn a_snapshot_opened_while_folds_run_misses_nothing() {
 #[test]
 fn writers_are_slowed_from_half_full_and_stopped_at_the_bound() {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions {
-        dir: dir.path().to_owned(),
-        map_size: 1 << 30,
-        readers: 16,
-        generation_bytes: 1 << 20,
-        recent_bytes_max: 4 << 20,
-    };
-    let store = Arc::new(Store::open(options).unwrap());
+    let options = StoreOptions { generation_bytes: 1 << 20, recent_bytes_max: 4 << 20, fold_part_bytes: 128 << 20 };
+    let store = Arc::new(Store::open(Index::lmdb(dir.path(), 1 << 30, 16).unwrap(), options).unwrap());
     let mut seen = Vec::new();
     for n in 1..=5u64 {
         seen.push(store.pressure());
@@ -309,7 +297,7 @@ const SEGMENT: u64 = 4 << 10;
 
 fn log(disk: &Arc<MemoryDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {
     let disk: Arc<dyn Disk> = disk.clone();
-    let (log, report) = FileLog::open(disk, Path::new("/log"), LogOptions { segment_bytes: SEGMENT })?;
+    let (log, report) = FileLog::open(disk, Path::new("/log"), LogOptions { segment_bytes: SEGMENT, threads: true })?;
     Ok((log, report.tail_cut, report.last))
 }
 
@@ -443,7 +431,7 @@ fn a_first_record_above_the_segment_size_survives_release_and_reopening() {
 #[test]
 fn a_log_of_real_files_survives_reopening() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { segment_bytes: 64 << 10 };
+    let options = LogOptions { segment_bytes: 64 << 10, threads: true };
     let mut written = Vec::new();
     for round in 0..3u64 {
         let (log, report) = FileLog::open(Arc::new(RealDisk::new()), dir.path(), options).unwrap();
@@ -507,7 +495,7 @@ impl Disk for Reluctant {
 #[test]
 fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
     let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: AtomicBool::new(false) });
-    let options = LogOptions { segment_bytes: SEGMENT };
+    let options = LogOptions { segment_bytes: SEGMENT, threads: true };
     let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
     let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
     disk.refuses.store(true, Ordering::Relaxed);
@@ -635,7 +623,7 @@ proptest! {
         rounds in prop::collection::vec(prop::collection::vec((1..3_000usize, any::<bool>()), 1..12), 1..5),
         mut seed in any::<u64>(),
     ) {
-        let options = LogOptions { segment_bytes: SEGMENT };
+        let options = LogOptions { segment_bytes: SEGMENT, threads: true };
         let mut random = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             seed >> 63 == 1

@@ -1,5 +1,7 @@
 //! LMDB: the index that is built from the log, written only by folds.
 
+use super::Direction;
+use super::index::KeyRange;
 use crate::error::{Error, Result, SqlState};
 use crate::types::CommitSeq;
 use heed::types::{Bytes as Raw, Str};
@@ -118,9 +120,30 @@ impl Lmdb {
         self.map.get(reader.txn(), key).map_err(failed)
     }
 
-    /// The database itself, for cursors.
-    pub(super) fn map(&self) -> Database<'static, Raw, Raw> {
-        self.map
+    /// Visits the first `count` entries of a range.
+    pub(super) fn visit(
+        &self,
+        reader: &Reader,
+        range: KeyRange<'_>,
+        direction: Direction,
+        count: usize,
+        mut take: impl FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        match direction {
+            Direction::Forward => {
+                for entry in self.map.range(reader.txn(), &range).map_err(failed)?.take(count) {
+                    let (key, value) = entry.map_err(failed)?;
+                    take(key, value);
+                }
+            }
+            Direction::Backward => {
+                for entry in self.map.rev_range(reader.txn(), &range).map_err(failed)?.take(count) {
+                    let (key, value) = entry.map_err(failed)?;
+                    take(key, value);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Begins a write.
@@ -130,8 +153,7 @@ impl Lmdb {
 }
 
 impl Reader {
-    /// The transaction.
-    pub(super) fn txn(&self) -> &RoTxn<'static, WithoutTls> {
+    fn txn(&self) -> &RoTxn<'static, WithoutTls> {
         self.txn.as_ref().expect("a reader has its transaction until it is given back")
     }
 }
@@ -171,9 +193,4 @@ impl Write<'_> {
         }
         self.txn.commit().map_err(failed)
     }
-}
-
-/// Converts a failure of a cursor.
-pub(super) fn cursor_failed(error: heed::Error) -> Error {
-    failed(error)
 }

@@ -5,12 +5,16 @@
 
 pub mod datadir;
 pub mod disk;
+mod index;
 mod lmdb;
 pub mod log;
+mod memory;
 mod recent;
 mod snapshot;
 mod store;
 
+pub use index::Index;
+pub use memory::MemoryIndex;
 pub use snapshot::{StoreCursor, StoreSnapshot};
 pub use store::{Store, StoreOptions};
 

@@ -1,7 +1,7 @@
 //! Snapshots: the map as of one commit, for point reads and ordered scans.
 
 use super::Direction;
-use super::lmdb::{Reader, cursor_failed};
+use super::index::Reader;
 use super::recent::Generation;
 use super::store::{Generations, Store};
 use crate::error::Result;
@@ -33,7 +33,7 @@ impl StoreSnapshot {
         self.seq
     }
 
-    /// Reads LMDB as of the snapshot.
+    /// Reads the index as of the snapshot.
     fn with_reader<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
         let guard = self.reader.lock();
         read(guard.as_ref().expect("a snapshot has its reader until it is dropped"))
@@ -53,7 +53,7 @@ impl StoreSnapshot {
                 return Ok(found);
             }
         }
-        self.with_reader(|reader| Ok(self.store.lmdb.get(reader, key)?.map(Bytes::copy_from_slice)))
+        self.with_reader(|reader| Ok(self.store.index.get(reader, key)?.map(Bytes::copy_from_slice)))
     }
 
     /// Whether a key is held in memory only: its removal must be volatile too.
@@ -72,7 +72,7 @@ impl StoreSnapshot {
 impl Drop for StoreSnapshot {
     fn drop(&mut self) {
         if let Some(reader) = self.reader.get_mut().take() {
-            self.store.lmdb.give_back(reader);
+            self.store.index.give_back(reader);
         }
         self.store.forget_snapshot(self.seq);
     }
@@ -108,7 +108,7 @@ impl Source {
 /// An ordered scan of a snapshot. It reads ahead in batches and holds no lock between calls.
 pub struct StoreCursor {
     direction: Direction,
-    /// Newest tier first; LMDB last.
+    /// Newest tier first; the index last.
     sources: Vec<Source>,
 }
 
@@ -131,18 +131,18 @@ impl StoreCursor {
     /// Reads ahead where a source has nothing ready: as much as is wanted at once, since the caller knows best.
     fn fill(&mut self, snapshot: &StoreSnapshot, max: usize) -> Result<()> {
         let direction = self.direction;
-        let lmdb = self.sources.len() - 1;
+        let index = self.sources.len() - 1;
         let count = max.clamp(1, SCAN_BATCH);
-        for (source, tier) in self.sources[..lmdb].iter_mut().zip(snapshot.tiers()) {
+        for (source, tier) in self.sources[..index].iter_mut().zip(snapshot.tiers()) {
             while source.ahead.is_empty() && !source.exhausted {
                 let range = (&source.from, &source.to);
                 source.exhausted = tier.batch(range, direction, snapshot.seq, count, &mut source.ahead);
                 source.advance(direction);
             }
         }
-        let source = &mut self.sources[lmdb];
+        let source = &mut self.sources[index];
         if source.ahead.is_empty() && !source.exhausted {
-            read_lmdb(source, snapshot, direction, count)?;
+            read_index(source, snapshot, direction, count)?;
             source.advance(direction);
         }
         Ok(())
@@ -175,8 +175,8 @@ impl StoreCursor {
     }
 }
 
-/// Reads up to `count` entries of LMDB into one shared buffer.
-fn read_lmdb(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction, count: usize) -> Result<()> {
+/// Reads up to `count` entries of the index into one shared buffer.
+fn read_index(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction, count: usize) -> Result<()> {
     fn edge(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
         bound.as_ref().map(Vec::as_slice)
     }
@@ -185,32 +185,14 @@ fn read_lmdb(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction
         source.exhausted = true;
         return Ok(());
     }
-    let map = snapshot.store.lmdb.map();
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(count);
     let mut buffer = BytesMut::new();
-    let mut take = |key: &[u8], value: &[u8]| {
+    let take = |key: &[u8], value: &[u8]| {
         buffer.extend_from_slice(key);
         buffer.extend_from_slice(value);
         places.push((key.len(), value.len()));
     };
-    snapshot.with_reader(|reader| {
-        let range = (from, to);
-        match direction {
-            Direction::Forward => {
-                for entry in map.range(reader.txn(), &range).map_err(cursor_failed)?.take(count) {
-                    let (key, value) = entry.map_err(cursor_failed)?;
-                    take(key, value);
-                }
-            }
-            Direction::Backward => {
-                for entry in map.rev_range(reader.txn(), &range).map_err(cursor_failed)?.take(count) {
-                    let (key, value) = entry.map_err(cursor_failed)?;
-                    take(key, value);
-                }
-            }
-        }
-        Ok(())
-    })?;
+    snapshot.with_reader(|reader| snapshot.store.index.visit(reader, (from, to), direction, count, take))?;
     source.exhausted = places.len() < count;
     let mut shared = buffer.freeze();
     for (key, value) in places {

@@ -1,9 +1,9 @@
-//! The ordered map of versions: recent commits over LMDB.
+//! The ordered map of versions: recent commits over the index.
 //!
 //! Invariants: only published commits are in a frozen generation; a generation is dropped only after LMDB has its
 //! content durably; a snapshot sees exactly the commits up to its sequence.
 
-use super::lmdb::Lmdb;
+use super::index::Index;
 use super::recent::Generation;
 use super::snapshot::StoreSnapshot;
 use super::{Entry, Pressure};
@@ -13,29 +13,22 @@ use crate::wait::{self, Signal};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Bytes of one LMDB commit of a fold; a larger fold is split by key range, and only its last part moves the position.
-const FOLD_PART_BYTES: usize = 128 << 20;
 /// The longest that a single writer is held back by [`Pressure::Delay`].
 const DELAY_MAX: Duration = Duration::from_millis(20);
 
-/// How a store is opened.
-#[derive(Clone, Debug)]
+/// How a store is kept.
+#[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Directory of the LMDB environment; it must exist.
-    pub dir: PathBuf,
-    /// Address space that LMDB reserves, the largest size of the folded store.
-    pub map_size: usize,
-    /// Snapshots that may be open at once.
-    pub readers: u32,
     /// Bytes of the active generation at which it is frozen.
     pub generation_bytes: usize,
     /// Bytes of all generations at which writers wait.
     pub recent_bytes_max: usize,
+    /// Bytes of one commit of a fold; a larger fold is split by key range, and only its last part moves the position.
+    pub fold_part_bytes: usize,
 }
 
 /// The generations at one moment.
@@ -49,7 +42,7 @@ pub(super) struct Generations {
 
 /// The store.
 pub struct Store {
-    pub(super) lmdb: Lmdb,
+    pub(super) index: Index,
     options: StoreOptions,
     generations: RwLock<Arc<Generations>>,
     pub(super) volatile: Arc<Generation>,
@@ -72,13 +65,12 @@ struct Waiting {
 }
 
 impl Store {
-    /// Opens the store. Its published sequence is what LMDB has; the caller replays the log after it.
-    pub fn open(options: StoreOptions) -> Result<Store> {
-        let lmdb = Lmdb::open(&options.dir, options.map_size, options.readers)?;
-        let position = lmdb.position()?;
+    /// Opens the store over an index. Its published sequence is what that has; the caller replays the log after it.
+    pub fn open(index: Index, options: StoreOptions) -> Result<Store> {
+        let position = index.position()?;
         let generations = Generations { fold: 0, active: Arc::default(), frozen: Vec::new() };
         Ok(Store {
-            lmdb,
+            index,
             options,
             generations: RwLock::new(Arc::new(generations)),
             volatile: Arc::default(),
@@ -152,12 +144,12 @@ impl Store {
     pub fn snapshot(self: &Arc<Self>) -> Result<StoreSnapshot> {
         loop {
             let generations = self.generations();
-            let reader = self.lmdb.reader(generations.fold)?;
+            let reader = self.index.reader(generations.fold)?;
             let seq = self.register_snapshot();
             if Arc::ptr_eq(&generations, &self.generations.read()) {
                 return Ok(StoreSnapshot::new(self.clone(), seq, generations, reader));
             }
-            self.lmdb.give_back(reader);
+            self.index.give_back(reader);
             self.forget_snapshot(seq);
         }
     }
@@ -258,12 +250,12 @@ impl Store {
         retired.retain(|generation| Arc::strong_count(generation) > 1);
         let Some(oldest) = self.generations().frozen.last().cloned() else { return Ok(None) };
         assert!(oldest.last() <= self.published(), "a frozen generation holds published commits only");
-        let mut write = Some(self.lmdb.write()?);
+        let mut write = Some(self.index.write()?);
         let mut part = 0;
         oldest.for_each_newest(|key, value| -> Result<()> {
-            if part > FOLD_PART_BYTES {
+            if part > self.options.fold_part_bytes {
                 write.take().expect("a part is open").commit(None)?;
-                write = Some(self.lmdb.write()?);
+                write = Some(self.index.write()?);
                 part = 0;
             }
             part += key.len() + value.map_or(0, <[u8]>::len);
@@ -279,7 +271,7 @@ impl Store {
             slot.fold
         };
         self.position.store(oldest.last().0, Ordering::Release);
-        self.lmdb.begin_fold(fold);
+        self.index.begin_fold(fold);
         let waiting = std::mem::take(&mut self.waiting.lock().room);
         waiting.iter().for_each(Signal::fire);
         let position = oldest.last();
@@ -293,7 +285,7 @@ impl Store {
     /// gone. What is still in a recent generation comes back with its fold: call again after it.
     pub fn delete_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
         let _one_at_a_time = self.folding.lock();
-        let mut write = self.lmdb.write()?;
+        let mut write = self.index.write()?;
         let all = write.delete_range(from, to, limit)?;
         write.commit(None)?;
         Ok(all)

@@ -33,6 +33,26 @@ enum Flusher {
     Thread,
 }
 
+/// Whether a step of the committer may leave commits waiting for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It does nothing where there is none.
+    Left,
+    /// They have waited for as long as they may: where there is none they fail.
+    Over,
+}
+
+/// What a step of the committer did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitStep {
+    /// Nothing waits.
+    Idle,
+    /// A group has its outcome.
+    Flushed,
+    /// There is no room; a fold must make some.
+    NoRoom,
+}
+
 struct Queue {
     waiting: Vec<Prepared>,
     flusher: Flusher,
@@ -90,7 +110,7 @@ impl Committer {
                 return;
             }
             let idle = queue.flusher == Flusher::Nobody;
-            if !idle || !is_lone(engine) {
+            if !idle || !engine.has_threads() || !is_lone(engine) {
                 queue.waiting.push(prepared);
                 if idle {
                     queue.flusher = Flusher::Thread;
@@ -132,6 +152,28 @@ impl Committer {
                 queue.flusher = Flusher::Nobody;
             }
         }
+    }
+
+    /// Flushes one group in the caller's thread, where the committer has none.
+    pub(super) fn step(&self, engine: &Engine, patience: Patience) -> CommitStep {
+        let group = {
+            let mut queue = self.queue.lock();
+            if queue.waiting.is_empty() {
+                queue.flusher = Flusher::Nobody;
+                return CommitStep::Idle;
+            }
+            if patience == Patience::Left && engine.store.pressure() == Pressure::Full {
+                return CommitStep::NoRoom;
+            }
+            take_group(&mut queue.waiting)
+        };
+        self.flush(engine, group);
+        CommitStep::Flushed
+    }
+
+    /// Whether commits wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.queue.lock().waiting.is_empty()
     }
 
     /// Refuses commits from now on; those that wait are still flushed.
@@ -191,6 +233,8 @@ fn is_lone(engine: &Engine) -> bool {
 fn wait_for_room(engine: &Engine) -> Result<()> {
     match engine.store.pressure() {
         Pressure::None => Ok(()),
+        Pressure::Delay(_) if !engine.has_threads() => Ok(()),
+        Pressure::Full if !engine.has_threads() => engine.store.wait_for_room(Duration::ZERO),
         Pressure::Delay(time) => {
             let (_signal, wait) = wait::pair(Some(time));
             wait.block();

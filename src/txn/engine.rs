@@ -1,22 +1,23 @@
 //! The engine: one data directory, opened; the only writer of it.
 
-use super::committer::Committer;
+use super::committer::{CommitStep, Committer, Patience};
 use super::expiry::Expiry;
 use super::feed::{Feed, FeedReader, LoggedCommits};
 use super::lock::LockTable;
 use super::recovery::{self, Counters, RecoveryReport};
 use super::scopes::Scopes;
 use super::snowflake::Snowflake;
+use super::ticket::CommitTicket;
 use super::transaction::{Transaction, TxnOptions, check_isolation};
 use crate::catalog::{self, Catalog};
 use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{CHANGE_RETENTION, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX};
+use crate::limits::{CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX};
 use crate::storage::datadir::DataDir;
-use crate::storage::disk::RealDisk;
+use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
-use crate::storage::{Store, StoreOptions, StoreSnapshot};
+use crate::storage::{Index, Store, StoreOptions, StoreSnapshot};
 use crate::topic::Groups;
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use bytes::Bytes;
@@ -42,6 +43,10 @@ pub struct EngineOptions {
     pub generation_bytes: usize,
     /// Size of recent commits at which writers wait.
     pub recent_bytes_max: usize,
+    /// Size of one of LMDB's commits while it is folded.
+    pub fold_part_bytes: usize,
+    /// How the commit log is kept.
+    pub log: LogOptions,
     /// Size at which STREAM tables take no more rows.
     pub stream_bytes_max: usize,
     /// How long the log is kept after folding, for subscriptions that resume.
@@ -58,10 +63,27 @@ impl EngineOptions {
             readers: 1_024,
             generation_bytes: GENERATION_BYTES,
             recent_bytes_max: RECENT_BYTES_MAX,
+            fold_part_bytes: FOLD_PART_BYTES,
+            log: LogOptions::default(),
             stream_bytes_max: STREAM_BYTES_MAX,
             change_retention: CHANGE_RETENTION,
         }
     }
+}
+
+/// What an engine runs on, handed in so that a simulation can make all of it from a seed.
+pub struct Parts {
+    /// Time and randomness.
+    pub env: Arc<dyn Env>,
+    /// Where the commit log's files are, in `log` below the data directory.
+    pub disk: Arc<dyn Disk>,
+    /// What the log is folded into.
+    pub index: Index,
+    /// Whether commits are flushed by a thread of the engine's own; otherwise by
+    /// [`step_commits`](Engine::step_commits).
+    pub threads: bool,
+    /// The lock on the data directory, where there is one.
+    pub dir: Option<DataDir>,
 }
 
 /// One opened data directory.
@@ -85,8 +107,9 @@ pub struct Engine {
     options: EngineOptions,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    threads: bool,
     /// Held for its lock on the directory.
-    _dir: DataDir,
+    _dir: Option<DataDir>,
 }
 
 impl Engine {
@@ -94,14 +117,21 @@ impl Engine {
     /// superuser.
     pub fn open(options: EngineOptions, env: Arc<dyn Env>) -> Result<(Arc<Engine>, RecoveryReport)> {
         let dir = DataDir::open(&options.dir)?;
-        let store = Arc::new(Store::open(StoreOptions {
-            dir: dir.store(),
-            map_size: options.map_size,
+        let index = Index::lmdb(&dir.store(), options.map_size, options.readers)?;
+        let disk = Arc::new(RealDisk::new());
+        Engine::open_with(options, Parts { env, disk, index, threads: true, dir: Some(dir) })
+    }
+
+    /// Opens what is in these parts: replays the log, loads the catalog.
+    pub fn open_with(options: EngineOptions, parts: Parts) -> Result<(Arc<Engine>, RecoveryReport)> {
+        let Parts { env, disk, index, threads, dir } = parts;
+        let store = StoreOptions {
             generation_bytes: options.generation_bytes,
             recent_bytes_max: options.recent_bytes_max,
-            readers: options.readers,
-        })?);
-        let (log, log_report) = FileLog::open(Arc::new(RealDisk::new()), &dir.log(), LogOptions::default())?;
+            fold_part_bytes: options.fold_part_bytes,
+        };
+        let store = Arc::new(Store::open(index, store)?);
+        let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log)?;
         let log: Arc<dyn CommitLog> = Arc::new(log);
         let (replayed, last) = recovery::replay(&store, &*log, &log_report)?;
         let snapshot = store.snapshot()?;
@@ -138,9 +168,12 @@ impl Engine {
             options,
             stopping: AtomicBool::new(false),
             thread: Mutex::new(None),
+            threads,
             _dir: dir,
         });
-        engine.start_committer()?;
+        if threads {
+            engine.start_committer()?;
+        }
         if created {
             engine.store_bootstrap()?;
         }
@@ -155,6 +188,29 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits for a commit of the engine's own. Where nobody else flushes it, this does.
+    pub(super) fn finish(&self, ticket: &CommitTicket) -> Result<CommitSeq> {
+        while !self.threads && ticket.poll().is_none() {
+            self.step_commits(Patience::Over);
+        }
+        ticket.block()
+    }
+
+    /// Flushes the next group of commits that wait, for an engine without threads.
+    pub fn step_commits(&self, patience: Patience) -> CommitStep {
+        self.committer.step(self, patience)
+    }
+
+    /// Whether commits are flushed by a thread of the engine's own.
+    pub(super) fn has_threads(&self) -> bool {
+        self.threads
+    }
+
+    /// Whether commits wait for [`step_commits`](Self::step_commits).
+    pub fn has_waiting_commits(&self) -> bool {
+        self.committer.has_waiting()
+    }
+
     fn store_bootstrap(self: &Arc<Engine>) -> Result<()> {
         use super::lock::{LockKey, LockMode, LockPolicy};
         let mut transaction = self.begin(TxnOptions::default())?;
@@ -162,7 +218,7 @@ impl Engine {
         for entry in self.catalog().entries() {
             transaction.put_catalog(entry)?;
         }
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         Ok(())
     }
 
@@ -315,6 +371,9 @@ impl Engine {
         if let Some(thread) = self.thread.lock().take() {
             let joined = thread.join();
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;
+        }
+        while self.has_waiting_commits() {
+            self.step_commits(Patience::Over);
         }
         self.feed.wake_all();
         self.log.sync()?;

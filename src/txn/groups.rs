@@ -99,7 +99,7 @@ impl Engine {
                 transaction.put_plain(key, value)?;
             }
         }
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         for (group, partition) in unfinished {
             group.mark(partition);
         }

@@ -25,8 +25,9 @@ mod ticket;
 mod transaction;
 mod upkeep;
 
+pub use committer::{CommitStep, Patience};
 pub use cursor::TxCursor;
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, Parts};
 pub use feed::FeedReader;
 pub use lock::{LockKey, LockMode, LockPolicy, Locked};
 pub use recovery::{RecoveryReport, offset_mark};

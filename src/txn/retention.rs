@@ -76,7 +76,7 @@ impl Engine {
             transaction.put_plain(key, None)?;
         }
         transaction.put_plain(mark, Some(Bytes::copy_from_slice(&next.to_be_bytes())))?;
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         Ok(count)
     }
 }

@@ -85,7 +85,7 @@ impl Engine {
             }
         }
         let swept = count - busy.len();
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         self.expiry.put_back(busy);
         Ok(swept)
     }
@@ -108,7 +108,7 @@ impl Engine {
         for scope in unstored {
             transaction.name_scope(scope);
         }
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl Engine {
         if freed == Freed::All {
             let mut transaction = self.begin(TxnOptions::default())?;
             transaction.put_plain(mark, None)?;
-            transaction.start_commit()?.block()?;
+            self.finish(&transaction.start_commit()?)?;
         }
         Ok(true)
     }
@@ -144,7 +144,7 @@ impl Engine {
         for key in keys {
             remove_volatile(&mut transaction, key)?;
         }
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         Ok(Freed::Some)
     }
 
@@ -164,7 +164,7 @@ impl Engine {
                 transaction.put_plain(key, None)?;
             }
         }
-        transaction.start_commit()?.block()?;
+        self.finish(&transaction.start_commit()?)?;
         Ok(Freed::Some)
     }
 }

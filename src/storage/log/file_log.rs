@@ -20,11 +20,14 @@ const SPARE: &str = "spare";
 pub struct LogOptions {
     /// Bytes of a segment; a larger record gets one of its own.
     pub segment_bytes: u64,
+    /// Whether the next segment is prepared by a thread of its own; otherwise by the append that finds half of the current one
+    /// full.
+    pub threads: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 64 << 20 }
+        LogOptions { segment_bytes: 64 << 20, threads: true }
     }
 }
 
@@ -41,6 +44,8 @@ pub struct LogReport {
 enum Spare {
     None,
     Making(JoinHandle<Result<()>>),
+    /// Made, or not, by the append before, where there are no threads.
+    Made(Result<()>),
 }
 
 struct State {
@@ -111,6 +116,10 @@ impl FileLog {
                 thread.join().map_err(|_| Error::internal("the thread that prepares log segments failed"))??;
                 true
             }
+            Spare::Made(made) if capacity == self.options.segment_bytes => {
+                made?;
+                true
+            }
             other => {
                 state.spare = other;
                 false
@@ -138,11 +147,15 @@ impl FileLog {
     /// Begins to prepare the next segment once half of the current one is full.
     fn prepare_spare(&self, state: &mut State) {
         let half_full = state.segments.back().is_some_and(|segment| segment.end * 2 > segment.capacity);
-        if !half_full || matches!(state.spare, Spare::Making(_)) {
+        if !half_full || !matches!(state.spare, Spare::None) {
             return;
         }
         let (disk, path, capacity) = (self.disk.clone(), self.directory.join(SPARE), self.options.segment_bytes);
         let make = move || segment::allocate(&*disk.create(&path)?, capacity);
+        if !self.options.threads {
+            state.spare = Spare::Made(make());
+            return;
+        }
         if let Ok(thread) = std::thread::Builder::new().name("log-segment".into()).spawn(make) {
             state.spare = Spare::Making(thread);
         }

@@ -1,0 +1,105 @@
+//! The index as an ordered map in memory: LMDB's twin for simulations.
+//!
+//! What is committed outlives the engine that wrote it, as files outlive a process: whoever holds the map opens it
+//! again. What is not committed is gone.
+
+use super::Direction;
+use super::index::KeyRange;
+use crate::error::Result;
+use crate::types::CommitSeq;
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+type Map = BTreeMap<Bytes, Bytes>;
+
+/// An ordered map with atomic, durable commits. Clones are the same map.
+#[derive(Clone, Default)]
+pub struct MemoryIndex {
+    committed: Arc<Mutex<Committed>>,
+    /// One write at a time.
+    writing: Arc<Mutex<()>>,
+}
+
+#[derive(Clone, Default)]
+struct Committed {
+    map: Arc<Map>,
+    position: CommitSeq,
+}
+
+/// The map as of the last commit before the reader was opened.
+pub(super) struct Reader(Arc<Map>);
+
+/// A write transaction.
+pub(super) struct Write<'a> {
+    index: &'a MemoryIndex,
+    map: Arc<Map>,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl MemoryIndex {
+    /// The position of the last commit that moved it.
+    pub fn position(&self) -> Result<CommitSeq> {
+        Ok(self.committed.lock().position)
+    }
+
+    pub(super) fn reader(&self) -> Result<Reader> {
+        Ok(Reader(self.committed.lock().map.clone()))
+    }
+
+    pub(super) fn write(&self) -> Result<Write<'_>> {
+        let alone = self.writing.lock();
+        let map = self.committed.lock().map.clone();
+        Ok(Write { index: self, map, _alone: alone })
+    }
+}
+
+impl Reader {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.0.get(key).map(|value| &value[..])
+    }
+
+    pub(super) fn visit(
+        &self,
+        range: KeyRange<'_>,
+        direction: Direction,
+        count: usize,
+        mut take: impl FnMut(&[u8], &[u8]),
+    ) {
+        let entries = self.0.range::<[u8], _>(range);
+        match direction {
+            Direction::Forward => entries.take(count).for_each(|(key, value)| take(key, value)),
+            Direction::Backward => entries.rev().take(count).for_each(|(key, value)| take(key, value)),
+        }
+    }
+}
+
+impl Write<'_> {
+    pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let map = Arc::make_mut(&mut self.map);
+        match value {
+            Some(value) => map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)),
+            None => map.remove(key),
+        };
+        Ok(())
+    }
+
+    pub(super) fn delete_range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let keys: Vec<Bytes> = self.map.range::<[u8], _>(range).take(limit).map(|(key, _)| key.clone()).collect();
+        let map = Arc::make_mut(&mut self.map);
+        for key in &keys {
+            map.remove(key);
+        }
+        Ok(keys.len() < limit)
+    }
+
+    pub(super) fn commit(self, position: Option<CommitSeq>) -> Result<()> {
+        let mut committed = self.index.committed.lock();
+        committed.map = self.map;
+        committed.position = position.unwrap_or(committed.position);
+        Ok(())
+    }
+}
