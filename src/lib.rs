@@ -27,6 +27,7 @@ pub mod topic;
 // 6: the only writer
 pub mod txn;
 // 7: readers of the commit sequence, background steps
+pub mod check;
 pub mod live;
 pub mod maintenance;
 // 8: SQL

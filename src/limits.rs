@@ -182,3 +182,9 @@ pub const GROUP_IN_FLIGHT_MAX: usize = 100_000;
 
 /// Bytes of a consumer group's name; full: 42622. Its length is one byte of its key.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
+
+/// Keys that an offline check of log against store holds at once; more are taken in several passes over the log.
+pub const CHECK_KEYS_MAX: usize = 4_000_000;
+
+/// Findings that an offline check prints; the others are counted.
+pub const CHECK_FINDINGS_MAX: usize = 100;

@@ -63,6 +63,22 @@ impl DataDir {
         Ok(DataDir { path: path.to_owned(), _lock: lock, fresh })
     }
 
+    /// Opens a data directory that is there already.
+    ///
+    /// # Errors
+    /// 58P01 where it is none; else as [`open`](DataDir::open).
+    pub fn open_existing(path: &Path) -> Result<DataDir> {
+        match fs::read_to_string(path.join("VERSION")) {
+            Ok(found) => check_version(path, found.trim_end())?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let message = format!("\"{}\" is no data directory", path.display());
+                return Err(Error::new(SqlState::UNDEFINED_FILE, message).detail("It has no file VERSION."));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(DataDir { path: path.to_owned(), _lock: lock(path)?, fresh: false })
+    }
+
     /// Whether this opening made the directory.
     pub fn is_fresh(&self) -> bool {
         self.fresh

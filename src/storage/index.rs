@@ -43,6 +43,11 @@ impl Index {
         Ok(Index(Kind::Lmdb(Lmdb::open(directory, map_size, readers)?)))
     }
 
+    /// Opens an LMDB that is there already, only to read it. XX001 where it is none of ours.
+    pub fn lmdb_to_read(directory: &Path, map_size: usize) -> Result<Index> {
+        Ok(Index(Kind::Lmdb(Lmdb::open_to_read(directory, map_size)?)))
+    }
+
     /// The ordered map in memory.
     pub fn memory(index: MemoryIndex) -> Index {
         Index(Kind::Memory(index))

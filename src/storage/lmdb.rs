@@ -5,7 +5,7 @@ use super::index::KeyRange;
 use crate::error::{Error, Result, SqlState};
 use crate::types::CommitSeq;
 use heed::types::{Bytes as Raw, Str};
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use parking_lot::Mutex;
 use std::path::Path;
 
@@ -67,6 +67,26 @@ impl Lmdb {
         let (map, meta) = opened.map_err(failed)?.unwrap_commit();
         let pool = Mutex::new(Pool { fold: 0, idle: Vec::new() });
         Ok(Lmdb { env, map, meta, pool })
+    }
+
+    /// Opens an environment that is there already, only to read it. XX001 where it is none of ours.
+    pub(super) fn open_to_read(directory: &Path, map_size: usize) -> Result<Lmdb> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(map_size.next_multiple_of(4096)).max_dbs(DATABASES);
+        // SAFETY: as for `open`; reading alone changes no page.
+        unsafe { options.flags(EnvFlags::READ_ONLY) };
+        // SAFETY: as for `open`.
+        let env = unsafe { options.open(directory) }.map_err(failed)?;
+        let txn = env.read_txn().map_err(failed)?;
+        let opened = env.open_databases_and_commit(txn, |opener, txn| -> heed::Result<CommitOrAbort<_, ()>> {
+            let map = opener.open_database::<Raw, Raw>(txn, Some("map"))?;
+            let meta = opener.open_database::<Str, Raw>(txn, Some("meta"))?;
+            Ok(map.zip(meta).map_or(CommitOrAbort::Abort(()), CommitOrAbort::Commit))
+        });
+        let CommitOrAbort::Commit((map, meta)) = opened.map_err(failed)? else {
+            return Err(Error::new(SqlState::DATA_CORRUPTED, "the folded store lacks its databases"));
+        };
+        Ok(Lmdb { env, map, meta, pool: Mutex::new(Pool { fold: 0, idle: Vec::new() }) })
     }
 
     /// The commit up to which the map is complete.

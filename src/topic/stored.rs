@@ -61,6 +61,11 @@ impl Place {
     }
 }
 
+/// Whether a group's entry can be read back: XX001 where not.
+pub fn check_entry(key: &[u8], value: &[u8]) -> Result<()> {
+    decode(key, value).map(|_| ())
+}
+
 /// Reads an entry back: the group's name, the partition, and what it says.
 pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<(String, u32, Stored)> {
     decoded(key, value)

@@ -143,6 +143,22 @@ pub(super) fn scope_in_key(key: &[u8]) -> Result<ScopeId> {
     decode_number(key.get(5..).unwrap_or_default())
 }
 
+/// Whether the entry that leads back to this one of [`Space::ScopeName`] is there: from a number to its user id and from
+/// a user id to its number.
+pub(super) fn is_named_both_ways(
+    key: &[u8],
+    value: &[u8],
+    get: impl FnOnce(&[u8]) -> Result<Option<Bytes>>,
+) -> Result<bool> {
+    let (from, to) = names_range();
+    if (from.as_slice()..to.as_slice()).contains(&key) {
+        let number = get(&number_key(&String::from_utf8_lossy(value)))?;
+        return Ok(number.is_some_and(|number| key.ends_with(&number)));
+    }
+    let user = get(&name_key(decode_number(value)?))?;
+    Ok(user.is_some_and(|user| key.ends_with(&user)))
+}
+
 fn decode_number(bytes: &[u8]) -> Result<ScopeId> {
     let bytes = bytes.try_into().map_err(|_| Error::new(SqlState::DATA_CORRUPTED, "stored user id has no number"))?;
     Ok(ScopeId(u64::from_be_bytes(bytes)))

@@ -1,6 +1,7 @@
 //! The log in files of one directory.
 
-use super::segment::{self, HEADER_BYTES, Segment, Walk, corrupt, record_bytes};
+use super::scan::{Scan, scan};
+use super::segment::{self, HEADER_BYTES, Segment, record_bytes};
 use super::{CommitLog, LogReader};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::Disk;
@@ -70,39 +71,31 @@ impl FileLog {
     /// XX001 with the place where the log is corrupt before its tail; 0A000 for an unknown format.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions) -> Result<(FileLog, LogReport)> {
         disk.create_dir(directory)?;
-        let mut report = LogReport::default();
-        let mut segments: VecDeque<Segment> = VecDeque::new();
-        for name in disk.list(directory)?.into_iter().filter(|name| name.ends_with(".log")) {
-            let file = disk.open(&directory.join(&name))?;
-            let Some(mut found) = Segment::open(&name, file)? else {
-                // A crash while the segment was made: nothing was ever in it.
-                disk.remove(&directory.join(&name))?;
-                continue;
-            };
-            if let Some(before) = segments.back()
-                && (before.last != found.previous || report.tail_cut.is_some())
-            {
-                let what = format!("segment {name} continues after {}", found.previous);
-                return Err(corrupt(&before.name, before.end, &what));
-            }
-            if let Walk::Torn = found.walk()? {
-                report.tail_cut = Some(format!("segment {name}, offset {}", found.end));
-            }
-            segments.push_back(found);
+        let Scan { segments, unfinished, report } = scan(&*disk, directory, &mut Err, &mut |_| ())?;
+        for name in unfinished {
+            // A crash while the segment was made: nothing was ever in it.
+            disk.remove(&directory.join(&name))?;
         }
-        if let Some(last) = segments.back() {
-            report.last = last.last;
-            if report.tail_cut.is_some() {
-                last.cut()?;
-            }
+        if let Some(last) = segments.back().filter(|_| report.tail_cut.is_some()) {
+            last.cut()?;
         }
-        let state = State { segments, spare: Spare::None, buffer: Vec::new() };
-        let log =
-            FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() };
+        let log = FileLog::of(disk, directory, options, segments);
         if log.state.lock().segments.is_empty() {
             log.add_segment(&mut log.state.lock(), CommitSeq::ZERO, 0)?;
         }
         Ok((log, report))
+    }
+
+    /// The log of a scan, which nothing can be written to: for looking at a data directory without changing it.
+    pub fn sealed(disk: Arc<dyn Disk>, directory: &Path, scan: Scan) -> FileLog {
+        let log = FileLog::of(disk, directory, LogOptions::default(), scan.segments);
+        log.poisoned.store(true, Ordering::SeqCst);
+        log
+    }
+
+    fn of(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions, segments: VecDeque<Segment>) -> FileLog {
+        let state = State { segments, spare: Spare::None, buffer: Vec::new() };
+        FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() }
     }
 
     /// Adds a segment that has room for a record of `least` bytes.

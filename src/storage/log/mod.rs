@@ -9,10 +9,12 @@
 
 mod file_log;
 mod reader;
+mod scan;
 mod segment;
 
 pub use file_log::{FileLog, LogOptions, LogReport};
 pub use reader::{LogReader, LogRecord};
+pub use scan::{Scan, scan, stored_bytes};
 
 use crate::error::Result;
 use crate::types::CommitSeq;

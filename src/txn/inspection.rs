@@ -1,0 +1,103 @@
+//! A data directory as the next start would find it, read without changing it: for `tertulia check`.
+
+use super::record;
+use super::recovery;
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::storage::datadir::DataDir;
+use crate::storage::disk::RealDisk;
+use crate::storage::log::{CommitLog, FileLog, LogReport, Scan};
+use crate::storage::{Index, Store, StoreOptions, StoreSnapshot};
+use crate::types::{CommitSeq, ScopeId, StorageId};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The store and the log after it, recovered in memory.
+pub struct Inspection {
+    log: FileLog,
+    snapshot: StoreSnapshot,
+    catalog: Catalog,
+    /// The commit up to which the store was folded.
+    pub position: CommitSeq,
+    /// Commits that the log had and the store had not.
+    pub replayed: u64,
+}
+
+/// A key that a commit in the log has set or removed.
+pub struct LoggedWrite {
+    /// The commit.
+    pub seq: CommitSeq,
+    /// Key in the store.
+    pub key: Bytes,
+    /// Value; none where it was removed.
+    pub value: Option<Bytes>,
+}
+
+impl Inspection {
+    /// Recovers a directory whose log has been found whole.
+    ///
+    /// # Errors
+    /// XX001 where the store or the catalog cannot be read, or does not belong to the log.
+    pub fn open(dir: &DataDir, map_size: usize, scan: Scan) -> Result<Inspection> {
+        let index = Index::lmdb_to_read(&dir.store(), map_size)?;
+        // what the log has is installed in memory, and never folded
+        let options =
+            StoreOptions { generation_bytes: usize::MAX, recent_bytes_max: usize::MAX, fold_part_bytes: usize::MAX };
+        let store = Arc::new(Store::open(index, options)?);
+        let position = store.position();
+        let report = LogReport { tail_cut: None, last: scan.report.last };
+        let log = FileLog::sealed(Arc::new(RealDisk::new()), &dir.log(), scan);
+        let (replayed, _) = recovery::replay(&store, &log, &report)?;
+        let snapshot = store.snapshot()?;
+        let catalog = recovery::load_catalog(&snapshot)?;
+        Ok(Inspection { log, snapshot, catalog, position, replayed })
+    }
+
+    /// What is stored.
+    pub fn snapshot(&self) -> &StoreSnapshot {
+        &self.snapshot
+    }
+
+    /// What exists.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Storages that were dropped and wait to be freed, with the numbers of their spaces.
+    pub fn dropped(&self) -> Result<Vec<(u8, StorageId)>> {
+        let dropped = recovery::dropped_storages(&self.snapshot)?;
+        Ok(dropped.into_iter().map(|(_, space, storage)| (space, storage)).collect())
+    }
+
+    /// The next offset of a topic's partition.
+    pub fn offset_end(&self, storage: StorageId, partition: u32) -> Result<u64> {
+        recovery::offset_end(&self.snapshot, storage, partition)
+    }
+
+    /// The numbers that belong to a stored user id, and the other way round, as far as a key of
+    /// [`Space::ScopeName`] and its value say: whether both entries are there.
+    pub fn is_named_both_ways(&self, key: &[u8], value: &[u8]) -> Result<bool> {
+        super::scopes::is_named_both_ways(key, value, |other| self.snapshot.get(other))
+    }
+
+    /// Calls `visit` for every write that the log still has, in the order of the commits.
+    pub fn for_each_logged(&self, mut visit: impl FnMut(LoggedWrite) -> Result<()>) -> Result<()> {
+        let mut records = self.log.read_from(self.log.oldest())?;
+        while let Some(record) = records.next().transpose()? {
+            for fragment in record::fragments(record.payload)? {
+                for entry in fragment.entries()? {
+                    visit(LoggedWrite { seq: fragment.seq, key: entry.key, value: entry.value })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The storage and the scope that a key's prefix names; none where the key is shorter than a prefix.
+pub fn place_of(key: &[u8]) -> Option<(u8, StorageId, ScopeId)> {
+    let (&space, rest) = key.split_first()?;
+    let (storage, rest) = rest.split_first_chunk()?;
+    let scope = rest.first_chunk()?;
+    Some((space, StorageId(u32::from_be_bytes(*storage)), ScopeId(u64::from_be_bytes(*scope))))
+}
