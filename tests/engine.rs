@@ -51,7 +51,6 @@ impl Fixture {
 
     fn table(&self, name: &str, kind: TableKind) -> Arc<Model> {
         let mut transaction = self.begin();
-        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::Wait).unwrap();
         let column = |name: &str, ty| Column {
             name: name.into(),
             ty,
@@ -84,7 +83,9 @@ impl Fixture {
             acl: Vec::new(),
             options: Vec::new(),
         });
-        transaction.put_catalog(CatalogEntry::Relation(relation.clone())).unwrap();
+        let entry = CatalogEntry::Relation(relation.clone());
+        transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::Wait).unwrap();
+        transaction.put_catalog(entry).unwrap();
         commit(transaction);
         Model::new(self.engine.catalog().relation(relation.oid).unwrap()).unwrap()
     }
@@ -510,9 +511,10 @@ fn the_storage_of_a_dropped_table_is_freed() {
         }
         commit(transaction);
         let mut transaction = fixture.begin();
-        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::Wait).unwrap();
         let relation = model.relation();
-        transaction.remove_catalog(CatalogEntry::Relation(relation.clone()).key()).unwrap();
+        let key = CatalogEntry::Relation(relation.clone()).key();
+        transaction.lock(LockKey::Entry(key), LockMode::AccessExclusive, LockPolicy::Wait).unwrap();
+        transaction.change_catalog(vec![(key, None)]).unwrap();
         transaction.drop_storage(model.space(), relation.storage).unwrap();
         transaction.drop_storage(Space::Index, relation.uniques[0].storage).unwrap();
         commit(transaction);

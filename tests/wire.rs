@@ -226,9 +226,11 @@ fn set_password(engine: &Arc<Engine>) {
     let sealed = Role { verifier: Some(make_verifier("right")), ..Role::clone(&role) };
     let idle = Role { oid: Oid(20_000), name: "idle".into(), login: false, ..sealed.clone() };
     let mut transaction = engine.begin(TxnOptions::default()).unwrap();
-    transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::NoWait).unwrap();
-    transaction.put_catalog(CatalogEntry::Role(Arc::new(sealed))).unwrap();
-    transaction.put_catalog(CatalogEntry::Role(Arc::new(idle))).unwrap();
+    for role in [sealed, idle] {
+        let entry = CatalogEntry::Role(Arc::new(role));
+        transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::NoWait).unwrap();
+        transaction.put_catalog(entry).unwrap();
+    }
     transaction.start_commit().unwrap().block().unwrap();
 }
 

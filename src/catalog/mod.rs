@@ -15,5 +15,5 @@ pub use relation::{
 };
 pub use role::{AclItem, Membership, Privilege, Privileges, Role};
 pub use schema::Schema;
-pub use snapshot::{Catalog, CatalogEntry, CatalogKey};
+pub use snapshot::{Catalog, CatalogEntry, CatalogKey, CatalogName};
 pub use stored::{bootstrap, decode_entry, encode_entry, entries_prefix, entry_key};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// A version of the catalog. Cloning copies maps of shared entries.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Counts DDL commits; plans remember it. [`UNCOMMITTED`](Catalog::UNCOMMITTED) for a transaction's own.
+    /// Counts DDL commits; plans remember it. A transaction's own versions have numbers from
+    /// [`UNCOMMITTED`](Catalog::UNCOMMITTED) on, each another.
     pub version: u64,
     schemas: BTreeMap<Oid, Arc<Schema>>,
     schema_names: BTreeMap<String, Oid>,
@@ -32,6 +33,17 @@ pub enum CatalogKey {
     Role(Oid),
 }
 
+/// A name that at most one object has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CatalogName {
+    /// A schema's.
+    Schema(String),
+    /// A relation's in a schema.
+    Relation(Oid, String),
+    /// A role's.
+    Role(String),
+}
+
 /// One stored entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum CatalogEntry {
@@ -52,11 +64,49 @@ impl CatalogEntry {
             CatalogEntry::Role(role) => CatalogKey::Role(role.oid),
         }
     }
+
+    /// The name that nothing else of its kind may have.
+    pub fn name(&self) -> CatalogName {
+        match self {
+            CatalogEntry::Schema(schema) => CatalogName::Schema(schema.name.clone()),
+            CatalogEntry::Relation(relation) => CatalogName::Relation(relation.schema, relation.name.clone()),
+            CatalogEntry::Role(role) => CatalogName::Role(role.name.clone()),
+        }
+    }
+
+    /// The objects that it names beside itself and that must stay as long as it does.
+    pub fn needs(&self) -> Vec<CatalogKey> {
+        let acl = |acl: &[AclItem]| acl.iter().flat_map(|item| [item.grantee, item.grantor]).collect::<Vec<Oid>>();
+        let (mut needed, roles) = match self {
+            CatalogEntry::Schema(schema) => (Vec::new(), [vec![schema.owner], acl(&schema.acl)].concat()),
+            CatalogEntry::Relation(relation) => {
+                (vec![CatalogKey::Schema(relation.schema)], [vec![relation.owner], acl(&relation.acl)].concat())
+            }
+            CatalogEntry::Role(role) => (Vec::new(), role.memberships.iter().map(|one| one.role).collect()),
+        };
+        needed.extend(roles.into_iter().filter(|role| *role != Role::PUBLIC).map(CatalogKey::Role));
+        needed
+    }
 }
 
 impl Catalog {
-    /// The version of a catalog that may yet be rolled back: no plan that was made against it may outlive it.
-    pub const UNCOMMITTED: u64 = u64::MAX;
+    /// The first version of catalogs that may yet be rolled back: no plan that was made against one may outlive it.
+    pub const UNCOMMITTED: u64 = 1 << 63;
+
+    /// Whether it has entries that may yet be rolled back.
+    pub fn is_uncommitted(&self) -> bool {
+        self.version >= Catalog::UNCOMMITTED
+    }
+
+    /// Applies changes in their order.
+    pub fn apply<'a>(&mut self, changes: impl IntoIterator<Item = &'a (CatalogKey, Option<CatalogEntry>)>) {
+        for (key, entry) in changes {
+            match entry {
+                Some(entry) => self.put(entry.clone()),
+                None => self.remove(*key),
+            }
+        }
+    }
 
     /// Sets or replaces an entry.
     pub fn put(&mut self, entry: CatalogEntry) {
@@ -85,7 +135,7 @@ impl Catalog {
         match key {
             CatalogKey::Schema(oid) => {
                 if let Some(schema) = self.schemas.remove(&oid) {
-                    self.schema_names.remove(&schema.name);
+                    forget(&mut self.schema_names, &schema.name, oid);
                 }
             }
             CatalogKey::Relation(oid) => {
@@ -93,16 +143,28 @@ impl Catalog {
                     for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
                         if let Some(topics) = self.feeds.get_mut(&source.table) {
                             topics.remove(&oid);
+                            if topics.is_empty() {
+                                self.feeds.remove(&source.table);
+                            }
                         }
                     }
-                    self.relation_names.remove(&(relation.schema, relation.name.clone()));
+                    forget(&mut self.relation_names, &(relation.schema, relation.name.clone()), oid);
                 }
             }
             CatalogKey::Role(oid) => {
                 if let Some(role) = self.roles.remove(&oid) {
-                    self.role_names.remove(&role.name);
+                    forget(&mut self.role_names, &role.name, oid);
                 }
             }
+        }
+    }
+
+    /// An entry by its key.
+    pub fn entry(&self, key: CatalogKey) -> Option<CatalogEntry> {
+        match key {
+            CatalogKey::Schema(oid) => self.schema(oid).cloned().map(CatalogEntry::Schema),
+            CatalogKey::Relation(oid) => self.relation(oid).cloned().map(CatalogEntry::Relation),
+            CatalogKey::Role(oid) => self.role(oid).cloned().map(CatalogEntry::Role),
         }
     }
 
@@ -219,5 +281,12 @@ impl Catalog {
             .filter(|item| item.grantee == Role::PUBLIC || roles.contains(&item.grantee))
             .fold(Privileges::NONE, |had, item| had.with(item.privileges));
         had.contains(wanted)
+    }
+}
+
+/// Forgets a name, unless another object has it by now: objects that swap names are changed one after the other.
+fn forget<N: Ord>(names: &mut BTreeMap<N, Oid>, name: &N, oid: Oid) {
+    if names.get(name) == Some(&oid) {
+        names.remove(name);
     }
 }

@@ -28,8 +28,9 @@ pub(super) fn ensure(engine: &Arc<Engine>, dir: &Path, given: Option<String>) ->
     };
     let role = Role { verifier: Some(make_verifier(&password)), ..Role::clone(role) };
     let mut transaction = engine.begin(TxnOptions::default())?;
-    transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::NoWait)?;
-    transaction.put_catalog(CatalogEntry::Role(Arc::new(role)))?;
+    let entry = CatalogEntry::Role(Arc::new(role));
+    transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::NoWait)?;
+    transaction.put_catalog(entry)?;
     transaction.start_commit()?.block()?;
     Ok(())
 }

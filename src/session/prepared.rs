@@ -206,9 +206,9 @@ impl Session {
             return self.described(prepared);
         }
         let own_catalog = self.block.transaction().is_some_and(|transaction| transaction.has_own_catalog());
-        if prepared.plan.is_some() && !own_catalog {
+        if prepared.plan.is_some() {
             let environment = self.environment();
-            if prepared.is_current(&environment, self.services.engine.catalog().version) {
+            if prepared.is_current(&environment, self.catalog().version) {
                 return Ok(prepared);
             }
         }

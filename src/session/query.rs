@@ -148,7 +148,6 @@ impl Session {
         let is_current = self.known.as_ref().is_some_and(|known| {
             known.settings_version == self.settings.version()
                 && known.catalog_version == catalog.version
-                && catalog.version != Catalog::UNCOMMITTED
                 && (known.role, known.session_role) == (self.who.role, self.who.session_role)
         });
         if !is_current {
@@ -222,16 +221,14 @@ impl Session {
                     Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
                 }
             }
-            let own_catalog = transaction.has_own_catalog();
             // a role or a search path that was changed since Bind changes nothing, as in PostgreSQL
-            if !own_catalog && plan.catalog_version == self.services.engine.catalog().version {
+            if plan.catalog_version == transaction.catalog().version {
                 return Ok(None);
             }
             let current = self.bound_for(portal.prepared.clone(), !portal.undescribed)?;
             let is_current = Arc::ptr_eq(&current, &portal.prepared);
             portal.prepared = current;
-            // while this transaction defines, nobody else does
-            if is_current || own_catalog {
+            if is_current {
                 return Ok(None);
             }
         }

@@ -470,15 +470,11 @@ fn make_commit(prepared: &mut Prepared, installed: Installed, seq: CommitSeq, ca
     }
 }
 
-/// The catalog after a commit: the newest one with the commit's entries, not the transaction's private copy.
+/// The catalog after a commit: the newest one with the commit's entries, not the transaction's private copy, for others
+/// may have defined other objects meanwhile.
 fn apply_catalog(before: &Catalog, prepared: &Prepared) -> Arc<Catalog> {
     let mut catalog = before.clone();
-    for (key, entry) in &prepared.catalog {
-        match entry {
-            Some(entry) => catalog.put(entry.clone()),
-            None => catalog.remove(*key),
-        }
-    }
+    catalog.apply(&prepared.catalog);
     catalog.version += 1;
     Arc::new(catalog)
 }

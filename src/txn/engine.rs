@@ -103,6 +103,8 @@ pub struct Engine {
     /// Transactions that are open.
     open: AtomicUsize,
     next_oid: AtomicU32,
+    /// Numbers given to catalogs of transactions.
+    next_private: AtomicU64,
     next_storage: AtomicU32,
     options: EngineOptions,
     stopping: AtomicBool,
@@ -163,6 +165,7 @@ impl Engine {
             next_transaction: AtomicU64::new(1),
             open: AtomicUsize::new(0),
             next_oid: AtomicU32::new(counters.next_oid.max(catalog.oid_end().0)),
+            next_private: AtomicU64::new(0),
             next_storage: AtomicU32::new(counters.next_storage.max(1)),
             catalog: RwLock::new(Arc::new(catalog)),
             options,
@@ -214,8 +217,8 @@ impl Engine {
     fn store_bootstrap(self: &Arc<Engine>) -> Result<()> {
         use super::lock::{LockKey, LockMode, LockPolicy};
         let mut transaction = self.begin(TxnOptions::default())?;
-        transaction.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::NoWait)?;
         for entry in self.catalog().entries() {
+            transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::NoWait)?;
             transaction.put_catalog(entry)?;
         }
         self.finish(&transaction.start_commit()?)?;
@@ -247,6 +250,11 @@ impl Engine {
     /// Whether a transaction is the only one that is open.
     pub(super) fn is_alone(&self) -> bool {
         self.open.load(Ordering::Relaxed) <= 1
+    }
+
+    /// A number for a catalog of a transaction's own.
+    pub(super) fn private_catalog_version(&self) -> u64 {
+        Catalog::UNCOMMITTED | self.next_private.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn set_catalog(&self, catalog: Arc<Catalog>) {

@@ -4,6 +4,7 @@
 //! a transaction that must wait takes the graph's mutex too, so of the transactions of a cycle the last one to begin
 //! its wait sees all the others' waits, and is the one that gets 40P01. Locks are held until the transaction's end.
 
+use crate::catalog::{CatalogKey, CatalogName};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::LOCK_SHARDS;
 use crate::types::Oid;
@@ -18,8 +19,11 @@ use std::hash::BuildHasher;
 /// What can be locked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LockKey {
-    /// The right to change the catalog: DDL transactions run one after the other.
-    Catalog,
+    /// An entry of the catalog: in [`LockMode::Exclusive`] by who changes it, in [`LockMode::AccessExclusive`] by who
+    /// removes it, in [`LockMode::AccessShare`] by who adds something that needs it.
+    Entry(CatalogKey),
+    /// A name in the catalog, by who gives it to an object.
+    Name(CatalogName),
     /// A relation.
     Relation(Oid),
     /// A key of the ordered map: a row, or an entry of a unique constraint, present or not.
@@ -424,7 +428,11 @@ fn deadlock(cycle: &[Edge]) -> Error {
         .map(|edge| {
             let wanted = match &edge.key {
                 LockKey::Relation(oid) => format!("{} on relation {oid}", edge.mode.name()),
-                LockKey::Catalog => format!("{} on the catalog", edge.mode.name()),
+                LockKey::Entry(key) => {
+                    let (class, oid) = class_and_oid(key);
+                    format!("{} on object {oid} of class {class} of database 1", edge.mode.name())
+                }
+                LockKey::Name(_) => format!("ShareLock on transaction {}", edge.blocker),
                 LockKey::Key(_) => format!("ShareLock on transaction {}", edge.blocker),
             };
             format!("Process {} waits for {wanted}; blocked by process {}.", edge.pid, edge.blocker_pid)
@@ -433,6 +441,15 @@ fn deadlock(cycle: &[Edge]) -> Error {
     Error::new(SqlState::T_R_DEADLOCK_DETECTED, "deadlock detected")
         .detail(lines.join("\n"))
         .hint("See server log for query details.")
+}
+
+/// The system catalog that an object stands in, by PostgreSQL's OIDs, and the object's own.
+fn class_and_oid(key: &CatalogKey) -> (u32, Oid) {
+    match key {
+        CatalogKey::Schema(oid) => (2615, *oid),
+        CatalogKey::Relation(oid) => (1259, *oid),
+        CatalogKey::Role(oid) => (1260, *oid),
+    }
 }
 
 #[cfg(test)]

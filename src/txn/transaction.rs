@@ -19,6 +19,7 @@ use crate::limits::WRITE_SET_BYTES_MAX;
 use crate::storage::{Direction, StoreSnapshot};
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -82,6 +83,13 @@ pub struct Savepoint {
     derivers: usize,
 }
 
+/// A catalog with entries that are not committed.
+struct OwnCatalog {
+    /// The version of the committed catalog below them.
+    base: u64,
+    catalog: Arc<Catalog>,
+}
+
 /// How a table's net changes become messages, and by which catalog.
 struct Derivers {
     table: Oid,
@@ -108,8 +116,8 @@ pub struct Transaction {
     command: u32,
     pinned: Option<Arc<StoreSnapshot>>,
     pub(super) writes: WriteSet,
-    /// The catalog with this transaction's own DDL.
-    own_catalog: Option<Arc<Catalog>>,
+    /// The newest catalog with this transaction's own DDL, as of the last look.
+    own_catalog: RefCell<Option<OwnCatalog>>,
     locks: LockOwner,
     /// What was said of each table; the last counts.
     derivers: Vec<Derivers>,
@@ -129,7 +137,7 @@ impl Transaction {
             command: 0,
             pinned: None,
             writes: WriteSet::default(),
-            own_catalog: None,
+            own_catalog: RefCell::new(None),
             locks: LockOwner::new(id, options.pid),
             derivers: Vec::new(),
             scopes: Vec::new(),
@@ -174,12 +182,26 @@ impl Transaction {
 
     /// The catalog as this transaction sees it: the newest, or its own version once it has made DDL.
     pub fn catalog(&self) -> Arc<Catalog> {
-        self.own_catalog.clone().unwrap_or_else(|| self.engine.catalog())
+        let newest = self.engine.catalog();
+        if !self.has_own_catalog() {
+            return newest;
+        }
+        let mut own = self.own_catalog.borrow_mut();
+        if let Some(own) = own.as_ref().filter(|own| own.base == newest.version) {
+            return own.catalog.clone();
+        }
+        // others have committed definitions meanwhile, of other objects: ours are locked
+        let mut catalog = Catalog::clone(&newest);
+        catalog.apply(self.writes.catalog());
+        catalog.version = self.engine.private_catalog_version();
+        let catalog = Arc::new(catalog);
+        *own = Some(OwnCatalog { base: newest.version, catalog: catalog.clone() });
+        catalog
     }
 
     /// Whether the catalog has uncommitted entries of this transaction: plans made with it are its own.
     pub fn has_own_catalog(&self) -> bool {
-        self.own_catalog.is_some()
+        !self.writes.catalog().is_empty()
     }
 
     /// Whether a statement has begun in it.
@@ -379,38 +401,35 @@ impl Transaction {
         }
     }
 
-    /// Sets a catalog entry. The caller holds [`LockKey::Catalog`] in [`LockMode::Exclusive`], and its decisions come
-    /// from [`catalog`](Self::catalog) read after the grant.
+    /// Whether a lock is held in this mode or a stronger one.
+    pub fn holds(&self, key: &LockKey, mode: LockMode) -> bool {
+        self.engine.locks.holds(&self.locks, key, mode)
+    }
+
+    /// Sets (some) or removes (none) catalog entries. The caller holds each one's [`LockKey::Entry`], that of a new name
+    /// too, and its decisions come from [`catalog`](Self::catalog) read after the grants.
+    pub fn change_catalog(&mut self, changes: Vec<(CatalogKey, Option<CatalogEntry>)>) -> Result<()> {
+        if self.options.read_only {
+            return Err(Error::internal("a definition in a read-only transaction"));
+        }
+        if changes.iter().any(|(key, _)| !self.holds(&LockKey::Entry(*key), LockMode::Exclusive)) {
+            return Err(Error::internal("the catalog was changed without its lock"));
+        }
+        let before = self.catalog();
+        let base = self.own_catalog.get_mut().as_ref().map_or(before.version, |own| own.base);
+        let mut catalog = Catalog::clone(&before);
+        catalog.apply(&changes);
+        catalog.version = self.engine.private_catalog_version();
+        *self.own_catalog.get_mut() = Some(OwnCatalog { base, catalog: Arc::new(catalog) });
+        for (key, entry) in changes {
+            self.writes.change_catalog(key, entry);
+        }
+        Ok(())
+    }
+
+    /// Sets a catalog entry, as [`change_catalog`](Self::change_catalog) does.
     pub fn put_catalog(&mut self, entry: CatalogEntry) -> Result<()> {
-        self.check_catalog_lock()?;
-        self.change_own_catalog(entry.key(), Some(&entry));
-        self.writes.change_catalog(entry.key(), Some(entry));
-        Ok(())
-    }
-
-    /// Removes a catalog entry, under the same lock.
-    pub fn remove_catalog(&mut self, key: CatalogKey) -> Result<()> {
-        self.check_catalog_lock()?;
-        self.change_own_catalog(key, None);
-        self.writes.change_catalog(key, None);
-        Ok(())
-    }
-
-    fn check_catalog_lock(&self) -> Result<()> {
-        if self.engine.locks.holds(&self.locks, &LockKey::Catalog, LockMode::Exclusive) {
-            return Ok(());
-        }
-        Err(Error::internal("the catalog was changed without its lock"))
-    }
-
-    fn change_own_catalog(&mut self, key: CatalogKey, entry: Option<&CatalogEntry>) {
-        let mut catalog = Catalog::clone(&self.catalog());
-        catalog.version = Catalog::UNCOMMITTED;
-        match entry {
-            Some(entry) => catalog.put(entry.clone()),
-            None => catalog.remove(key),
-        }
-        self.own_catalog = Some(Arc::new(catalog));
+        self.change_catalog(vec![(entry.key(), Some(entry))])
     }
 
     /// A new OID, never reused.
@@ -443,18 +462,7 @@ impl Transaction {
         for hook in self.at_end.drain(savepoint.at_end..) {
             hook.end(None);
         }
-        self.own_catalog = None;
-        if !self.writes.catalog().is_empty() {
-            let mut catalog = Catalog::clone(&self.engine.catalog());
-            catalog.version = Catalog::UNCOMMITTED;
-            for (key, entry) in self.writes.catalog() {
-                match entry {
-                    Some(entry) => catalog.put(entry.clone()),
-                    None => catalog.remove(*key),
-                }
-            }
-            self.own_catalog = Some(Arc::new(catalog));
-        }
+        *self.own_catalog.get_mut() = None;
     }
 
     /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so

@@ -8,30 +8,21 @@ use crate::limits::COLUMNS_MAX;
 use crate::sql::parse::{AlterTable, ColumnDefinition, ColumnName, ConstraintKind, ObjectName};
 use crate::storage::Direction;
 use crate::types::ScopeId;
-use crate::wait::Wait;
 use std::ops::Bound;
 
 impl Definer<'_, '_> {
-    pub(super) fn alter_table(
-        &mut self,
-        name: &ObjectName,
-        if_exists: bool,
-        actions: &[AlterTable],
-    ) -> Result<Option<Wait>> {
+    pub(super) fn alter_table(&mut self, name: &ObjectName, if_exists: bool, actions: &[AlterTable]) -> Result<()> {
         if if_exists && self.find_relation(name)?.is_none() {
             self.notice(format!("relation \"{}\" does not exist, skipping", name.name));
-            return Ok(None);
+            return Ok(());
         }
         let table = self.owned_table(name)?;
-        if let Some(wait) = self.lock_relation(table.oid)? {
-            return Ok(Some(wait));
-        }
+        self.lock_relation(table.oid)?;
         let mut relation = Relation::clone(&table);
         for action in actions {
             self.alter(&mut relation, action)?;
         }
-        self.put_relation(relation)?;
-        Ok(None)
+        self.put_relation(relation)
     }
 
     fn alter(&mut self, relation: &mut Relation, action: &AlterTable) -> Result<()> {
@@ -175,7 +166,8 @@ impl Definer<'_, '_> {
         }
         if let Some(index) = relation.uniques.iter().position(|unique| unique.name == name) {
             let unique = relation.uniques.remove(index);
-            return self.tx.drop_storage(Space::Index, unique.storage);
+            self.free_storage(Space::Index, unique.storage);
+            return Ok(());
         }
         let before = relation.checks.len();
         relation.checks.retain(|check| check.name != name);

@@ -7,7 +7,6 @@ use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::ObjectName;
 use crate::types::Oid;
-use crate::wait::Wait;
 use std::sync::Arc;
 
 impl Definer<'_, '_> {
@@ -17,7 +16,7 @@ impl Definer<'_, '_> {
         names: &[ObjectName],
         if_exists: bool,
         cascade: bool,
-    ) -> Result<Option<Wait>> {
+    ) -> Result<()> {
         let wanted = if topic { "topic" } else { "table" };
         let mut relations: Vec<Arc<Relation>> = Vec::new();
         for name in names {
@@ -60,7 +59,7 @@ impl Definer<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn drop_schemas(&mut self, names: &[String], if_exists: bool, cascade: bool) -> Result<Option<Wait>> {
+    pub(super) fn drop_schemas(&mut self, names: &[String], if_exists: bool, cascade: bool) -> Result<()> {
         let catalog = self.catalog();
         let (mut schemas, mut relations) = (Vec::new(), Vec::new());
         for name in names {
@@ -100,11 +99,9 @@ impl Definer<'_, '_> {
         objects.extend(dependents.iter().map(|dependent| dependent.what.clone()));
         self.cascade_notice(&objects);
         dependents.iter_mut().for_each(|dependent| dependent.what.clear());
-        if let Some(wait) = self.drop_all(&relations, &dependents)? {
-            return Ok(Some(wait));
-        }
+        self.drop_all(&relations, &dependents)?;
         schemas.iter().try_for_each(|schema| self.remove(CatalogKey::Schema(schema.oid)))?;
-        Ok(None)
+        Ok(())
     }
 
     fn cascade_notice(&mut self, objects: &[String]) {
@@ -120,12 +117,9 @@ impl Definer<'_, '_> {
     }
 
     /// Drops relations and takes their sources and dead letters out of the topics that stay.
-    fn drop_all(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<Option<Wait>> {
+    fn drop_all(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<()> {
         let named: Vec<_> = dependents.iter().map(|one| one.what.clone()).filter(|what| !what.is_empty()).collect();
-        if let Some(wait) = self.lock_dropped(relations)? {
-            self.notices.clear();
-            return Ok(Some(wait));
-        }
+        self.lock_dropped(relations)?;
         self.cascade_notice(&named);
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
         for dependent in dependents {
@@ -138,39 +132,35 @@ impl Definer<'_, '_> {
             self.put_relation(topic)?;
         }
         for relation in relations {
-            self.free(relation)?;
+            self.free(relation);
             self.remove(CatalogKey::Relation(relation.oid))?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Locks what is dropped, and the tables that feed a topic: no commit after this one adds to it.
-    fn lock_dropped(&mut self, relations: &[Arc<Relation>]) -> Result<Option<Wait>> {
+    fn lock_dropped(&mut self, relations: &[Arc<Relation>]) -> Result<()> {
         for relation in relations {
             for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
-                if let Some(wait) = self.lock_source(source.table)? {
-                    return Ok(Some(wait));
-                }
+                self.lock_source(source.table)?;
             }
-            if let Some(wait) = self.lock_relation(relation.oid)? {
-                return Ok(Some(wait));
-            }
+            self.lock_relation(relation.oid)?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Has a relation's rows and index entries freed after the commit.
-    fn free(&mut self, relation: &Relation) -> Result<()> {
+    fn free(&mut self, relation: &Relation) {
         match relation.kind {
-            RelationKind::Table(TableKind::Stream { .. }) => self.tx.drop_storage(Space::Stream, relation.storage)?,
-            RelationKind::Table(_) => self.tx.drop_storage(Space::Row, relation.storage)?,
+            RelationKind::Table(TableKind::Stream { .. }) => self.free_storage(Space::Stream, relation.storage),
+            RelationKind::Table(_) => self.free_storage(Space::Row, relation.storage),
             RelationKind::Topic(_) => {
-                self.tx.drop_storage(Space::Topic, relation.storage)?;
-                self.tx.drop_storage(Space::Group, relation.storage)?;
+                self.free_storage(Space::Topic, relation.storage);
+                self.free_storage(Space::Group, relation.storage);
             }
             RelationKind::System => {}
         }
-        relation.uniques.iter().try_for_each(|unique| self.tx.drop_storage(Space::Index, unique.storage))
+        relation.uniques.iter().for_each(|unique| self.free_storage(Space::Index, unique.storage));
     }
 }
 

@@ -63,7 +63,7 @@ impl Definer<'_, '_> {
         self.warn_partial(grant, allowed, wanted, &schema.name);
         let mut changed = Schema::clone(schema);
         change(grant, &mut changed.acl, grantees, grantor, allowed, schema.owner)?;
-        self.tx.put_catalog(CatalogEntry::Schema(Arc::new(changed)))
+        self.put(CatalogEntry::Schema(Arc::new(changed)))
     }
 
     fn grant_on_relation(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {

@@ -1,74 +1,36 @@
 //! Definitions: schemas, tables, topics, roles, grants as catalog writes.
 //!
-//! A definition runs under the catalog's lock, so every decision is taken on the catalog as it will be changed. What
-//! it does is ordinary writes of catalog entries: transactional, numbered, observable. Expressions (defaults, checks,
-//! filters) are kept as SQL text that the binder has validated and spelled; it comes in as [`Expressions`].
+//! A definition is first worked out and then done. Working it out locks what it concerns, as PostgreSQL does: the
+//! relation, then the entries that it changes, the names that it gives, the objects that these need. Where a lock was
+//! free to take but the catalog has changed since the definition was begun, or where a lock was waited for, it is worked
+//! out again: so every decision is taken on the catalog as it will be changed, and definitions of different objects go
+//! side by side. What it does is ordinary writes of catalog entries: transactional, numbered, observable. Expressions
+//! (defaults, checks, filters) are kept as SQL text that the binder has validated and spelled; it comes in as
+//! [`Expressions`].
 
 mod alter;
 mod constraint;
 mod drop;
+mod expressions;
 mod grant;
 mod names;
 mod role;
 mod schema;
+mod staged;
 mod table;
 mod topic;
 
+pub use expressions::{Condition, ConditionOf, Constant, Expressions};
 pub use names::{denied_relation, denied_schema, require_relation, require_schema};
 
-use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Column, Relation};
+use crate::catalog::{CatalogEntry, Relation};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::parse::{Definition, Expression, Opt};
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction};
-use crate::types::{Oid, SqlType};
+use crate::sql::parse::{Definition, Opt};
+use crate::txn::Transaction;
+use crate::types::Oid;
 use crate::wait::Wait;
+use staged::Staged;
 use std::sync::Arc;
-
-/// What the binder knows of expressions in definitions.
-pub trait Expressions {
-    /// Validates a DEFAULT for a column (42804 where it does not fit, 0A000 for column references and sub-selects) and
-    /// spells it as pg_get_expr does.
-    fn default(&self, catalog: &Arc<Catalog>, default: &Expression, column: &Column) -> Result<String>;
-
-    /// Validates a CHECK or a source's WHERE over a relation's columns (42804 unless boolean).
-    fn condition(
-        &self,
-        catalog: &Arc<Catalog>,
-        condition: &Expression,
-        relation: &Relation,
-        of: ConditionOf,
-    ) -> Result<Condition>;
-
-    /// The text form of a default's value where it is the same for every row; none where it is volatile or NULL.
-    fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant>;
-}
-
-/// What a condition is for; errors name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConditionOf {
-    /// A CHECK.
-    Check,
-    /// A source's WHERE.
-    Source,
-}
-
-/// A validated condition.
-pub struct Condition {
-    /// As pg_get_expr spells it.
-    pub text: String,
-    /// Positions of the columns that it uses.
-    pub columns: Vec<usize>,
-}
-
-/// What a default is for rows that exist already.
-pub enum Constant {
-    /// NULL
-    Null,
-    /// A value's text form.
-    Value(String),
-    /// A value for each row.
-    Volatile,
-}
 
 /// Who defines, and where.
 #[derive(Clone, Copy)]
@@ -89,20 +51,32 @@ pub struct DefineContext<'a> {
 pub enum Defined {
     /// It is done; these notices go to the client.
     Done(Vec<Error>),
-    /// Another definition is under way; ask again after this wait.
+    /// Somebody else holds what it needs; ask again after this wait.
     Wait(Wait),
+}
+
+/// Why a definition goes no further though nothing is wrong.
+enum Pause {
+    Wait(Wait),
+    /// The catalog was changed before everything was locked: it is worked out again.
+    Again,
 }
 
 /// Executes a definition. Its command tag is [`Definition::tag`].
 pub fn execute(tx: &mut Transaction, definition: &Definition, cx: DefineContext) -> Result<Defined> {
-    match tx.lock(LockKey::Catalog, LockMode::Exclusive, LockPolicy::Wait)? {
-        Locked::Granted => {}
-        Locked::Wait(wait) => return Ok(Defined::Wait(wait)),
-        Locked::NotAvailable => return Err(Error::internal("a waiting lock was not available")),
+    loop {
+        let mut definer = Definer { staged: Staged::new(tx), tx, cx, notices: Vec::new(), pause: None };
+        let worked_out = definer.run(definition).and_then(|()| definer.settle());
+        match (definer.pause.take(), worked_out) {
+            (Some(Pause::Wait(wait)), _) => return Ok(Defined::Wait(wait)),
+            (Some(Pause::Again), _) => {}
+            (None, worked_out) => {
+                worked_out?;
+                definer.write()?;
+                return Ok(Defined::Done(definer.notices));
+            }
+        }
     }
-    let mut definer = Definer { tx, cx, notices: Vec::new() };
-    let waited = definer.run(definition)?;
-    Ok(waited.map_or(Defined::Done(definer.notices), Defined::Wait))
 }
 
 /// One definition under way.
@@ -110,43 +84,43 @@ struct Definer<'a, 'c> {
     tx: &'a mut Transaction,
     cx: DefineContext<'c>,
     notices: Vec<Error>,
+    staged: Staged,
+    /// Set where the error that ends it is none.
+    pause: Option<Pause>,
 }
 
 impl Definer<'_, '_> {
-    fn run(&mut self, definition: &Definition) -> Result<Option<Wait>> {
+    fn run(&mut self, definition: &Definition) -> Result<()> {
         match definition {
             Definition::CreateSchema { name, if_not_exists, authorization } => {
-                self.create_schema(name.as_deref(), *if_not_exists, authorization.as_ref())?;
+                self.create_schema(name.as_deref(), *if_not_exists, authorization.as_ref())
             }
-            Definition::RenameSchema { name, to } => self.rename_schema(name, to)?,
-            Definition::SchemaOwner { name, owner } => self.schema_owner(name, owner)?,
-            Definition::DropSchema { names, if_exists, cascade } => {
-                return self.drop_schemas(names, *if_exists, *cascade);
-            }
-            Definition::CreateTable(table) => self.create_table(table)?,
-            Definition::AlterTable { name, if_exists, actions } => {
-                return self.alter_table(name, *if_exists, actions);
-            }
+            Definition::RenameSchema { name, to } => self.rename_schema(name, to),
+            Definition::SchemaOwner { name, owner } => self.schema_owner(name, owner),
+            Definition::DropSchema { names, if_exists, cascade } => self.drop_schemas(names, *if_exists, *cascade),
+            Definition::CreateTable(table) => self.create_table(table),
+            Definition::AlterTable { name, if_exists, actions } => self.alter_table(name, *if_exists, actions),
             Definition::DropRelation { topic, names, if_exists, cascade } => {
-                return self.drop_relations(*topic, names, *if_exists, *cascade);
+                self.drop_relations(*topic, names, *if_exists, *cascade)
             }
             Definition::CreateTopic { name, if_not_exists, partitions, options } => {
-                self.create_topic(name, *if_not_exists, *partitions, options)?;
+                self.create_topic(name, *if_not_exists, *partitions, options)
             }
-            Definition::AlterTopic { name, action } => return self.alter_topic(name, action),
-            Definition::ClearTopic(name) => return self.clear_topic(name),
-            Definition::CreateRole { name, login, options } => self.create_role(name, *login, options)?,
-            Definition::AlterRole { name, options } => self.alter_role(name, options)?,
-            Definition::RenameRole { name, to } => self.rename_role(name, to)?,
-            Definition::DropRole { names, if_exists } => self.drop_roles(names, *if_exists)?,
-            Definition::Grant(grant) => self.grant(grant)?,
-            Definition::GrantRole(grant) => self.grant_role(grant)?,
+            Definition::AlterTopic { name, action } => self.alter_topic(name, action),
+            Definition::ClearTopic(name) => self.clear_topic(name),
+            Definition::CreateRole { name, login, options } => self.create_role(name, *login, options),
+            Definition::AlterRole { name, options } => self.alter_role(name, options),
+            Definition::RenameRole { name, to } => self.rename_role(name, to),
+            Definition::DropRole { names, if_exists } => self.drop_roles(names, *if_exists),
+            Definition::Grant(grant) => self.grant(grant),
+            Definition::GrantRole(grant) => self.grant_role(grant),
         }
-        Ok(None)
     }
 
-    fn catalog(&self) -> Arc<Catalog> {
-        self.tx.catalog()
+    /// Ends working it out for now: an error for the functions on the way, which none of them takes for another.
+    fn pause(&mut self, pause: Pause) -> Error {
+        self.pause = Some(pause);
+        Error::internal("a definition waits")
     }
 
     fn notice(&mut self, message: impl Into<String>) {
@@ -158,29 +132,7 @@ impl Definer<'_, '_> {
     }
 
     fn put_relation(&mut self, relation: Relation) -> Result<()> {
-        self.tx.put_catalog(CatalogEntry::Relation(Arc::new(relation)))
-    }
-
-    fn remove(&mut self, key: CatalogKey) -> Result<()> {
-        self.tx.remove_catalog(key)
-    }
-
-    /// Takes a relation for this transaction alone: nobody reads or writes it until the end.
-    fn lock_relation(&mut self, relation: Oid) -> Result<Option<Wait>> {
-        self.lock_in(relation, LockMode::AccessExclusive)
-    }
-
-    /// Keeps others from writing a table until the end: whose changes go to a topic is decided for whole transactions.
-    fn lock_source(&mut self, table: Oid) -> Result<Option<Wait>> {
-        self.lock_in(table, LockMode::ShareRowExclusive)
-    }
-
-    fn lock_in(&mut self, relation: Oid, mode: LockMode) -> Result<Option<Wait>> {
-        match self.tx.lock(LockKey::Relation(relation), mode, LockPolicy::Wait)? {
-            Locked::Granted => Ok(None),
-            Locked::Wait(wait) => Ok(Some(wait)),
-            Locked::NotAvailable => Err(Error::internal("a waiting lock was not available")),
-        }
+        self.put(CatalogEntry::Relation(Arc::new(relation)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 impl Definer<'_, '_> {
     pub(super) fn put_role(&mut self, role: Role) -> Result<()> {
-        self.tx.put_catalog(CatalogEntry::Role(Arc::new(role)))
+        self.put(CatalogEntry::Role(Arc::new(role)))
     }
 
     fn current(&self) -> Result<Arc<Role>> {

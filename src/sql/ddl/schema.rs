@@ -38,7 +38,7 @@ impl Definer<'_, '_> {
             return Ok(());
         }
         let schema = Schema { oid: self.tx.alloc_oid(), name, owner, acl: Vec::new() };
-        self.tx.put_catalog(CatalogEntry::Schema(Arc::new(schema)))
+        self.put(CatalogEntry::Schema(Arc::new(schema)))
     }
 
     pub(super) fn rename_schema(&mut self, name: &str, to: &str) -> Result<()> {
@@ -48,14 +48,14 @@ impl Definer<'_, '_> {
         }
         refuse_reserved(to)?;
         let schema = Schema { name: to.to_owned(), ..Schema::clone(&schema) };
-        self.tx.put_catalog(CatalogEntry::Schema(Arc::new(schema)))
+        self.put(CatalogEntry::Schema(Arc::new(schema)))
     }
 
     pub(super) fn schema_owner(&mut self, name: &str, owner: &RoleName) -> Result<()> {
         let schema = self.altered_schema(name)?;
         let owner = self.new_owner(owner)?;
         let schema = Schema { owner, ..Schema::clone(&schema) };
-        self.tx.put_catalog(CatalogEntry::Schema(Arc::new(schema)))
+        self.put(CatalogEntry::Schema(Arc::new(schema)))
     }
 
     fn altered_schema(&self, name: &str) -> Result<Arc<Schema>> {

@@ -7,9 +7,8 @@ use crate::error::{Error, Result, SqlState};
 use crate::limits::SCAN_BATCH;
 use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
 use crate::storage::Direction;
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked, offset_mark};
+use crate::txn::{LockKey, LockMode, offset_mark};
 use crate::types::{ScopeId, SqlType, Value, Zone, text};
-use crate::wait::Wait;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -99,7 +98,7 @@ impl Definer<'_, '_> {
         }
     }
 
-    pub(super) fn alter_topic(&mut self, name: &ObjectName, action: &AlterTopic) -> Result<Option<Wait>> {
+    pub(super) fn alter_topic(&mut self, name: &ObjectName, action: &AlterTopic) -> Result<()> {
         let mut relation = Relation::clone(&*self.owned_topic(name)?);
         let RelationKind::Topic(mut topic) = relation.kind.clone() else {
             return Err(Error::internal("a topic is not one"));
@@ -107,16 +106,12 @@ impl Definer<'_, '_> {
         match action {
             AlterTopic::AddSource(source) => {
                 let added = self.source(&topic, source)?;
-                if let Some(wait) = self.lock_source(added.table)? {
-                    return Ok(Some(wait));
-                }
+                self.lock_source(added.table)?;
                 topic.sources.push(added);
             }
             AlterTopic::DropSource(table) => {
                 let table = self.relation(table).map_err(|error| error.at(table.position))?;
-                if let Some(wait) = self.lock_source(table.oid)? {
-                    return Ok(Some(wait));
-                }
+                self.lock_source(table.oid)?;
                 let before = topic.sources.len();
                 topic.sources.retain(|source| source.table != table.oid);
                 if topic.sources.len() == before {
@@ -134,8 +129,7 @@ impl Definer<'_, '_> {
             }
         }
         relation.kind = RelationKind::Topic(topic);
-        self.put_relation(relation)?;
-        Ok(None)
+        self.put_relation(relation)
     }
 
     fn source(&mut self, topic: &Topic, source: &TopicSource) -> Result<Source> {
@@ -171,15 +165,14 @@ impl Definer<'_, '_> {
     }
 
     /// Removes the messages that are there now, in this transaction; offsets go on.
-    pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<Option<Wait>> {
+    pub(super) fn clear_topic(&mut self, name: &ObjectName) -> Result<()> {
         let topic = self.owned_topic(name)?;
         let partitions = topic.topic().map_or(1, |settings| settings.partitions);
         for partition in 0..partitions {
             let mark = LockKey::Key(Bytes::from(offset_mark(topic.storage, partition)));
-            if let Locked::Wait(wait) = self.tx.lock(mark, LockMode::AccessExclusive, LockPolicy::Wait)? {
-                return Ok(Some(wait));
-            }
+            self.lock(mark, LockMode::AccessExclusive)?;
         }
+        self.settle()?;
         let view = self.tx.latest()?;
         for partition in 0..partitions {
             let end = self.tx.offset_end(&view, topic.storage, partition)?;
@@ -200,7 +193,7 @@ impl Definer<'_, '_> {
             let mark = Bytes::from(offset_mark(topic.storage, partition));
             self.tx.put_plain(mark, Some(Bytes::copy_from_slice(&end.to_be_bytes())))?;
         }
-        Ok(None)
+        Ok(())
     }
 
     fn topic_options(&mut self, topic: &mut Topic, options: &[Opt]) -> Result<()> {

@@ -1,0 +1,121 @@
+//! What a definition is going to do, and the locks that it does it under.
+//!
+//! Nothing is written before everything is locked, so that a definition that must wait has done nothing yet and is
+//! worked out anew after its wait. Locks are kept until the transaction's end.
+
+use super::{Definer, Pause};
+use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Role};
+use crate::encoding::key::Space;
+use crate::error::{Error, Result};
+use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction};
+use crate::types::{Oid, StorageId};
+use std::sync::Arc;
+
+/// The writes of a definition.
+pub(super) struct Staged {
+    /// The catalog when it was begun.
+    base: Arc<Catalog>,
+    /// The same with what is staged.
+    catalog: Arc<Catalog>,
+    changes: Vec<(CatalogKey, Option<CatalogEntry>)>,
+    /// Storages to be freed.
+    freed: Vec<(Space, StorageId)>,
+    /// Whether a lock was taken that was not held when it was begun.
+    locked: bool,
+}
+
+impl Staged {
+    pub(super) fn new(tx: &Transaction) -> Staged {
+        let base = tx.catalog();
+        Staged { catalog: base.clone(), base, changes: Vec::new(), freed: Vec::new(), locked: false }
+    }
+}
+
+impl Definer<'_, '_> {
+    /// The catalog with what the definition has changed so far.
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.staged.catalog.clone()
+    }
+
+    /// Sets an entry: locks it, its name where that is new, and what it needs.
+    pub(super) fn put(&mut self, entry: CatalogEntry) -> Result<()> {
+        let before = self.catalog().entry(entry.key());
+        self.lock(LockKey::Entry(entry.key()), LockMode::Exclusive)?;
+        let name = entry.name();
+        if before.as_ref().is_none_or(|before| before.name() != name) {
+            self.lock(LockKey::Name(name), LockMode::AccessExclusive)?;
+        }
+        let had = before.map_or_else(Vec::new, |before| before.needs());
+        let bootstrap = CatalogKey::Role(Role::BOOTSTRAP);
+        for needed in entry.needs().into_iter().filter(|key| !had.contains(key) && *key != bootstrap) {
+            self.lock(LockKey::Entry(needed), LockMode::AccessShare)?;
+        }
+        self.stage(entry.key(), Some(entry));
+        Ok(())
+    }
+
+    /// Removes an entry.
+    pub(super) fn remove(&mut self, key: CatalogKey) -> Result<()> {
+        self.lock(LockKey::Entry(key), LockMode::AccessExclusive)?;
+        self.stage(key, None);
+        Ok(())
+    }
+
+    fn stage(&mut self, key: CatalogKey, entry: Option<CatalogEntry>) {
+        let change = (key, entry);
+        Arc::make_mut(&mut self.staged.catalog).apply([&change]);
+        self.staged.changes.push(change);
+    }
+
+    /// Has a storage freed in the background once the definition is committed.
+    pub(super) fn free_storage(&mut self, space: Space, storage: StorageId) {
+        self.staged.freed.push((space, storage));
+    }
+
+    /// Takes a relation for this transaction alone: nobody reads or writes it until the end.
+    pub(super) fn lock_relation(&mut self, relation: Oid) -> Result<()> {
+        self.lock(LockKey::Relation(relation), LockMode::AccessExclusive)
+    }
+
+    /// Keeps others from writing a table until the end: whose changes go to a topic is decided for whole transactions.
+    pub(super) fn lock_source(&mut self, table: Oid) -> Result<()> {
+        self.lock(LockKey::Relation(table), LockMode::ShareRowExclusive)
+    }
+
+    /// Locks something until the end of the transaction.
+    pub(super) fn lock(&mut self, key: LockKey, mode: LockMode) -> Result<()> {
+        if self.tx.holds(&key, mode) {
+            return Ok(());
+        }
+        match self.tx.lock(key, mode, LockPolicy::Wait)? {
+            Locked::Granted => {
+                self.staged.locked = true;
+                Ok(())
+            }
+            Locked::Wait(wait) => Err(self.pause(Pause::Wait(wait))),
+            Locked::NotAvailable => Err(Error::internal("a waiting lock was not available")),
+        }
+    }
+
+    /// Makes sure that what was decided so far is still so: from here on it stays so.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        match self.staged.locked && !Arc::ptr_eq(&self.tx.catalog(), &self.staged.base) {
+            true => Err(self.pause(Pause::Again)),
+            false => {
+                self.staged.locked = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// Does it.
+    pub(super) fn write(&mut self) -> Result<()> {
+        for (space, storage) in std::mem::take(&mut self.staged.freed) {
+            self.tx.drop_storage(space, storage)?;
+        }
+        match std::mem::take(&mut self.staged.changes) {
+            changes if changes.is_empty() => Ok(()),
+            changes => self.tx.change_catalog(changes),
+        }
+    }
+}
