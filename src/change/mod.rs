@@ -4,8 +4,10 @@
 
 mod commit;
 mod net;
+mod spilled;
 mod write_set;
 
 pub use commit::{AtEnd, Change, ChangeKind, Commit, Derive, Notification, TopicArrival};
 pub use net::net_changes;
+pub use spilled::{Net, NetWrite, StoredChange};
 pub use write_set::{Mark, RowChange, TopicAppend, Write, WriteSet};

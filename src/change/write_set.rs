@@ -1,14 +1,20 @@
 //! The writes of one open transaction, versioned by command so that a statement sees the set as it was at its start.
 //!
 //! Writes are kept in the order they were made; the newest of each key stands in an ordered map and each write points
-//! at the one of its key before it. So a savepoint is three lengths, and going back to it pops from the end.
+//! at the one of its key before it. So a savepoint is a few numbers, and going back to it pops from the end. What is
+//! durable of a large set is spilled to disk in sorted runs; rows of STREAM tables stay in memory, where they belong.
 
 use super::Notification;
+use super::spilled::{Net, Spilled};
 use crate::catalog::{CatalogEntry, CatalogKey};
+use crate::error::Result;
+use crate::storage::bulk::{BulkDir, SpillFile};
+use crate::storage::{Direction, is_empty_range};
 use crate::types::{Oid, ScopeId, StorageId};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// One write to the ordered map.
 #[derive(Clone, Debug)]
@@ -60,15 +66,16 @@ pub struct TopicAppend {
 /// A place in a write set to go back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    writes: usize,
+    order: u64,
     notifications: usize,
-    appends: usize,
     catalog: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
     write: Write,
+    /// Its place among all writes and messages of the transaction.
+    order: u64,
     /// The slot of the same key's write before this one.
     previous: Option<u32>,
 }
@@ -81,23 +88,48 @@ pub struct WriteSet {
     newest: BTreeMap<Bytes, u32>,
     notifications: Vec<Notification>,
     seen_notifications: HashSet<Notification>,
-    /// Messages that statements made themselves (INSERT INTO topic); those of sources are derived at commit.
-    appends: Vec<TopicAppend>,
+    /// Messages that statements made themselves (INSERT INTO topic), each with its place; those of sources are derived
+    /// at commit.
+    appends: Vec<(u64, TopicAppend)>,
     /// Catalog entries put (some) or removed (none).
     catalog: Vec<(CatalogKey, Option<CatalogEntry>)>,
-    bytes: usize,
+    next_order: u64,
+    /// Bytes in memory that can be spilled.
+    durable_bytes: usize,
+    /// Bytes in memory that stay there: rows of STREAM tables and notifications.
+    kept_bytes: usize,
     moves: bool,
+    spilled: Option<Spilled>,
 }
 
 impl WriteSet {
     /// Whether nothing would be committed.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.notifications.is_empty() && self.appends.is_empty() && self.catalog.is_empty()
+        self.slots.is_empty()
+            && self.notifications.is_empty()
+            && self.appends.is_empty()
+            && self.catalog.is_empty()
+            && self.spilled.is_none()
     }
 
-    /// Bytes of keys and values, for the bound.
+    /// Bytes of keys and values in memory.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.durable_bytes + self.kept_bytes
+    }
+
+    /// Those that [`spill`](Self::spill) would put on disk.
+    pub fn durable_bytes(&self) -> usize {
+        self.durable_bytes
+    }
+
+    /// Those that it would not.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Bytes on disk.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled.as_ref().map_or(0, Spilled::bytes)
     }
 
     /// Whether an UPDATE changed the key of a row.
@@ -107,25 +139,40 @@ impl WriteSet {
 
     /// Adds a write.
     pub fn push(&mut self, write: Write) {
-        self.bytes += write_bytes(&write);
+        *self.count_of(write.volatile) += write_bytes(&write);
         self.moves |= write.change.as_ref().is_some_and(|change| change.moved_from.is_some());
+        let order = self.next_order();
+        self.put_slot(write, order);
+    }
+
+    fn put_slot(&mut self, write: Write, order: u64) {
         let at = u32::try_from(self.slots.len()).expect("WRITE_SET_BYTES_MAX ends a transaction long before");
         let previous = self.newest.insert(write.key.clone(), at);
-        self.slots.push(Slot { write, previous });
+        self.slots.push(Slot { write, order, previous });
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.next_order += 1;
+        self.next_order - 1
+    }
+
+    fn count_of(&mut self, volatile: bool) -> &mut usize {
+        if volatile { &mut self.kept_bytes } else { &mut self.durable_bytes }
     }
 
     /// Adds a notification unless the transaction has the same one already.
     pub fn notify(&mut self, notification: Notification) {
         if self.seen_notifications.insert(notification.clone()) {
-            self.bytes += notification.channel.len() + notification.payload.len();
+            self.kept_bytes += notification.channel.len() + notification.payload.len();
             self.notifications.push(notification);
         }
     }
 
     /// Adds a message.
     pub fn append(&mut self, append: TopicAppend) {
-        self.bytes += append.row.len();
-        self.appends.push(append);
+        self.durable_bytes += append_bytes(&append);
+        let order = self.next_order();
+        self.appends.push((order, append));
     }
 
     /// Puts or removes a catalog entry.
@@ -133,22 +180,104 @@ impl WriteSet {
         self.catalog.push((key, entry));
     }
 
-    /// The newest value of a key written before `command` began: none if the transaction has not written it,
-    /// `Some(None)` if it has removed it.
-    pub fn get(&self, key: &[u8], command: u32) -> Option<Option<&Bytes>> {
-        self.before(*self.newest.get(key)?, command).map(|write| write.value.as_ref())
+    /// Puts the durable writes and messages on disk. After a failure the set is as it was.
+    pub fn spill(&mut self, dir: &Arc<BulkDir>) -> Result<()> {
+        let mut spilled = match self.spilled.take() {
+            Some(spilled) => spilled,
+            None => Spilled::new(dir.spill()?),
+        };
+        let added = self.add_runs(&mut spilled);
+        if let Err(error) = added {
+            self.spilled = Some(spilled).filter(|spilled| !spilled.is_empty());
+            return Err(error);
+        }
+        self.spilled = Some(spilled);
+        self.newest.clear();
+        for slot in std::mem::take(&mut self.slots) {
+            if slot.write.volatile {
+                self.put_slot(slot.write, slot.order);
+            }
+        }
+        self.appends = Vec::new();
+        self.durable_bytes = 0;
+        Ok(())
     }
 
-    /// The keys between two bounds that were written before `command` began, in order, each with its newest value.
-    pub fn range<'a>(
-        &'a self,
-        from: Bound<&'a [u8]>,
-        to: Bound<&'a [u8]>,
+    fn add_runs(&self, spilled: &mut Spilled) -> Result<()> {
+        let versions = self
+            .newest
+            .values()
+            .flat_map(|&newest| std::iter::successors(Some(newest), |&at| self.slots[at as usize].previous));
+        let writes = versions.map(|at| &self.slots[at as usize]).filter(|slot| !slot.write.volatile);
+        spilled.add_writes(writes.map(|slot| (slot.order, &slot.write)))?;
+        // should this fail, the next attempt writes the first run again: it hides nothing, being equal
+        spilled.add_appends(self.appends.iter())
+    }
+
+    /// What was spilled: its net effect on each key in key order. None where nothing was.
+    pub fn spilled_net(&self) -> Result<Option<Net<'_>>> {
+        self.spilled.as_ref().map(Spilled::net).transpose()
+    }
+
+    /// About how many keys were spilled: not more than that.
+    pub fn spilled_entries(&self) -> u64 {
+        self.spilled.as_ref().map_or(0, Spilled::entries)
+    }
+
+    /// The messages that were spilled, in order.
+    pub fn spilled_appends(&self) -> Result<Option<impl Iterator<Item = Result<TopicAppend>> + '_>> {
+        self.spilled.as_ref().map(Spilled::appends).transpose()
+    }
+
+    /// The file of what was spilled.
+    pub fn spill_file(&self) -> Option<&SpillFile> {
+        self.spilled.as_ref().map(Spilled::file)
+    }
+
+    /// The newest value of a key written before `command` began: none if the transaction has not written it,
+    /// `Some(None)` if it has removed it.
+    pub fn get(&self, key: &[u8], command: u32) -> Result<Option<Option<Bytes>>> {
+        if let Some(&newest) = self.newest.get(key)
+            && let Some(write) = self.before(newest, command)
+        {
+            return Ok(Some(write.value.clone()));
+        }
+        match &self.spilled {
+            Some(spilled) => spilled.get(key, command),
+            None => Ok(None),
+        }
+    }
+
+    /// Appends the next keys of a range that were written before `command` began, each with its newest value, `limit`
+    /// at most. Whether the range is exhausted.
+    pub fn batch(
+        &self,
+        range: (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
+        direction: Direction,
         command: u32,
-    ) -> impl DoubleEndedIterator<Item = (&'a Bytes, Option<&'a Bytes>)> + 'a {
-        self.newest
-            .range::<[u8], _>((from, to))
-            .filter_map(move |(key, &at)| Some((key, self.before(at, command)?.value.as_ref())))
+        limit: usize,
+        out: &mut VecDeque<(Bytes, Option<Bytes>)>,
+    ) -> Result<bool> {
+        let (from, to) = range;
+        let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        // BTreeMap panics on such a range
+        if is_empty_range(bounds.0, bounds.1) {
+            return Ok(true);
+        }
+        let held = self
+            .newest
+            .range::<[u8], _>(bounds)
+            .filter_map(move |(key, &at)| self.before(at, command).map(|write| Ok((key.clone(), write.value.clone()))));
+        let mut sources: Vec<Source<'_>> = Vec::new();
+        sources.push(match direction {
+            Direction::Forward => Box::new(held),
+            Direction::Backward => Box::new(held.rev()),
+        });
+        if let Some(spilled) = &self.spilled {
+            let runs = spilled.ranges(from, to, direction, command);
+            sources.extend(runs.map(|run| -> Source<'_> { Box::new(run) }));
+        }
+        merge_newest(sources, direction, limit, out)
     }
 
     fn before(&self, newest: u32, command: u32) -> Option<&Write> {
@@ -162,12 +291,12 @@ impl WriteSet {
         None
     }
 
-    /// All writes in order.
+    /// All writes in memory in order.
     pub fn writes(&self) -> impl Iterator<Item = &Write> {
         self.slots.iter().map(|slot| &slot.write)
     }
 
-    /// Each key once, in the order of first writes: its first write and its newest.
+    /// Each key of those once, in the order of first writes: its first write and its newest.
     pub fn net(&self) -> impl Iterator<Item = (&Write, &Write)> {
         self.slots.iter().filter(|slot| slot.previous.is_none()).map(|slot| {
             let newest = self.newest[&slot.write.key];
@@ -180,9 +309,9 @@ impl WriteSet {
         &self.notifications
     }
 
-    /// All messages that statements made, in order.
-    pub fn appends(&self) -> &[TopicAppend] {
-        &self.appends
+    /// All messages in memory that statements made, in order.
+    pub fn appends(&self) -> impl ExactSizeIterator<Item = &TopicAppend> {
+        self.appends.iter().map(|(_, append)| append)
     }
 
     /// All catalog changes in order.
@@ -192,39 +321,87 @@ impl WriteSet {
 
     /// The present place.
     pub fn mark(&self) -> Mark {
-        Mark {
-            writes: self.slots.len(),
-            notifications: self.notifications.len(),
-            appends: self.appends.len(),
-            catalog: self.catalog.len(),
-        }
+        Mark { order: self.next_order, notifications: self.notifications.len(), catalog: self.catalog.len() }
     }
 
     /// Forgets all that was added since the mark.
     pub fn cut(&mut self, mark: Mark) {
-        while self.slots.len() > mark.writes {
-            let slot = self.slots.pop().expect("the length was just compared");
-            self.bytes -= write_bytes(&slot.write);
+        while let Some(slot) = self.slots.pop_if(|slot| slot.order >= mark.order) {
+            *self.count_of(slot.write.volatile) -= write_bytes(&slot.write);
             match slot.previous {
                 Some(previous) => self.newest.insert(slot.write.key, previous),
                 None => self.newest.remove(&slot.write.key),
             };
         }
-        for notification in self.notifications.drain(mark.notifications..) {
-            self.bytes -= notification.channel.len() + notification.payload.len();
-            self.seen_notifications.remove(&notification);
+        while let Some((_, append)) = self.appends.pop_if(|(order, _)| *order >= mark.order) {
+            self.durable_bytes -= append_bytes(&append);
         }
-        for append in self.appends.drain(mark.appends..) {
-            self.bytes -= append.row.len();
+        if let Some(spilled) = &mut self.spilled {
+            spilled.cut(mark.order, self.next_order);
+            self.spilled.take_if(|spilled| spilled.is_empty());
+        }
+        for notification in self.notifications.drain(mark.notifications..) {
+            self.kept_bytes -= notification.channel.len() + notification.payload.len();
+            self.seen_notifications.remove(&notification);
         }
         self.catalog.truncate(mark.catalog);
     }
 }
 
+/// Keys of one place where a transaction's writes are, in order.
+type Source<'a> = Box<dyn Iterator<Item = Result<(Bytes, Option<Bytes>)>> + 'a>;
+
+/// Merges sources, of which an earlier one is newer. Whether all are exhausted.
+fn merge_newest(
+    sources: Vec<Source<'_>>,
+    direction: Direction,
+    limit: usize,
+    out: &mut VecDeque<(Bytes, Option<Bytes>)>,
+) -> Result<bool> {
+    let mut heads = Vec::with_capacity(sources.len());
+    for mut source in sources {
+        if let Some(head) = source.next().transpose()? {
+            heads.push((head, source));
+        }
+    }
+    for _ in 0..limit {
+        let nearest = heads.iter().map(|((key, _), _)| key);
+        let nearest = match direction {
+            Direction::Forward => nearest.min(),
+            Direction::Backward => nearest.max(),
+        };
+        let Some(nearest) = nearest.cloned() else { return Ok(true) };
+        let mut newest = None;
+        let mut at = 0;
+        while let Some((head, source)) = heads.get_mut(at) {
+            if head.0 == nearest {
+                newest = newest.or_else(|| Some(head.1.clone()));
+                match source.next().transpose()? {
+                    Some(next) => *head = next,
+                    None => {
+                        drop(heads.remove(at));
+                        continue;
+                    }
+                }
+            }
+            at += 1;
+        }
+        out.extend(newest.map(|value| (nearest, value)));
+    }
+    Ok(heads.is_empty())
+}
+
+/// Bytes that a write takes beside its keys and rows: its slot, its place in the map, and what the allocator adds.
+const WRITE_OVERHEAD: usize = 256;
+
 /// What a write counts against the bound: its bytes and about what the maps around it take.
 fn write_bytes(write: &Write) -> usize {
     let old = write.change.as_ref().and_then(|change| change.old.as_ref()).map_or(0, Bytes::len);
-    write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + old + 64
+    write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + old + WRITE_OVERHEAD
+}
+
+fn append_bytes(append: &TopicAppend) -> usize {
+    append.row.len() + size_of::<TopicAppend>() + 64
 }
 
 #[cfg(test)]
@@ -246,9 +423,9 @@ mod tests {
         let mut set = WriteSet::default();
         put(&mut set, 1, "a", Some("1"));
         put(&mut set, 2, "a", None);
-        assert_eq!(set.get(b"a", 1), None);
-        assert_eq!(set.get(b"a", 2), Some(Some(&Bytes::from("1"))));
-        assert_eq!(set.get(b"a", 3), Some(None));
+        assert_eq!(set.get(b"a", 1).unwrap(), None);
+        assert_eq!(set.get(b"a", 2).unwrap(), Some(Some(Bytes::from("1"))));
+        assert_eq!(set.get(b"a", 3).unwrap(), Some(None));
     }
 
     #[test]
@@ -260,8 +437,8 @@ mod tests {
         put(&mut set, 2, "a", Some("2"));
         put(&mut set, 2, "b", Some("3"));
         set.cut(mark);
-        assert_eq!(set.get(b"a", 9), Some(Some(&Bytes::from("1"))));
-        assert_eq!(set.get(b"b", 9), None);
+        assert_eq!(set.get(b"a", 9).unwrap(), Some(Some(Bytes::from("1"))));
+        assert_eq!(set.get(b"b", 9).unwrap(), None);
         assert_eq!(set.bytes(), bytes);
         assert_eq!(set.net().count(), 1);
     }

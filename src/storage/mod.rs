@@ -3,6 +3,7 @@
 //! The log is the truth; the recent map holds what LMDB does not have yet; LMDB is written by folds alone and is always
 //! consistent by its own rules. Recovery is: open LMDB, replay the log after its position.
 
+pub mod bulk;
 pub mod datadir;
 pub mod disk;
 mod index;
@@ -10,6 +11,7 @@ mod lmdb;
 pub mod log;
 mod memory;
 mod recent;
+pub mod run;
 mod snapshot;
 mod store;
 
@@ -19,6 +21,7 @@ pub use snapshot::{StoreCursor, StoreSnapshot};
 pub use store::{Store, StoreOptions};
 
 use bytes::Bytes;
+use std::ops::Bound;
 use std::time::Duration;
 
 /// One key's new value in a commit.
@@ -39,6 +42,28 @@ pub enum Direction {
     Forward,
     /// Descending keys.
     Backward,
+}
+
+impl Direction {
+    /// Whether a scan that ends at a bound has passed it with a key.
+    pub fn is_beyond(self, key: &[u8], far: &Bound<Vec<u8>>) -> bool {
+        match (far, self) {
+            (Bound::Unbounded, _) => false,
+            (Bound::Included(far), Direction::Forward) => *key > **far,
+            (Bound::Excluded(far), Direction::Forward) => *key >= **far,
+            (Bound::Included(far), Direction::Backward) => *key < **far,
+            (Bound::Excluded(far), Direction::Backward) => *key <= **far,
+        }
+    }
+}
+
+/// Whether nothing can lie between two bounds.
+pub fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to) | Bound::Included(to)) => from >= to,
+        _ => false,
+    }
 }
 
 /// How hard writers must be held back so that folding keeps up.

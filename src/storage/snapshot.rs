@@ -1,9 +1,9 @@
 //! Snapshots: the map as of one commit, for point reads and ordered scans.
 
-use super::Direction;
 use super::index::Reader;
 use super::recent::Generation;
 use super::store::{Generations, Store};
+use super::{Direction, is_empty_range};
 use crate::error::Result;
 use crate::limits::SCAN_BATCH;
 use crate::types::CommitSeq;
@@ -200,12 +200,4 @@ fn read_index(source: &mut Source, snapshot: &StoreSnapshot, direction: Directio
         source.ahead.push_back((key, Some(shared.split_to(value))));
     }
     Ok(())
-}
-
-fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
-    match (from, to) {
-        (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to) | Bound::Included(to)) => from >= to,
-        _ => false,
-    }
 }

@@ -2,19 +2,25 @@
 
 use super::transaction::{StatementView, Transaction};
 use crate::error::Result;
-use crate::storage::{Direction, StoreCursor};
+use crate::limits::SCAN_BATCH;
+use crate::storage::{Direction, StoreCursor, is_empty_range};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 /// A range that is read in batches. It holds no lock and no borrow between them.
 pub struct TxCursor {
     store: StoreCursor,
     direction: Direction,
-    /// What is still to come of the own writes.
+    /// What was read of the store and is not given out yet.
+    stored: VecDeque<(Bytes, Bytes)>,
+    stored_exhausted: bool,
+    batch: Vec<(Bytes, Bytes)>,
+    /// The same of the own writes, and the range in which more may follow.
+    own: VecDeque<(Bytes, Option<Bytes>)>,
+    own_exhausted: bool,
     from: Bound<Vec<u8>>,
     to: Bound<Vec<u8>>,
-    batch: Vec<(Bytes, Bytes)>,
-    finished: bool,
 }
 
 impl TxCursor {
@@ -24,18 +30,21 @@ impl TxCursor {
         to: Bound<Vec<u8>>,
         direction: Direction,
     ) -> TxCursor {
+        let empty = is_empty_range(from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         TxCursor {
             store: view.snapshot().cursor(from.clone(), to.clone(), direction),
-            finished: is_empty(&from, &to),
             direction,
+            stored: VecDeque::new(),
+            stored_exhausted: empty,
+            batch: Vec::new(),
+            own: VecDeque::new(),
+            own_exhausted: empty,
             from,
             to,
-            batch: Vec::new(),
         }
     }
 
-    /// Adds the next entries in the cursor's direction: about `max`, more where the transaction itself wrote many there.
-    /// False when nothing follows.
+    /// Adds the next entries in the cursor's direction, `max` at most. False when nothing follows.
     pub fn next_batch(
         &mut self,
         transaction: &Transaction,
@@ -43,85 +52,62 @@ impl TxCursor {
         out: &mut Vec<(Bytes, Bytes)>,
         max: usize,
     ) -> Result<bool> {
-        if self.finished {
-            return Ok(false);
+        // what is written from now on belongs to later commands
+        self.own_exhausted |= transaction.writes.is_empty();
+        if self.own_exhausted && self.own.is_empty() && self.stored.is_empty() {
+            if !self.stored_exhausted {
+                self.stored_exhausted = !self.store.next_batch(view.snapshot(), out, max)?;
+            }
+            return Ok(!self.stored_exhausted);
         }
-        if transaction.writes.is_empty() {
-            let more = self.store.next_batch(view.snapshot(), out, max)?;
-            self.finished = !more;
-            return Ok(more);
+        let wanted = out.len() + max;
+        while out.len() < wanted {
+            self.read_ahead(transaction, view, max.clamp(1, SCAN_BATCH))?;
+            if self.stored.is_empty() && !self.stored_exhausted || self.own.is_empty() && !self.own_exhausted {
+                continue;
+            }
+            let Some(next) = self.pop() else { return Ok(false) };
+            out.extend(next.1.map(|value| (next.0, value)));
         }
-        self.batch.clear();
-        let more = self.store.next_batch(view.snapshot(), &mut self.batch, max)?;
-        let last = if more { self.batch.last().map(|(key, _)| key.to_vec()) } else { None };
-        if more && last.is_none() {
-            return Ok(true);
-        }
-        self.merge(transaction, view, last.as_deref(), out);
-        match (last, self.direction) {
-            (None, _) => self.finished = true,
-            (Some(last), Direction::Forward) => self.from = Bound::Excluded(last),
-            (Some(last), Direction::Backward) => self.to = Bound::Excluded(last),
-        }
-        Ok(!self.finished && !is_empty(&self.from, &self.to))
+        Ok(true)
     }
 
-    /// Merges the batch with the own writes up to and with its last key, or to the range's end.
-    fn merge(
-        &mut self,
-        transaction: &Transaction,
-        view: &StatementView,
-        last: Option<&[u8]>,
-        out: &mut Vec<(Bytes, Bytes)>,
-    ) {
-        let (mut from, mut to) = (as_slice(&self.from), as_slice(&self.to));
-        match (last, self.direction) {
-            (None, _) => {}
-            (Some(last), Direction::Forward) => to = Bound::Included(last),
-            (Some(last), Direction::Backward) => from = Bound::Included(last),
+    /// Reads on where nothing is ready.
+    fn read_ahead(&mut self, transaction: &Transaction, view: &StatementView, max: usize) -> Result<()> {
+        if self.stored.is_empty() && !self.stored_exhausted {
+            self.stored_exhausted = !self.store.next_batch(view.snapshot(), &mut self.batch, max)?;
+            self.stored.extend(self.batch.drain(..));
         }
-        let range = transaction.writes.range(from, to, view.command());
-        let stored = self.batch.drain(..);
-        match self.direction {
-            Direction::Forward => merge(stored, range, |a, b| a < b, out),
-            Direction::Backward => merge(stored, range.rev(), |a, b| a > b, out),
+        if self.own.is_empty() && !self.own_exhausted {
+            let range = (&self.from, &self.to);
+            let writes = &transaction.writes;
+            self.own_exhausted = writes.batch(range, self.direction, view.command(), max, &mut self.own)?;
+            if let Some((last, _)) = self.own.back() {
+                let near = match self.direction {
+                    Direction::Forward => &mut self.from,
+                    Direction::Backward => &mut self.to,
+                };
+                *near = Bound::Excluded(last.to_vec());
+            }
         }
+        Ok(())
     }
-}
 
-/// Two sorted runs into one; of equal keys the own write counts, and a removal hides the key.
-fn merge<'a>(
-    stored: impl Iterator<Item = (Bytes, Bytes)>,
-    own: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>,
-    before: impl Fn(&[u8], &[u8]) -> bool,
-    out: &mut Vec<(Bytes, Bytes)>,
-) {
-    let mut stored = stored.peekable();
-    for (key, value) in own {
-        while let Some(entry) = stored.next_if(|(other, _)| before(other, key)) {
-            out.push(entry);
+    /// The next key; of equal keys the own write counts, and a removal hides the key.
+    fn pop(&mut self) -> Option<(Bytes, Option<Bytes>)> {
+        let order = match (self.stored.front(), self.own.front()) {
+            (None, None) => return None,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((stored, _)), Some((own, _))) if self.direction == Direction::Forward => stored.cmp(own),
+            (Some((stored, _)), Some((own, _))) => own.cmp(stored),
+        };
+        if order.is_le() {
+            let stored = self.stored.pop_front().map(|(key, value)| (key, Some(value)));
+            if order.is_lt() {
+                return stored;
+            }
         }
-        stored.next_if(|(other, _)| other == key);
-        if let Some(value) = value {
-            out.push((key.clone(), value.clone()));
-        }
-    }
-    out.extend(stored);
-}
-
-fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    match bound {
-        Bound::Included(key) => Bound::Included(key),
-        Bound::Excluded(key) => Bound::Excluded(key),
-        Bound::Unbounded => Bound::Unbounded,
-    }
-}
-
-/// Whether nothing can lie between two bounds; BTreeMap panics on such a range.
-fn is_empty(from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> bool {
-    match (from, to) {
-        (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
-        _ => false,
+        self.own.pop_front()
     }
 }

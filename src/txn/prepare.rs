@@ -94,7 +94,7 @@ pub(super) struct Finished {
 /// Encodes a write set. Fails where a message cannot be derived; nothing has happened then.
 pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished> {
     let changes = net_changes(set);
-    let mut appends = set.appends().to_vec();
+    let mut appends: Vec<TopicAppend> = set.appends().cloned().collect();
     for change in &changes {
         for deriver in handover.derivers.get(&change.relation).into_iter().copied().flatten() {
             deriver.derive(change, handover.time, &mut appends)?;

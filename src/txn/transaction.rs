@@ -233,8 +233,8 @@ impl Transaction {
 
     /// A key's value as the statement sees it.
     pub fn get(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.writes.get(key, view.command) {
-            Some(own) => Ok(own.cloned()),
+        match self.writes.get(key, view.command)? {
+            Some(own) => Ok(own),
             None => view.snapshot.get(key),
         }
     }
@@ -252,8 +252,8 @@ impl Transaction {
 
     /// A key's newest value: this transaction's own, else the newest published. For what is locked.
     pub fn newest(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
-        if let Some(own) = self.writes.get(key, u32::MAX) {
-            return Ok(own.cloned());
+        if let Some(own) = self.writes.get(key, u32::MAX)? {
+            return Ok(own);
         }
         if self.engine.current() == view.snapshot.seq() {
             return view.snapshot.get(key);
@@ -305,7 +305,7 @@ impl Transaction {
 
     /// First updater wins: 40001 when somebody else has written the key since the snapshot.
     pub(super) fn check_unchanged(&self, view: &StatementView, key: &[u8], newest: Option<&Bytes>) -> Result<()> {
-        if self.writes.get(key, u32::MAX).is_some() {
+        if self.writes.get(key, u32::MAX)?.is_some() {
             return Ok(());
         }
         let seen = view.snapshot.get(key)?;

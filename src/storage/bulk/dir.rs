@@ -1,0 +1,236 @@
+//! The directory of bulk files and of what open transactions spill.
+//!
+//! ```text
+//! <n>.spill    what an open transaction has written beyond memory; goes with it
+//! <n>.new      a bulk commit whose record may or may not be in the log
+//! <seq>.bulk   one whose record is; the name is given before the commit is folded
+//! ```
+//!
+//! At a start recovery asks for the files that the log names, which gives them their names; what is left is swept.
+
+use super::{Bulk, BulkPartition, BulkPayload};
+use crate::error::{Error, Result, SqlState};
+use crate::storage::disk::{Disk, DiskFile};
+use crate::storage::run::{Run, RunWriter};
+use crate::types::CommitSeq;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const MAGIC: &[u8; 8] = b"TRTLBLK\x01";
+const TRAILER_BYTES: usize = 32;
+/// Bytes of a bulk file that are written between syncs: others' commits share the disk and wait for so much at most.
+const SYNC_BYTES: u64 = 4 << 20;
+
+/// The directory.
+pub struct BulkDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    next: AtomicU64,
+}
+
+/// What the log's record says of a bulk file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkRef {
+    /// Its number as a new file.
+    pub number: u64,
+    /// Bytes of the whole file.
+    pub bytes: u64,
+    /// The CRC of its index.
+    pub crc: u32,
+    /// The messages in it.
+    pub partitions: Vec<BulkPartition>,
+}
+
+impl BulkDir {
+    /// Opens the directory, or makes it.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Arc<BulkDir>> {
+        disk.create_dir(path)?;
+        Ok(Arc::new(BulkDir { disk, path: path.to_owned(), next: AtomicU64::new(1) }))
+    }
+
+    fn new_file(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:020}.new"))
+    }
+
+    fn kept_file(&self, seq: CommitSeq) -> PathBuf {
+        self.path.join(format!("{:020}.bulk", seq.0))
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A file for what a transaction spills.
+    pub fn spill(self: &Arc<BulkDir>) -> Result<SpillFile> {
+        let path = self.path.join(format!("{:020}.spill", self.number()));
+        let file = self.disk.create(&path)?;
+        Ok(SpillFile { dir: self.clone(), path, file })
+    }
+
+    /// A new bulk file of up to so many entries.
+    pub fn create(self: &Arc<BulkDir>, entries: u64) -> Result<BulkWriter> {
+        let number = self.number();
+        let file = self.disk.create(&self.new_file(number))?;
+        let run = RunWriter::new(file.clone(), 0, entries, Some(SYNC_BYTES));
+        Ok(BulkWriter { dir: self.clone(), number, file, run, head: Vec::new(), finished: false })
+    }
+
+    /// Removes a new file whose commit is not in the log.
+    pub fn discard(&self, number: u64) {
+        if let Err(error) = self.disk.remove(&self.new_file(number)) {
+            tracing::warn!(%error, "the file of a commit that failed stays until the next start");
+        }
+    }
+
+    /// Gives the file of a published commit its name, durably.
+    pub fn keep(&self, bulk: &Bulk) -> Result<()> {
+        let (from, to) = (self.new_file(bulk.number), self.kept_file(bulk.seq));
+        if self.disk.open(&to).is_ok() {
+            return Ok(());
+        }
+        self.disk.rename(&from, &to)?;
+        self.disk.sync_dir(&self.path)
+    }
+
+    /// Opens the file of a commit that the log names.
+    ///
+    /// # Errors
+    /// XX001 where it is missing or is not what was named.
+    pub fn open_named(&self, named: &BulkRef, seq: CommitSeq) -> Result<Arc<Bulk>> {
+        let file = match self.disk.open(&self.kept_file(seq)) {
+            Ok(file) => file,
+            Err(_) => self.disk.open(&self.new_file(named.number)).map_err(|error| {
+                let message = format!("the file of bulk commit {seq} cannot be opened: {error}");
+                Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory as a whole.")
+            })?,
+        };
+        let run = read_index(file, named).ok_or_else(|| {
+            let message = format!("the file of bulk commit {seq} is damaged");
+            Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
+        })?;
+        Ok(Arc::new(Bulk { run: Arc::new(run), seq, number: named.number, partitions: named.partitions.clone() }))
+    }
+
+    /// Removes what no commit of the log needs: called once, after recovery has named the files of all that it replayed.
+    pub fn sweep(&self) -> Result<()> {
+        for name in self.disk.list(&self.path)? {
+            if name.ends_with(".new") || name.ends_with(".spill") {
+                self.disk.remove(&self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files of commits up to `upto`, which the log does not name any more.
+    pub fn release(&self, upto: CommitSeq) -> Result<()> {
+        for name in self.disk.list(&self.path)? {
+            let seq = name.strip_suffix(".bulk").and_then(|name| name.parse::<u64>().ok());
+            if seq.is_some_and(|seq| seq <= upto.0) {
+                self.disk.remove(&self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks a file's trailer and index.
+fn read_index(file: Arc<dyn DiskFile>, named: &BulkRef) -> Option<Run> {
+    let length = file.len().ok()?;
+    let mut trailer = [0; TRAILER_BYTES];
+    let at = length.checked_sub(TRAILER_BYTES as u64)?;
+    file.read_at(at, &mut trailer).ok()?;
+    let number = |at: usize| u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
+    let word = |at: usize| u32::from_le_bytes(trailer[at..at + 4].try_into().expect("four bytes"));
+    let sound = &trailer[24..] == MAGIC && word(20) == crc32fast::hash(&trailer[..20]) && word(16) == named.crc;
+    let (index_at, index_length) = (number(0), number(8));
+    if !sound || length != named.bytes || index_at.checked_add(index_length)? != at {
+        return None;
+    }
+    let mut index = vec![0; usize::try_from(index_length).ok()?];
+    if file.read_at(index_at, &mut index).ok()? < index.len() || crc32fast::hash(&index) != named.crc {
+        return None;
+    }
+    Run::from_index(file, &index)
+}
+
+/// The file of a transaction's spilled writes; it is removed with this.
+pub struct SpillFile {
+    dir: Arc<BulkDir>,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl SpillFile {
+    /// The file.
+    pub fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Arc<BulkDir> {
+        &self.dir
+    }
+}
+
+impl std::fmt::Debug for SpillFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpillFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SpillFile {
+    fn drop(&mut self) {
+        if let Err(error) = self.dir.disk.remove(&self.path) {
+            tracing::warn!(%error, "a spilled transaction's file stays until the next start");
+        }
+    }
+}
+
+/// A bulk file in the making; dropped unfinished, it is removed.
+pub struct BulkWriter {
+    dir: Arc<BulkDir>,
+    number: u64,
+    file: Arc<dyn DiskFile>,
+    run: RunWriter,
+    head: Vec<u8>,
+    finished: bool,
+}
+
+impl BulkWriter {
+    /// Adds an entry; keys come in order, each once.
+    pub fn push(&mut self, key: &[u8], payload: &BulkPayload<'_>) -> Result<()> {
+        payload.head(&mut self.head);
+        self.run.push(key, 0, &[&self.head, payload.value.unwrap_or_default(), payload.note])
+    }
+
+    /// Completes the file and makes it durable. What the log's record is to say of it; the bases of its partitions are
+    /// the committer's.
+    pub fn finish(mut self, partitions: Vec<BulkPartition>) -> Result<BulkRef> {
+        let fresh = RunWriter::new(self.file.clone(), 0, 0, None);
+        let (run, at) = std::mem::replace(&mut self.run, fresh).finish()?;
+        let mut tail = Vec::new();
+        run.encode_index(&mut tail);
+        let index_length = tail.len() as u64;
+        let crc = crc32fast::hash(&tail);
+        let trailer = tail.len();
+        tail.extend_from_slice(&at.to_le_bytes());
+        tail.extend_from_slice(&index_length.to_le_bytes());
+        tail.extend_from_slice(&crc.to_le_bytes());
+        tail.extend_from_slice(&crc32fast::hash(&tail[trailer..]).to_le_bytes());
+        tail.extend_from_slice(MAGIC);
+        self.file.write_at(at, &tail)?;
+        self.file.sync_data()?;
+        self.dir.disk.sync_dir(&self.dir.path)?;
+        self.finished = true;
+        Ok(BulkRef { number: self.number, bytes: at + tail.len() as u64, crc, partitions })
+    }
+}
+
+impl Drop for BulkWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.dir.discard(self.number);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Bulk commits: a commit that is too large for memory is a sorted run in a file of its own beside the log.
+//!
+//! ```text
+//! file     run | index of the run | trailer
+//! trailer  index offset u64 | index length u64 | index crc u32 | trailer crc u32 | magic "TRTLBLK\x01"
+//! payload  flags u8 | [place of the offset u32] | value length u32 (ffffffff: removed) | value | note
+//! ```
+//!
+//! Its session writes and syncs the file before it asks for a number, so the log's record only names it: nobody waits for
+//! a large commit in the log, what was rolled back leaves nothing there, and a torn log's tail is still one record. What
+//! only the committer knows, the sequence in each row and the offsets of topic messages, is filled in whenever an entry is
+//! read. Messages are numbered from zero within the file.
+//!
+//! Once published, the file is a generation of the store like those in memory, without being read first. It stays after
+//! it is folded for as long as the log's records of its time, since readers that resume need it.
+
+mod dir;
+mod entry;
+mod place;
+
+pub use dir::{BulkDir, BulkRef, BulkWriter, SpillFile};
+pub use entry::{BulkEntry, BulkPayload};
+pub use place::BulkPartition;
+
+use super::Direction;
+use super::run::{Run, RunCursor, hash_of};
+use crate::error::Result;
+use crate::types::CommitSeq;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// A bulk commit: its file, and what the committer gave it.
+pub struct Bulk {
+    run: Arc<Run>,
+    seq: CommitSeq,
+    number: u64,
+    partitions: Vec<BulkPartition>,
+}
+
+impl Bulk {
+    /// Its position in the sequence.
+    pub fn seq(&self) -> CommitSeq {
+        self.seq
+    }
+
+    /// How many keys it writes.
+    pub fn entries(&self) -> u64 {
+        self.run.entries()
+    }
+
+    /// The entry of a key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<BulkEntry>> {
+        let inner = match self.inner_bound(Bound::Included(key), true) {
+            Bound::Included(inner) => inner,
+            _ => return Ok(None),
+        };
+        if !self.run.may_have(&inner, hash_of(&inner)) {
+            return Ok(None);
+        }
+        match self.run.cursor(Bound::Included(&inner), Direction::Forward).next().transpose()? {
+            Some(found) if *found.key == *inner => self.outer(found).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The entries of a range in a direction.
+    pub fn range(self: &Arc<Bulk>, from: Bound<&[u8]>, to: Bound<&[u8]>, direction: Direction) -> BulkCursor {
+        let (from, to) = (self.inner_bound(from, true), self.inner_bound(to, false));
+        let (near, far) = match direction {
+            Direction::Forward => (from, to),
+            Direction::Backward => (to, from),
+        };
+        let outside = match direction {
+            Direction::Forward => self.run.is_outside(&near, &far),
+            Direction::Backward => self.run.is_outside(&far, &near),
+        };
+        let near = near.as_ref().map(Vec::as_slice);
+        let run = (!outside).then(|| self.run.cursor(near, direction));
+        BulkCursor { bulk: self.clone(), run, far, direction }
+    }
+}
+
+/// The entries of a range of a bulk commit.
+pub struct BulkCursor {
+    bulk: Arc<Bulk>,
+    run: Option<RunCursor>,
+    far: Bound<Vec<u8>>,
+    direction: Direction,
+}
+
+impl Iterator for BulkCursor {
+    type Item = Result<BulkEntry>;
+
+    fn next(&mut self) -> Option<Result<BulkEntry>> {
+        let found = match self.run.as_mut()?.next()? {
+            Ok(found) => found,
+            Err(error) => {
+                self.run = None;
+                return Some(Err(error));
+            }
+        };
+        if self.direction.is_beyond(&found.key, &self.far) {
+            self.run = None;
+            return None;
+        }
+        Some(self.bulk.outer(found))
+    }
+}
