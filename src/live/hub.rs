@@ -114,8 +114,17 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts to follow the commits after now.
+    /// Starts a thread that follows the commits after now.
     pub fn start(engine: &Arc<Engine>) -> Result<Hub> {
+        let (hub, reader) = Hub::with_reader(engine);
+        let thread =
+            std::thread::Builder::new().name("live".to_owned()).stack_size(STACK_BYTES).spawn(move || reader.run())?;
+        *hub.thread.lock() = Some(thread);
+        Ok(hub)
+    }
+
+    /// A registry whose reader the caller steps.
+    pub fn with_reader(engine: &Arc<Engine>) -> (Hub, Reader) {
         let feed = engine.feed();
         let shared = Arc::new(Shared {
             engine: engine.clone(),
@@ -128,9 +137,7 @@ impl Hub {
             stopped: AtomicBool::new(false),
         });
         let reader = Reader::new(shared.clone(), engine.clone(), feed);
-        let thread =
-            std::thread::Builder::new().name("live".to_owned()).stack_size(STACK_BYTES).spawn(move || reader.run())?;
-        Ok(Hub { shared, thread: Mutex::new(Some(thread)) })
+        (Hub { shared, thread: Mutex::new(None) }, reader)
     }
 
     /// The place of one session, which listens on nothing yet.

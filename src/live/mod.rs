@@ -17,5 +17,6 @@ mod subscription;
 pub use hub::{Hub, LiveQuery};
 pub use listener::{Listener, channel_in_use};
 pub use outbox::Outbox;
+pub use reader::Reader;
 pub use shape::{Selected, Shape, World};
 pub use subscription::{Subject, Subscription};

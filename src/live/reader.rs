@@ -54,50 +54,79 @@ enum Turn {
 }
 
 /// The follower of the commits.
-pub(super) struct Reader {
+pub struct Reader {
     shared: Arc<Shared>,
     engine: Arc<Engine>,
     feed: FeedReader,
     audiences: Audiences,
     behind: Vec<Behind>,
+    /// Kept for its allocation.
+    commits: Vec<Arc<Commit>>,
+}
+
+/// Whether a turn found something to do.
+enum Progress {
+    Some,
+    /// Nothing, and how long to rest where that is known.
+    None(Option<Duration>),
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, engine: Arc<Engine>, feed: FeedReader) -> Reader {
-        Reader { shared, engine, feed, audiences: Audiences::default(), behind: Vec::new() }
+        Reader { shared, engine, feed, audiences: Audiences::default(), behind: Vec::new(), commits: Vec::new() }
     }
 
     /// Follows until it is stopped.
     pub(super) fn run(mut self) {
-        let mut commits = Vec::new();
         while !self.shared.is_stopped() {
-            self.listen_to_sessions();
-            commits.clear();
-            let before = self.feed.position();
-            match self.feed.next(SCAN_BATCH, &mut commits) {
-                Ok(complete) => {
-                    if !complete {
-                        self.has_fallen_behind(before);
-                    }
-                    for commit in &commits {
-                        self.deliver(commit);
-                    }
-                    let pause = self.catch_up();
-                    self.shared.reach(self.feed.position());
-                    if complete && commits.is_empty() {
-                        self.rest(pause);
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "commits cannot be read; listening sessions end");
-                    self.shared.lose();
-                    for member in self.audiences.take_all() {
-                        self.forget(&member, &error);
-                    }
-                    self.feed = self.engine.feed();
+            match self.turn() {
+                Ok(Progress::Some) => {}
+                Ok(Progress::None(pause)) => self.rest(pause),
+                Err(()) => {
                     let (_signal, wait) = wait::pair(Some(PAUSE));
                     wait.block();
                 }
+            }
+        }
+    }
+
+    /// Reads and delivers the next commits; false when there is nothing to do. For a reader without a thread.
+    pub fn step(&mut self) -> bool {
+        let told = self.shared.has_told();
+        match self.turn() {
+            Ok(Progress::None(pause)) => told || pause.is_some_and(|pause| pause.is_zero()),
+            _ => true,
+        }
+    }
+
+    /// Delivers the next commits. A failure to read them has been dealt with.
+    fn turn(&mut self) -> std::result::Result<Progress, ()> {
+        self.listen_to_sessions();
+        let mut commits = std::mem::take(&mut self.commits);
+        commits.clear();
+        let before = self.feed.position();
+        match self.feed.next(SCAN_BATCH, &mut commits) {
+            Ok(complete) => {
+                if !complete {
+                    self.has_fallen_behind(before);
+                }
+                for commit in &commits {
+                    self.deliver(commit);
+                }
+                let pause = self.catch_up();
+                self.shared.reach(self.feed.position());
+                let idle = complete && commits.is_empty();
+                self.commits = commits;
+                Ok(if idle { Progress::None(pause) } else { Progress::Some })
+            }
+            Err(error) => {
+                tracing::error!(%error, "commits cannot be read; listening sessions end");
+                self.shared.lose();
+                for member in self.audiences.take_all() {
+                    self.forget(&member, &error);
+                }
+                self.feed = self.engine.feed();
+                Err(())
             }
         }
     }
@@ -240,7 +269,7 @@ impl Reader {
         }
         let mut pause = None;
         for mut behind in std::mem::take(&mut self.behind) {
-            match self.turn(&mut behind) {
+            match self.show_behind(&mut behind) {
                 Ok(Turn::Level) => {
                     behind.member.show_up_to(behind.feed.position());
                     self.audiences.add(behind.member);
@@ -260,7 +289,7 @@ impl Reader {
         pause
     }
 
-    fn turn(&self, behind: &mut Behind) -> Result<Turn> {
+    fn show_behind(&self, behind: &mut Behind) -> Result<Turn> {
         behind.member.subscription.check(&self.engine.catalog())?;
         for _ in 0..CATCH_UP_COMMITS {
             match behind.member.outbox.has_room(behind.member.id) {

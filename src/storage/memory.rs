@@ -4,6 +4,7 @@
 //! again. What is not committed is gone.
 
 use super::Direction;
+use super::fault::{Faults, Step};
 use super::index::KeyRange;
 use crate::error::Result;
 use crate::types::CommitSeq;
@@ -21,6 +22,8 @@ pub struct MemoryIndex {
     committed: Arc<Mutex<Committed>>,
     /// One write at a time.
     writing: Arc<Mutex<()>>,
+    /// What may make a commit fail.
+    faults: Option<Faults>,
 }
 
 #[derive(Clone, Default)]
@@ -40,6 +43,11 @@ pub(super) struct Write<'a> {
 }
 
 impl MemoryIndex {
+    /// An empty map whose commits fail as these say.
+    pub fn with_faults(faults: Faults) -> MemoryIndex {
+        MemoryIndex { faults: Some(faults), ..MemoryIndex::default() }
+    }
+
     /// The position of the last commit that moved it.
     pub fn position(&self) -> Result<CommitSeq> {
         Ok(self.committed.lock().position)
@@ -97,9 +105,15 @@ impl Write<'_> {
     }
 
     pub(super) fn commit(self, position: Option<CommitSeq>) -> Result<()> {
-        let mut committed = self.index.committed.lock();
-        committed.map = self.map;
-        committed.position = position.unwrap_or(committed.position);
-        Ok(())
+        let store = || {
+            let mut committed = self.index.committed.lock();
+            committed.map = self.map;
+            committed.position = position.unwrap_or(committed.position);
+            Ok(())
+        };
+        match &self.index.faults {
+            Some(faults) => faults.strike(Step::Index, store),
+            None => store(),
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub mod bulk;
 pub mod datadir;
 pub mod disk;
+pub mod fault;
 mod index;
 mod lmdb;
 pub mod log;

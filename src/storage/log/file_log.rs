@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 
 /// The name of a segment that is being prepared.
 const SPARE: &str = "spare";
+/// The name of one that is prepared for a record larger than others.
+const LARGE: &str = "large";
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug)]
@@ -98,35 +100,20 @@ impl FileLog {
         FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() }
     }
 
-    /// Adds a segment that has room for a record of `least` bytes.
+    /// Adds a segment that has room for a record of `least` bytes. It gets its name when it is whole, so a failure
+    /// before that leaves the log as it was: on a full disk the next commit may try again.
     fn add_segment(&self, state: &mut State, previous: CommitSeq, least: u64) -> Result<()> {
         let capacity = self.options.segment_bytes.max(HEADER_BYTES + least);
         let name = segment::name_after(previous);
-        let path = self.directory.join(&name);
-        let spare = self.directory.join(SPARE);
-        let ready = match std::mem::replace(&mut state.spare, Spare::None) {
-            Spare::Making(thread) if capacity == self.options.segment_bytes => {
-                thread.join().map_err(|_| Error::internal("the thread that prepares log segments failed"))??;
-                true
-            }
-            Spare::Made(made) if capacity == self.options.segment_bytes => {
-                made?;
-                true
-            }
-            other => {
-                state.spare = other;
-                false
-            }
-        };
-        if ready {
-            self.disk.rename(&spare, &path)?;
-        } else {
-            segment::allocate(&*self.disk.create(&path)?, capacity)?;
+        let usual = capacity == self.options.segment_bytes;
+        let unnamed = self.directory.join(if usual { SPARE } else { LARGE });
+        if !usual || !take_spare(&mut state.spare)? {
+            allocate(&*self.disk, &unnamed, capacity)?;
         }
-        let file = self.disk.open(&path)?;
+        let file = self.disk.open(&unnamed)?;
         segment::write_header(&*file, previous)?;
         file.sync_data()?;
-        self.disk.sync_dir(&self.directory)?;
+        self.disk.rename(&unnamed, &self.directory.join(&name))?;
         let fresh = Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity };
         // An empty segment that was too small had the same name: its file has just been replaced, so it must not stay
         // in the list, where a release would remove the new file under the old entry.
@@ -134,7 +121,7 @@ impl FileLog {
             state.segments.pop_back();
         }
         state.segments.push_back(fresh);
-        Ok(())
+        self.poison(self.disk.sync_dir(&self.directory))
     }
 
     /// Begins to prepare the next segment once half of the current one is full.
@@ -144,7 +131,7 @@ impl FileLog {
             return;
         }
         let (disk, path, capacity) = (self.disk.clone(), self.directory.join(SPARE), self.options.segment_bytes);
-        let make = move || segment::allocate(&*disk.create(&path)?, capacity);
+        let make = move || allocate(&*disk, &path, capacity);
         if !self.options.threads {
             state.spare = Spare::Made(make());
             return;
@@ -155,18 +142,25 @@ impl FileLog {
     }
 
     fn check(&self) -> Result<()> {
-        if self.poisoned.load(Ordering::SeqCst) {
-            let message = "commit log has failed; nothing can be written until the server is restarted";
-            return Err(Error::new(SqlState::IO_ERROR, message));
-        }
-        Ok(())
+        if self.poisoned.load(Ordering::SeqCst) { Err(has_failed()) } else { Ok(()) }
     }
 
+    /// Refuses everything after a failure: nobody knows what the disk holds of what was written before it.
     fn poison<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() {
+        result.map_err(|error| {
             self.poisoned.store(true, Ordering::SeqCst);
+            tracing::error!(%error, "the commit log failed; nothing can be written until the server is restarted");
+            has_failed()
+        })
+    }
+
+    /// As [`poison`](Self::poison), but for a write that found no room: what it left behind the last record is no
+    /// record, and the next one is written over it.
+    fn poison_unless_full<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if error.code() == SqlState::DISK_FULL => Err(error),
+            other => self.poison(other),
         }
-        result
     }
 
     fn try_append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
@@ -182,12 +176,11 @@ impl FileLog {
             if let Some(current) = state.segments.back() {
                 self.poison(current.file.sync_data())?;
             }
-            // nothing of the record is written yet: on a full disk the next commit may try again
             self.add_segment(state, before, bytes)?;
         }
         segment::encode_record(first, last, payload, &mut state.buffer);
         let current = state.segments.back_mut().expect("a segment was there or has been added");
-        self.poison(current.file.write_at(current.end, &state.buffer))?;
+        self.poison_unless_full(current.file.write_at(current.end, &state.buffer))?;
         current.end += bytes;
         current.last = last;
         if state.buffer.capacity() > 4 << 20 {
@@ -195,6 +188,33 @@ impl FileLog {
         }
         self.prepare_spare(state);
         Ok(())
+    }
+}
+
+fn has_failed() -> Error {
+    let message = "commit log has failed; nothing can be written until the server is restarted";
+    Error::new(SqlState::IO_ERROR, message).detail("Whether the last commits are durable is known after the restart.")
+}
+
+/// Makes a file of zeros. What could not be finished is removed: on a full disk its room is wanted.
+fn allocate(disk: &dyn Disk, path: &Path, capacity: u64) -> Result<()> {
+    let made = disk.create(path).and_then(|file| segment::allocate(&*file, capacity));
+    if made.is_err() {
+        // where that fails too the next attempt, or the next start, replaces the file
+        let _ = disk.remove(path);
+    }
+    made
+}
+
+/// Whether a spare segment is ready. One that could not be made is none: the disk may have room by now.
+fn take_spare(spare: &mut Spare) -> Result<bool> {
+    match std::mem::replace(spare, Spare::None) {
+        Spare::None => Ok(false),
+        Spare::Made(made) => Ok(made.is_ok()),
+        Spare::Making(thread) => {
+            let made = thread.join().map_err(|_| Error::internal("the thread that prepares log segments failed"))?;
+            Ok(made.is_ok())
+        }
     }
 }
 
