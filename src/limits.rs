@@ -159,8 +159,23 @@ pub const SEQ_RESERVE: u64 = 1 << 20;
 /// clock does. After a start they are ahead of the clock by so much at most.
 pub const SNOWFLAKE_RESERVE_MICROS: i64 = 10_000_000;
 
-/// Parts of the lock table, each with a mutex of its own: enough that sessions on different rows do not meet.
-pub const LOCK_SHARDS: usize = 64;
+/// Parts of the table of row locks, each with a mutex of its own: enough that sessions on different rows do not meet, and
+/// that a part which grows or shrinks beside a big transaction is small.
+pub const LOCK_SHARDS: usize = 256;
+
+/// Rows and keys that all transactions together hold locked, some 60 bytes each; full: 53200. Three times the five
+/// million rows of a large load, each with a primary and a unique key.
+pub const ROW_LOCKS_MAX: usize = 32 << 20;
+
+/// Of those the ones that several transactions hold or wait for, some 250 bytes each; full: 53200.
+pub const SHARED_ROW_LOCKS_MAX: usize = 4 << 20;
+
+/// Parts of the tables of object locks and of open transactions.
+pub const OBJECT_LOCK_SHARDS: usize = 64;
+
+/// Relations and advisory locks that are held or awaited at once, some 200 bytes each; full: 53200, as when PostgreSQL's
+/// lock table is full.
+pub const OBJECT_LOCKS_MAX: usize = 1 << 20;
 
 /// Bytes of recent commits that the changefeed keeps for readers and for resuming STREAM subscriptions; full: the
 /// oldest go, and a reader that has not seen them continues from the log.

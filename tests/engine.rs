@@ -13,8 +13,8 @@ use tertulia::error::{Result, SqlState};
 use tertulia::storage::Direction;
 use tertulia::table::Model;
 use tertulia::txn::{
-    Engine, EngineOptions, Isolation, LockKey, LockMode, LockPolicy, LockedRow, StatementView, Transaction, TxnOptions,
-    Written,
+    Engine, EngineOptions, Isolation, LockKey, LockMode, LockPolicy, LockedRow, RowLock, StatementView, Transaction,
+    TxnOptions, Written,
 };
 use tertulia::types::{CommitSeq, Oid, ScopeId, SqlType, StorageId, Value, Zone};
 
@@ -144,7 +144,7 @@ fn must_insert(transaction: &mut Transaction, model: &Model, scope: ScopeId, id:
 
 #[track_caller]
 fn must_lock(transaction: &mut Transaction, view: &StatementView, key: &Bytes) -> Bytes {
-    match transaction.lock_row(view, key, LockMode::AccessExclusive, LockPolicy::Wait).unwrap() {
+    match transaction.lock_row(view, (Oid(1), key), RowLock::Update, true, LockPolicy::Wait).unwrap() {
         LockedRow::Granted(row) => row.expect("the row is there"),
         _ => panic!("must not wait"),
     }
@@ -338,7 +338,7 @@ fn repeatable_read_refuses_to_update_what_changed() {
     assert_eq!(rows_seen(&old, &view, &model, ScopeId::SHARED), "1=a");
     let view = old.statement().unwrap();
     assert_eq!(rows_seen(&old, &view, &model, ScopeId::SHARED), "1=a");
-    let Err(error) = old.lock_row(&view, &key, LockMode::AccessExclusive, LockPolicy::Wait) else {
+    let Err(error) = old.lock_row(&view, (Oid(1), &key), RowLock::Update, true, LockPolicy::Wait) else {
         panic!("must be refused")
     };
     assert_eq!(error.code(), SqlState::T_R_SERIALIZATION_FAILURE);
@@ -708,7 +708,7 @@ fn change_something(engine: &Arc<Engine>, model: &Model, random: &mut u64) -> bo
         let key = model.row_key(ScopeId::SHARED, &values(id, ""), 0).unwrap();
         let mut locked = None;
         while what > 0 && locked.is_none() {
-            match transaction.lock_row(&view, &key, LockMode::AccessExclusive, LockPolicy::Wait) {
+            match transaction.lock_row(&view, (model.relation().oid, &key), RowLock::Update, true, LockPolicy::Wait) {
                 Ok(LockedRow::Granted(row)) => locked = Some(row),
                 Ok(LockedRow::Wait(wait)) => wait.block(),
                 Ok(LockedRow::NotAvailable) => panic!("it was to be waited for"),

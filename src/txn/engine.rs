@@ -3,7 +3,7 @@
 use super::committer::{CommitStep, Committer, Patience};
 use super::expiry::Expiry;
 use super::feed::{Feed, FeedReader, LoggedCommits};
-use super::lock::LockTable;
+use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable};
 use super::recovery::{self, Counters, RecoveryReport};
 use super::scopes::Scopes;
 use super::snowflake::Snowflake;
@@ -152,10 +152,10 @@ impl Engine {
         let snowflake = Snowflake::default();
         snowflake.continue_after(marks.snowflake_reserved);
         let engine = Arc::new(Engine {
+            locks: LockTable::new(env.clone()),
             env,
             store,
             log,
-            locks: LockTable::default(),
             committer: Committer::new(current.next()),
             feed: Arc::new(Feed::new(current)),
             scopes: Scopes::new(scope_end),
@@ -215,7 +215,7 @@ impl Engine {
     }
 
     fn store_bootstrap(self: &Arc<Engine>) -> Result<()> {
-        use super::lock::{LockKey, LockMode, LockPolicy};
+        use super::lock::{LockKey, LockPolicy};
         let mut transaction = self.begin(TxnOptions::default())?;
         for entry in self.catalog().entries() {
             transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::NoWait)?;
@@ -294,6 +294,26 @@ impl Engine {
     /// Whether STREAM tables take no more rows.
     pub(super) fn is_full_of_streams(&self) -> bool {
         self.store.volatile_bytes() + self.expiry.bytes() > self.options.stream_bytes_max
+    }
+
+    /// All locks that are held or awaited, as pg_locks shows them.
+    pub fn lock_report(&self) -> Vec<LockInfo> {
+        self.locks.snapshot_locks()
+    }
+
+    /// Who keeps a session from the lock that it waits for: pg_blocking_pids.
+    pub fn lock_blockers(&self, pid: i32) -> Vec<i32> {
+        self.locks.blockers(pid)
+    }
+
+    /// Gives back one grant of a session's advisory lock; false where it has none in this mode.
+    pub fn unlock_advisory(&self, pid: i32, key: AdvisoryKey, mode: LockMode) -> bool {
+        self.locks.unlock_advisory(pid, key, mode)
+    }
+
+    /// Gives back all advisory locks that a session holds beyond its transactions: at its end at the latest.
+    pub fn unlock_session(&self, pid: i32) {
+        self.locks.unlock_session(pid);
     }
 
     /// How it was opened.

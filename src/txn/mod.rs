@@ -31,7 +31,7 @@ pub use cursor::TxCursor;
 pub use engine::{Engine, EngineOptions, Parts};
 pub use feed::FeedReader;
 pub use inspection::{Inspection, LoggedWrite, place_of};
-pub use lock::{LockKey, LockMode, LockPolicy, Locked};
+pub use lock::{AdvisoryKey, AdvisoryLevel, LockInfo, LockKey, LockMode, LockPolicy, Locked, LockedThing, RowLock};
 pub use recovery::{RecoveryReport, offset_mark};
 pub use rows::{Conflict, Written};
 pub use ticket::CommitTicket;

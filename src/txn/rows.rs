@@ -2,8 +2,8 @@
 //!
 //! Each call either does everything or asks to wait and be called again; locks that it has got by then are kept.
 
-use super::lock::{LockKey, LockMode, LockPolicy, Locked};
-use super::transaction::{Isolation, StatementView, Transaction};
+use super::lock::{LockKey, LockMode, LockPolicy, Locked, RowLock};
+use super::transaction::{Claim, Isolation, StatementView, Transaction};
 use crate::change::{RowChange, Write};
 use crate::error::{Error, Result, SqlState};
 use crate::table::{Model, unique_violation};
@@ -28,7 +28,7 @@ pub struct Conflict {
     pub unique: Option<usize>,
     /// The row's key.
     pub key: Bytes,
-    /// Its newest version. It is locked, so that it stays; shared unless it is by the primary key.
+    /// Its newest version. It is not locked.
     pub row: Bytes,
 }
 
@@ -182,17 +182,26 @@ impl Transaction {
         }
     }
 
-    /// Locks a row's key and looks whether a row is there.
+    /// Locks a row's key and looks whether a row is there. One that is there is not locked, nor are those waited for who
+    /// only lock it: as in PostgreSQL it stands in the way as it is.
     fn probe_row(&mut self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Probe> {
-        match self.lock(LockKey::Key(key.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
-            Locked::Granted => {}
-            Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
-            Locked::NotAvailable => return Err(unasked()),
+        let (mark, relation) = (self.lock_mark(), model.relation().oid);
+        let claim = self.claim(relation, key, RowLock::Update, true)?;
+        if let Claim::Wait(wait) = claim {
+            return Ok(Probe::Wait(wait));
         }
-        Ok(match self.live_row(view, model, key)? {
-            Some(row) => Probe::Taken(Conflict { unique: None, key: key.clone(), row }),
-            None => Probe::Free,
-        })
+        if let Some(row) = self.live_row(view, model, key)? {
+            self.give_back_to(mark);
+            return Ok(Probe::Taken(Conflict { unique: None, key: key.clone(), row }));
+        }
+        match claim {
+            Claim::Held => Ok(Probe::Free),
+            _ => Ok(match self.wait_for(relation, key, RowLock::Update, true)? {
+                Claim::Wait(wait) => Probe::Wait(wait),
+                // the locks of a row that is not there are gone: look again
+                _ => Probe::Wait(Wait::ready()),
+            }),
+        }
     }
 
     /// Locks an entry of a unique constraint and looks whether it names another row.
@@ -204,11 +213,13 @@ impl Transaction {
         entry: &Bytes,
         own: Option<&Bytes>,
     ) -> Result<Probe> {
+        let mark = self.lock_mark();
         match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
             Locked::Granted => {}
             Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
             Locked::NotAvailable => return Err(unasked()),
         }
+        let held = self.lock_mark();
         let mut named = self.newest(view, entry)?;
         loop {
             let Some(key) = named else { return Ok(Probe::Free) };
@@ -216,16 +227,18 @@ impl Transaction {
                 return Ok(Probe::Free);
             }
             // whoever is removing or changing that row decides whether the value is taken
-            match self.lock(LockKey::Key(key.clone()), LockMode::AccessShare, LockPolicy::Wait)? {
-                Locked::Granted => {}
-                Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
-                Locked::NotAvailable => return Err(unasked()),
+            if let Claim::Wait(wait) = self.claim(model.relation().oid, &key, RowLock::Share, false)? {
+                // he may yet want the entry himself, and must not find it held by one who waits for him
+                self.release_since(mark);
+                return Ok(Probe::Wait(wait));
             }
             named = self.newest(view, entry)?;
+            let row = if named.as_ref() == Some(&key) { self.live_row(view, model, &key)? } else { None };
+            self.give_back_to(if row.is_some() { mark } else { held });
             if named.as_ref() != Some(&key) {
                 continue;
             }
-            return Ok(match self.live_row(view, model, &key)? {
+            return Ok(match row {
                 Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
                 None if model.is_volatile() => Probe::Free,
                 None => {

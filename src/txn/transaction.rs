@@ -6,7 +6,7 @@
 
 use super::cursor::TxCursor;
 use super::engine::Engine;
-use super::lock::{LockKey, LockMode, LockOwner, LockPolicy, Locked};
+use super::lock::{AdvisoryKey, AdvisoryLevel, LockKey, LockMark, LockMode, LockOwner, LockPolicy, Locked, RowLock};
 use super::prepare::{self, Handover};
 use super::recovery;
 use super::ticket::{self, CommitTicket};
@@ -81,6 +81,7 @@ pub struct Savepoint {
     mark: Mark,
     at_end: usize,
     derivers: usize,
+    locks: LockMark,
 }
 
 /// A catalog with entries that are not committed.
@@ -95,6 +96,16 @@ struct Derivers {
     table: Oid,
     catalog: Arc<Catalog>,
     derive: Vec<Arc<dyn Derive>>,
+}
+
+/// What came of an attempt to lock a row or key, for which those who only lock it need not be waited for.
+pub(super) enum Claim {
+    /// The lock is held.
+    Held,
+    /// Others hold it, but none of them writes.
+    Locked,
+    /// Ask again after this wait.
+    Wait(crate::wait::Wait),
 }
 
 /// The newest version of a row, under its lock.
@@ -131,6 +142,7 @@ impl Transaction {
         engine.count_begin();
         Transaction {
             time: engine.env.now(),
+            locks: engine.locks.begin(id, options.pid),
             engine,
             id,
             options,
@@ -138,7 +150,6 @@ impl Transaction {
             pinned: None,
             writes: WriteSet::default(),
             own_catalog: RefCell::new(None),
-            locks: LockOwner::new(id, options.pid),
             derivers: Vec::new(),
             scopes: Vec::new(),
             at_end: Vec::new(),
@@ -266,9 +277,22 @@ impl Transaction {
         recovery::offset_end(&view.snapshot, storage, partition)
     }
 
-    /// Asks for a lock, held until the transaction ends. After a wait the same question is asked again.
+    /// Asks for a lock, held until the transaction ends or goes back to a savepoint before it. After a wait the same question is asked again.
     pub fn lock(&mut self, key: LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
-        self.engine.locks.lock(&mut self.locks, key, mode, policy)
+        self.engine.locks.lock(&mut self.locks, &key, mode, policy)
+    }
+
+    /// Asks for an advisory lock: [`LockMode::Exclusive`], or [`LockMode::Share`] for a shared one. At the level of the
+    /// session each grant counts, and [`Engine::unlock_advisory`] gives one back; after a wait the same question is asked
+    /// again, which counts once.
+    pub fn lock_advisory(
+        &mut self,
+        key: AdvisoryKey,
+        mode: LockMode,
+        level: AdvisoryLevel,
+        policy: LockPolicy,
+    ) -> Result<Locked> {
+        self.engine.locks.lock_advisory(&mut self.locks, key, mode, level, policy)
     }
 
     /// The number of the wait for a lock that it is in: lock_timeout counts for each wait.
@@ -281,16 +305,18 @@ impl Transaction {
         self.engine.locks.stop_waiting(&mut self.locks);
     }
 
-    /// Locks a row and reads its newest version: its predicate and its SET list are to be evaluated again where that
+    /// Locks a row of a table, to write it or only to keep others from it, and reads its newest version: its predicate and its SET list are to be evaluated again where that
     /// differs from what the statement saw. 40001 under REPEATABLE READ when it changed since the snapshot.
     pub fn lock_row(
         &mut self,
         view: &StatementView,
-        key: &Bytes,
-        mode: LockMode,
+        row: (Oid, &Bytes),
+        lock: RowLock,
+        writes: bool,
         policy: LockPolicy,
     ) -> Result<LockedRow> {
-        match self.lock(LockKey::Key(key.clone()), mode, policy)? {
+        let key = row.1;
+        match self.engine.locks.lock_row(&mut self.locks, row, lock, writes, policy)? {
             Locked::Wait(wait) => Ok(LockedRow::Wait(wait)),
             Locked::NotAvailable => Ok(LockedRow::NotAvailable),
             Locked::Granted => {
@@ -301,6 +327,44 @@ impl Transaction {
                 Ok(LockedRow::Granted(newest))
             }
         }
+    }
+
+    /// Locks a row or a key of the map whose writers alone are of interest: where others only lock it the answer is
+    /// [`Claim::Locked`]. A lock that is granted can be given back with [`give_back_to`](Self::give_back_to).
+    pub(super) fn claim(&mut self, relation: Oid, key: &Bytes, lock: RowLock, writes: bool) -> Result<Claim> {
+        let row = (relation, key);
+        match self.engine.locks.lock_row(&mut self.locks, row, lock, writes, LockPolicy::NoWait)? {
+            Locked::Granted => return Ok(Claim::Held),
+            Locked::Wait(wait) => return Ok(Claim::Wait(wait)),
+            Locked::NotAvailable if !self.engine.locks.has_other_writer(&self.locks, key) => return Ok(Claim::Locked),
+            Locked::NotAvailable => {}
+        }
+        self.wait_for(relation, key, lock, writes)
+    }
+
+    /// Locks a row, waiting for whoever is in the way.
+    pub(super) fn wait_for(&mut self, relation: Oid, key: &Bytes, lock: RowLock, writes: bool) -> Result<Claim> {
+        match self.engine.locks.lock_row(&mut self.locks, (relation, key), lock, writes, LockPolicy::Wait)? {
+            Locked::Granted => Ok(Claim::Held),
+            Locked::Wait(wait) => Ok(Claim::Wait(wait)),
+            Locked::NotAvailable => Err(Error::internal("a lock that was to be waited for is not available")),
+        }
+    }
+
+    /// How many locks are held, to give back those that come after.
+    pub(super) fn lock_mark(&self) -> LockMark {
+        self.locks.mark()
+    }
+
+    /// Gives back the locks that were got since, and leaves the queue that it may be in.
+    pub(super) fn give_back_to(&mut self, mark: LockMark) {
+        self.engine.locks.stop_waiting(&mut self.locks);
+        self.engine.locks.release_to(&mut self.locks, mark);
+    }
+
+    /// Gives back the locks that were got since, but stays in the queue that it is in.
+    pub(super) fn release_since(&mut self, mark: LockMark) {
+        self.engine.locks.release_to(&mut self.locks, mark);
     }
 
     /// First updater wins: 40001 when somebody else has written the key since the snapshot.
@@ -325,6 +389,7 @@ impl Transaction {
             return Err(Error::internal("a write in a read-only transaction"));
         }
         self.check_size()?;
+        self.engine.locks.give_id(&mut self.locks);
         if write.volatile && write.value.is_some() && self.engine.is_full_of_streams() {
             return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory for the rows of STREAM tables")
                 .hint("Rows that expire make room; choose a shorter TTL_SECONDS."));
@@ -450,12 +515,17 @@ impl Transaction {
         self.put_plain(Bytes::from(mark), Some(Bytes::from_static(&[1])))
     }
 
-    /// The present place, to roll back to. Locks taken since are kept until the end.
+    /// The present place, to roll back to.
     pub fn savepoint(&self) -> Savepoint {
-        Savepoint { mark: self.writes.mark(), at_end: self.at_end.len(), derivers: self.derivers.len() }
+        Savepoint {
+            mark: self.writes.mark(),
+            at_end: self.at_end.len(),
+            derivers: self.derivers.len(),
+            locks: self.locks.mark(),
+        }
     }
 
-    /// Forgets what was done since a savepoint.
+    /// Forgets what was done since a savepoint, and gives back the locks that were got since.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
         self.writes.cut(savepoint.mark);
         self.derivers.truncate(savepoint.derivers);
@@ -463,6 +533,7 @@ impl Transaction {
             hook.end(None);
         }
         *self.own_catalog.get_mut() = None;
+        self.give_back_to(savepoint.locks);
     }
 
     /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so
@@ -490,7 +561,7 @@ impl Transaction {
         let finished = prepare::encode(&self.writes, &handover)?;
         let time = handover.time;
         let (receipt, ticket) = ticket::pair();
-        let locks = std::mem::replace(&mut self.locks, LockOwner::new(self.id, self.options.pid));
+        let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
         let at_end = std::mem::take(&mut self.at_end);
         let prepared = finished.submit_as(&self.writes, time, locks, at_end, receipt);
         self.pinned = None;

@@ -12,6 +12,8 @@ impl Oid {
     pub const INVALID: Oid = Oid(0);
     /// The first OID given to objects that users make (PostgreSQL's FirstNormalObjectId).
     pub const FIRST_USER: Oid = Oid(16384);
+    /// The one database of a server.
+    pub const DATABASE: Oid = Oid(5);
 }
 
 impl fmt::Display for Oid {

@@ -1,7 +1,7 @@
 //! What a definition is going to do, and the locks that it does it under.
 //!
 //! Nothing is written before everything is locked, so that a definition that must wait has done nothing yet and is
-//! worked out anew after its wait. Locks are kept until the transaction's end.
+//! worked out anew after its wait. Locks are kept until the transaction ends or goes back to a savepoint before them.
 
 use super::{Definer, Pause};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Role};

@@ -4,7 +4,7 @@ use super::operator::Run;
 use crate::error::Result;
 use crate::expr::Expr;
 use crate::table::{Model, check_violation};
-use crate::txn::{LockMode, LockPolicy, LockedRow};
+use crate::txn::{LockPolicy, LockedRow, RowLock};
 use crate::types::{Row, Value};
 use crate::wait::Wait;
 use bytes::Bytes;
@@ -53,11 +53,12 @@ pub(super) fn lock_target(
     row: &mut Row,
 ) -> Result<Target> {
     let (key, version) = seen;
-    let newest = match run.tx.lock_row(run.view, key, LockMode::AccessExclusive, LockPolicy::Wait)? {
-        LockedRow::Wait(wait) => return Ok(Target::Wait(wait)),
-        LockedRow::NotAvailable | LockedRow::Granted(None) => return Ok(Target::Skip),
-        LockedRow::Granted(Some(newest)) => newest,
-    };
+    let newest =
+        match run.tx.lock_row(run.view, (model.relation().oid, key), RowLock::Update, true, LockPolicy::Wait)? {
+            LockedRow::Wait(wait) => return Ok(Target::Wait(wait)),
+            LockedRow::NotAvailable | LockedRow::Granted(None) => return Ok(Target::Skip),
+            LockedRow::Granted(Some(newest)) => newest,
+        };
     if !model.is_live(&newest, run.now)? {
         return Ok(Target::Skip);
     }

@@ -199,5 +199,5 @@ fn roles(cx: &SystemContext) -> Result<Vec<Row>> {
 }
 
 fn databases(cx: &SystemContext) -> Result<Vec<Row>> {
-    Ok(vec![vec![Value::Int(5), Value::Text(cx.identity.database.clone())]])
+    Ok(vec![vec![Value::Int(i64::from(Oid::DATABASE.0)), Value::Text(cx.identity.database.clone())]])
 }

@@ -1,0 +1,163 @@
+//! Who waits for whom: deadlocks, and what pg_blocking_pids says.
+
+use super::entry::{Asker, Entry, OwnerId, Party, Waiter};
+use super::key::{Object, Place};
+use super::mode::LockMode;
+use super::table::LockTable;
+use crate::catalog::CatalogKey;
+use crate::error::{Error, SqlState};
+use crate::types::Oid;
+use std::collections::{HashMap, HashSet};
+
+/// What each waiting session waits for, and as whom.
+#[derive(Default)]
+pub(super) struct Graph(HashMap<Party, (Asker, Place)>);
+
+impl Graph {
+    pub(super) fn insert(&mut self, who: Asker, place: Place) {
+        self.0.insert(who.party, (who, place));
+    }
+
+    pub(super) fn remove(&mut self, party: Party) {
+        self.0.remove(&party);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Who a waiter waits for, for the deadlock's description.
+pub(super) struct Edge {
+    pid: i32,
+    mode: LockMode,
+    place: Place,
+    blocker: Asker,
+}
+
+impl LockTable {
+    /// Whether a process waits for a lock that somebody else holds.
+    pub fn is_waiting(&self, pid: i32) -> bool {
+        !self.blockers(pid).is_empty()
+    }
+
+    /// The process ids of the sessions that keep a session from the lock that it waits for, as pg_blocking_pids says:
+    /// those before it in the queue whom it may not pass; where there are none, those who hold the object. Of a row's
+    /// holders it is the one whose transaction it waits for first.
+    pub fn blockers(&self, pid: i32) -> Vec<i32> {
+        let graph = self.graph.lock();
+        let Some((who, place)) = graph.0.get(&Party::of(pid, 0)) else { return Vec::new() };
+        let mut blockers: Vec<i32> = Vec::new();
+        self.with_waiter(*who, *place, |entry, at| {
+            let waiter = &entry.queue[at];
+            let before = entry.blocking_waiters(at);
+            blockers = match place {
+                Place::Object(_) => entry.blocking_holders(waiter).chain(before).map(|who| who.party.pid()).collect(),
+                Place::Row(..) => {
+                    let before: Vec<i32> = before.map(|who| who.party.pid()).collect();
+                    let awaited = awaited_transaction(entry, waiter).map(|who| who.party.pid());
+                    if before.is_empty() { awaited.into_iter().collect() } else { before }
+                }
+            };
+        });
+        let mut seen = HashSet::new();
+        blockers.retain(|blocker| seen.insert(*blocker));
+        blockers
+    }
+
+    /// A cycle of waits through `start`, depth first. Other waits cannot begin meanwhile: the graph is locked.
+    pub(super) fn find_cycle(&self, graph: &Graph, start: Party) -> Option<Vec<Edge>> {
+        let mut path: Vec<Edge> = Vec::new();
+        let mut visited = HashSet::from([start]);
+        let mut open: Vec<(usize, Edge)> = self.edges(graph, start).into_iter().map(|edge| (0, edge)).collect();
+        while let Some((depth, edge)) = open.pop() {
+            path.truncate(depth);
+            let blocker = edge.blocker.party;
+            path.push(edge);
+            if blocker == start {
+                return Some(path);
+            }
+            if visited.insert(blocker) {
+                open.extend(self.edges(graph, blocker).into_iter().map(|edge| (path.len(), edge)));
+            }
+        }
+        None
+    }
+
+    /// Whom a session waits for: holders, and those before it in the queue, of conflicting modes. Not itself: a
+    /// transaction of its own that is being flushed ends without waiting.
+    fn edges(&self, graph: &Graph, party: Party) -> Vec<Edge> {
+        let Some((who, place)) = graph.0.get(&party) else { return Vec::new() };
+        let mut edges = Vec::new();
+        self.with_waiter(*who, *place, |entry, at| {
+            let waiter = &entry.queue[at];
+            let blockers = entry.blocking_holders(waiter).chain(entry.blocking_waiters(at));
+            let edge = |blocker| Edge { pid: party.pid(), mode: waiter.request.mode, place: *place, blocker };
+            edges = blockers.filter(|blocker| blocker.party != party).map(edge).collect();
+        });
+        edges
+    }
+
+    /// Looks at somebody in the queue where he waits.
+    fn with_waiter(&self, who: Asker, place: Place, mut look: impl FnMut(&Entry, usize)) {
+        let mut at = |entry: Option<&Entry>| {
+            let Some(entry) = entry else { return };
+            if let Some(at) = entry.queue.iter().position(|waiter| waiter.who == who) {
+                look(entry, at);
+            }
+        };
+        match place {
+            Place::Object(object) => at(self.object_shard(&object).get(&object)),
+            Place::Row(row, _) => at(self.row_shard(row).entry(row)),
+        }
+    }
+}
+
+/// Of the holders of a row that are in a waiter's way, the one whose end it awaits first.
+pub(super) fn awaited_transaction(entry: &Entry, waiter: &Waiter) -> Option<Asker> {
+    entry.blocking_holders(waiter).min_by_key(|who| who.owner.0)
+}
+
+/// 40P01 with PostgreSQL's detail, one line for each process of the cycle. A row is waited for as PostgreSQL does it:
+/// by waiting for the transaction that holds it.
+pub(super) fn deadlock(cycle: &[Edge]) -> Error {
+    let lines: Vec<String> = cycle
+        .iter()
+        .map(|edge| {
+            let Edge { pid, mode, place, blocker } = edge;
+            let database = Oid::DATABASE;
+            let wanted = match place {
+                Place::Object(Object::Relation(oid)) => {
+                    format!("{} on relation {oid} of database {database}", mode.name())
+                }
+                Place::Object(Object::Entry(key)) => {
+                    let (class, oid) = class_and_oid(key);
+                    format!("{} on object {oid} of class {class} of database {database}", mode.name())
+                }
+                Place::Object(Object::Advisory(key)) => {
+                    let (class, object, sub) = (key.class, key.object, key.sub);
+                    format!("{} on advisory lock [{database},{class},{object},{sub}]", mode.name())
+                }
+                Place::Row(..) => format!("{} on transaction {}", LockMode::Share.name(), number(blocker.owner)),
+            };
+            format!("Process {pid} waits for {wanted}; blocked by process {}.", blocker.party.pid())
+        })
+        .collect();
+    Error::new(SqlState::T_R_DEADLOCK_DETECTED, "deadlock detected")
+        .detail(lines.join("\n"))
+        .hint("See server log for query details.")
+}
+
+/// The system catalog that an object stands in, by PostgreSQL's OIDs, and the object's own.
+fn class_and_oid(key: &CatalogKey) -> (u32, Oid) {
+    match key {
+        CatalogKey::Schema(oid) => (2615, *oid),
+        CatalogKey::Relation(oid) => (1259, *oid),
+        CatalogKey::Role(oid) => (1260, *oid),
+    }
+}
+
+fn number(owner: OwnerId) -> u32 {
+    owner.0 as u32
+}

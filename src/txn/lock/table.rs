@@ -1,0 +1,547 @@
+//! The table of all locks of the server: asking, waiting, giving back.
+
+use super::entry::{Asker, Entry, OwnerId, Party, Request, Waiter, Woken};
+use super::graph::{Graph, deadlock};
+use super::key::{LockKey, Object, Place, RowKey, Secret};
+use super::mode::{LockMode, Modes, RowHold, RowLock};
+use super::owner::{LockMark, LockOwner, Waiting};
+use super::rows::{Attempt, RowShard, full};
+use crate::env::Env;
+use crate::error::Result;
+use crate::limits::{LOCK_SHARDS, OBJECT_LOCK_SHARDS, OBJECT_LOCKS_MAX};
+use crate::types::Oid;
+use crate::wait::{self, Wait};
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What to do about a lock that somebody else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockPolicy {
+    /// Wait for it.
+    Wait,
+    /// Say that it is not available (NOWAIT and SKIP LOCKED).
+    NoWait,
+}
+
+/// The answer to a request for a lock.
+pub enum Locked {
+    /// It is held now.
+    Granted,
+    /// Ask again after this wait.
+    Wait(Wait),
+    /// Another transaction holds it, and the policy was not to wait.
+    NotAvailable,
+}
+
+/// A transaction that is open, as others see it.
+#[derive(Clone, Copy)]
+pub(super) struct OpenTransaction {
+    pub(super) pid: i32,
+    pub(super) has_id: bool,
+}
+
+pub(super) type Objects = HashMap<Object, Entry>;
+
+/// How often a session holds each advisory lock in each mode.
+pub(super) type SessionLocks = HashMap<(Object, LockMode), u64>;
+
+/// All locks of the server. Mutexes are taken in the order graph, shard, open transactions.
+pub struct LockTable {
+    pub(super) env: Arc<dyn Env>,
+    secret: Secret,
+    pub(super) objects: Vec<Mutex<Objects>>,
+    pub(super) rows: Vec<Mutex<RowShard>>,
+    open: Vec<Mutex<HashMap<u64, OpenTransaction>>>,
+    /// What each waiting session waits for.
+    pub(super) graph: Mutex<Graph>,
+    /// What each session holds beyond its transactions.
+    pub(super) sessions: Mutex<HashMap<i32, SessionLocks>>,
+}
+
+impl LockTable {
+    /// An empty one.
+    pub fn new(env: Arc<dyn Env>) -> LockTable {
+        LockTable {
+            secret: Secret::new(&*env),
+            env,
+            objects: (0..OBJECT_LOCK_SHARDS).map(|_| Mutex::default()).collect(),
+            rows: (0..LOCK_SHARDS).map(|_| Mutex::default()).collect(),
+            open: (0..OBJECT_LOCK_SHARDS).map(|_| Mutex::default()).collect(),
+            graph: Mutex::default(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// A transaction that begins; 0 for one that no session runs.
+    pub fn begin(&self, id: u64, pid: i32) -> LockOwner {
+        self.open_shard(id).insert(id, OpenTransaction { pid, has_id: false });
+        LockOwner::new(id, pid, true)
+    }
+
+    /// Asks for a lock; of rows and keys, to write them. A mode that is held already is granted again; after a wait the
+    /// same question is asked again.
+    pub fn lock(&self, owner: &mut LockOwner, key: &LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
+        let place = Place::of(key, &self.secret);
+        let request = Request { mode, writes: matches!(place, Place::Row(..)) };
+        let who = owner.who;
+        self.ask(owner, who, place, request, policy)
+    }
+
+    /// Asks for a row's lock, to write the row or only to keep others from it.
+    pub fn lock_row(
+        &self,
+        owner: &mut LockOwner,
+        row: (Oid, &Bytes),
+        lock: RowLock,
+        writes: bool,
+        policy: LockPolicy,
+    ) -> Result<Locked> {
+        let place = Place::Row(self.secret.row(row.1), Some(row.0));
+        let who = owner.who;
+        self.ask(owner, who, place, Request { mode: lock.mode(), writes }, policy)
+    }
+
+    /// Whether a lock in at least this mode is held by the owner. What it was granted in its wait counts once it has asked
+    /// again.
+    pub fn holds(&self, owner: &LockOwner, key: &LockKey, mode: LockMode) -> bool {
+        let place = Place::of(key, &self.secret);
+        let modes = match (place, &owner.waiting) {
+            (_, Some(waiting)) if waiting.place == place => waiting.before,
+            (Place::Object(object), _) => {
+                let shard = self.object_shard(&object);
+                shard.get(&object).map_or(0, |entry| entry.modes_of(owner.who.owner))
+            }
+            (Place::Row(row, _), _) => self.row_shard(row).held(row, owner.who.owner).modes(),
+        };
+        modes >= mode.bit()
+    }
+
+    /// Whether another transaction writes a row or key, rather than only locking it.
+    pub fn has_other_writer(&self, owner: &LockOwner, key: &Bytes) -> bool {
+        let row = self.secret.row(key);
+        self.row_shard(row).has_other_writer(row, owner.who.owner)
+    }
+
+    /// The owner writes, or locks rows: it has a transaction id that others can wait for.
+    pub fn give_id(&self, owner: &mut LockOwner) {
+        if owner.has_id {
+            return;
+        }
+        owner.has_id = true;
+        let id = owner.who.owner.0;
+        if let Some(open) = self.open_shard(id).get_mut(&id) {
+            open.has_id = true;
+        }
+    }
+
+    /// Gives all locks back, ends the wait, if there is one, and the transaction.
+    pub fn release(&self, owner: &mut LockOwner) {
+        while !self.release_some(owner, usize::MAX) {}
+    }
+
+    /// Does a part of [`release`](Self::release), about so many locks; true when nothing is left. No mutex is held for
+    /// longer than one lock takes, however many there are.
+    pub fn release_some(&self, owner: &mut LockOwner, locks: usize) -> bool {
+        self.stop_waiting(owner);
+        let keep = owner.rows.len().saturating_sub(locks);
+        self.release_to(owner, LockMark { objects: 0, rows: keep });
+        if keep > 0 {
+            return false;
+        }
+        if owner.is_open {
+            owner.is_open = false;
+            let id = owner.who.owner.0;
+            self.open_shard(id).remove(&id);
+        }
+        true
+    }
+
+    /// Gives back what was got since a place: what was held more weakly then is held so again.
+    pub fn release_to(&self, owner: &mut LockOwner, mark: LockMark) {
+        let who = owner.who;
+        while owner.objects.len() > mark.objects {
+            let Some((object, before)) = owner.objects.pop() else { break };
+            self.restore_object(object, who.owner, before);
+        }
+        while owner.rows.len() > mark.rows {
+            let Some((row, before)) = owner.rows.pop() else { break };
+            let mut woken = Woken::new();
+            self.row_shard(row).restore(row, who.owner, before, &mut woken);
+            fire(woken);
+        }
+    }
+
+    /// Takes the owner out of the queue that it waits in (a cancelled statement, a lock timeout); what it was granted
+    /// meanwhile goes back.
+    pub fn stop_waiting(&self, owner: &mut LockOwner) {
+        let Some(waiting) = owner.waiting.take() else { return };
+        self.graph.lock().remove(waiting.who.party);
+        let mut woken = Woken::new();
+        match waiting.place {
+            Place::Row(row, _) => {
+                self.row_shard(row).stop_waiting(row, waiting.who.owner, waiting.before, &mut woken);
+            }
+            Place::Object(object) => {
+                let mut shard = self.object_shard(&object);
+                if let Some(entry) = shard.get_mut(&object) {
+                    match entry.is_queued(waiting.who.owner) {
+                        true => entry.leave_queue(waiting.who.owner),
+                        false => entry.restore(waiting.who.owner, waiting.before),
+                    }
+                    entry.grant_queue(&mut woken);
+                    if entry.is_unused() {
+                        shard.remove(&object);
+                    }
+                }
+            }
+        }
+        fire(woken);
+    }
+
+    /// One request, in the name of the owner's transaction or of its session.
+    pub(super) fn ask(
+        &self,
+        owner: &mut LockOwner,
+        who: Asker,
+        place: Place,
+        request: Request,
+        policy: LockPolicy,
+    ) -> Result<Locked> {
+        if let Place::Row(..) = place {
+            self.give_id(owner);
+        }
+        let same = |waiting: &Waiting| (waiting.place, waiting.request, waiting.who) == (place, request, who);
+        if owner.waiting.as_ref().is_some_and(|waiting| !same(waiting)) {
+            self.stop_waiting(owner);
+        }
+        match self.attempt(owner, who, place, request)? {
+            Attempt::Granted(got) => {
+                if owner.waiting.take().is_some() {
+                    self.graph.lock().remove(who.party);
+                }
+                match (got, place) {
+                    (Some(before), Place::Object(object)) if !who.owner.is_session() => {
+                        owner.objects.push((object, before));
+                    }
+                    (Some(before), Place::Row(row, _)) => owner.rows.push(row, RowHold::of(before)),
+                    _ => {}
+                }
+                Ok(Locked::Granted)
+            }
+            Attempt::Busy if policy == LockPolicy::NoWait => Ok(Locked::NotAvailable),
+            Attempt::Busy => self.begin_wait(owner, who, place, request),
+        }
+    }
+
+    fn attempt(&self, owner: &LockOwner, who: Asker, place: Place, request: Request) -> Result<Attempt> {
+        let awaited = owner.waiting.map(|waiting| waiting.before);
+        match place {
+            Place::Row(row, _) => self.row_shard(row).attempt(row, who, request, awaited, |owner| self.party_of(owner)),
+            Place::Object(object) => {
+                let mut shard = self.object_shard(&object);
+                if shard.len() >= OBJECT_LOCKS_MAX / OBJECT_LOCK_SHARDS && !shard.contains_key(&object) {
+                    return Err(full());
+                }
+                let entry = shard.entry(object).or_default();
+                let held = entry.modes_of(who.owner);
+                if held & request.mode.bit() != 0 {
+                    return Ok(Attempt::Granted(awaited));
+                }
+                if !entry.suits_holders(who, request.mode) || !entry.suits_queue(who, request.mode) {
+                    return Ok(Attempt::Busy);
+                }
+                // it may still stand in the queue, and must not be granted anything once it has ended
+                entry.leave_queue(who.owner);
+                entry.hold(who, request.mode.bit());
+                Ok(Attempt::Granted(Some(awaited.unwrap_or(held))))
+            }
+        }
+    }
+
+    /// Queues the owner unless that closes a cycle.
+    fn begin_wait(&self, owner: &mut LockOwner, who: Asker, place: Place, request: Request) -> Result<Locked> {
+        let since = self.env.now();
+        let mut graph = self.graph.lock();
+        let (signal, wait) = wait::pair(None);
+        let before = {
+            let enqueue = |entry: &mut Entry, relation| {
+                entry.enqueue(Waiter { who, request, signal, since, relation });
+                entry.modes_of(who.owner)
+            };
+            match place {
+                Place::Object(object) => {
+                    let mut shard = self.object_shard(&object);
+                    let entry = shard.entry(object).or_default();
+                    if entry.suits_holders(who, request.mode) && entry.suits_queue(who, request.mode) {
+                        // released since we looked: asking again is granted or finds a new holder
+                        return Ok(Locked::Wait(Wait::ready()));
+                    }
+                    enqueue(entry, None)
+                }
+                Place::Row(row, relation) => {
+                    let mut shard = self.row_shard(row);
+                    let entry = shard.share(row, |owner| self.party_of(owner))?;
+                    if entry.suits_holders(who, request.mode) {
+                        shard.settle(row);
+                        return Ok(Locked::Wait(Wait::ready()));
+                    }
+                    enqueue(entry, relation)
+                }
+            }
+        };
+        if owner.waiting.is_none() {
+            owner.waits += 1;
+            owner.waiting = Some(Waiting { place, request, who, before });
+        }
+        graph.insert(who, place);
+        match self.find_cycle(&graph, who.party) {
+            None => Ok(Locked::Wait(wait)),
+            Some(cycle) => {
+                drop(graph);
+                self.stop_waiting(owner);
+                Err(deadlock(&cycle))
+            }
+        }
+    }
+
+    pub(super) fn restore_object(&self, object: Object, owner: OwnerId, before: Modes) {
+        let mut woken = Woken::new();
+        {
+            let mut shard = self.object_shard(&object);
+            if let Some(entry) = shard.get_mut(&object) {
+                entry.restore(owner, before);
+                entry.grant_queue(&mut woken);
+                if entry.is_unused() {
+                    shard.remove(&object);
+                }
+            }
+        }
+        fire(woken);
+    }
+
+    /// The party of a transaction that holds a row's lock.
+    fn party_of(&self, owner: OwnerId) -> Party {
+        let pid = self.open_shard(owner.0).get(&owner.0).map_or(0, |open| open.pid);
+        Party::of(pid, owner.0)
+    }
+
+    /// The transactions that are open.
+    pub(super) fn open_transactions(&self) -> Vec<(u64, OpenTransaction)> {
+        let of = |shard: &Mutex<HashMap<u64, OpenTransaction>>| {
+            shard.lock().iter().map(|(id, open)| (*id, *open)).collect::<Vec<_>>()
+        };
+        self.open.iter().flat_map(of).collect()
+    }
+
+    fn open_shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, OpenTransaction>> {
+        self.open[id as usize % self.open.len()].lock()
+    }
+
+    pub(super) fn object_shard(&self, object: &Object) -> MutexGuard<'_, Objects> {
+        self.objects[self.secret.object(object) as usize % self.objects.len()].lock()
+    }
+
+    pub(super) fn row_shard(&self, row: RowKey) -> MutexGuard<'_, RowShard> {
+        self.rows[row.shard(self.rows.len())].lock()
+    }
+}
+
+fn fire(woken: Woken) {
+    for signal in woken {
+        signal.fire();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::ManualEnv;
+    use crate::error::SqlState;
+    use crate::txn::lock::{AdvisoryKey, AdvisoryLevel, LockedThing};
+
+    fn table() -> LockTable {
+        LockTable::new(Arc::new(ManualEnv::new(0, 7)))
+    }
+
+    fn owners<const N: usize>(table: &LockTable) -> [LockOwner; N] {
+        std::array::from_fn(|at| table.begin(at as u64 + 1, 101 + at as i32))
+    }
+
+    fn ask(table: &LockTable, owner: &mut LockOwner, key: &str, lock: RowLock) -> Result<Locked> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        table.lock_row(owner, (Oid(9), &key), lock, false, LockPolicy::Wait)
+    }
+
+    fn granted(table: &LockTable, owner: &mut LockOwner, key: &str, lock: RowLock) -> bool {
+        matches!(ask(table, owner, key, lock), Ok(Locked::Granted))
+    }
+
+    fn relation(table: &LockTable, owner: &mut LockOwner, mode: LockMode) -> bool {
+        matches!(table.lock(owner, &LockKey::Relation(Oid(1)), mode, LockPolicy::Wait), Ok(Locked::Granted))
+    }
+
+    fn is_empty(table: &LockTable) -> bool {
+        table.objects.iter().all(|shard| shard.lock().is_empty())
+            && table.rows.iter().all(|shard| shard.lock().is_empty())
+            && table.open_transactions().is_empty()
+            && table.graph.lock().is_empty()
+            && table.sessions.lock().is_empty()
+    }
+
+    use RowLock::{KeyShare, NoKeyUpdate, Share, Update};
+
+    #[test]
+    fn a_release_grants_to_the_longest_waiting() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(granted(&table, &mut a, "k", Update));
+        let Ok(Locked::Wait(wait_b)) = ask(&table, &mut b, "k", Update) else { panic!("b must wait") };
+        let Ok(Locked::Wait(wait_c)) = ask(&table, &mut c, "k", Update) else { panic!("c must wait") };
+        assert_eq!((table.blockers(102), table.blockers(103)), (vec![101], vec![102]));
+        table.release(&mut a);
+        assert!(wait_b.is_done() && !wait_c.is_done());
+        assert!(granted(&table, &mut b, "k", Update));
+        table.release(&mut b);
+        assert!(wait_c.is_done());
+        table.release(&mut c);
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn who_suits_the_holders_of_a_row_passes_those_who_wait_but_not_in_the_queue_of_an_object() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(granted(&table, &mut a, "k", KeyShare));
+        assert!(!granted(&table, &mut b, "k", Update));
+        assert!(granted(&table, &mut c, "k", NoKeyUpdate));
+        table.release(&mut a);
+        table.release(&mut c);
+        assert!(granted(&table, &mut b, "k", Update));
+
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(relation(&table, &mut a, LockMode::AccessShare));
+        assert!(!relation(&table, &mut b, LockMode::AccessExclusive));
+        assert!(!relation(&table, &mut c, LockMode::AccessShare));
+        assert!(relation(&table, &mut a, LockMode::RowExclusive), "who is waited for goes before");
+        table.stop_waiting(&mut b);
+        assert!(relation(&table, &mut c, LockMode::AccessShare), "the writer gave up");
+    }
+
+    #[test]
+    fn a_cycle_is_found_when_its_last_wait_begins_whatever_is_locked() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        let key = AdvisoryKey::of_bigint(7);
+        let advisory = |owner: &mut LockOwner| {
+            table.lock_advisory(owner, key, LockMode::Exclusive, AdvisoryLevel::Session, LockPolicy::Wait)
+        };
+        assert!(granted(&table, &mut a, "1", Update) && relation(&table, &mut b, LockMode::Share));
+        assert!(matches!(advisory(&mut c), Ok(Locked::Granted)));
+        assert!(!relation(&table, &mut a, LockMode::RowExclusive));
+        assert!(matches!(advisory(&mut b), Ok(Locked::Wait(_))));
+        let Err(error) = ask(&table, &mut c, "1", KeyShare) else { panic!("a deadlock") };
+        assert_eq!(error.code(), SqlState::T_R_DEADLOCK_DETECTED);
+        assert_eq!(
+            error.fields().detail.as_deref(),
+            Some(
+                "Process 103 waits for ShareLock on transaction 1; blocked by process 101.\n\
+                 Process 101 waits for RowExclusiveLock on relation 1 of database 5; blocked by process 102.\n\
+                 Process 102 waits for ExclusiveLock on advisory lock [5,0,7,1]; blocked by process 103."
+            )
+        );
+        table.release(&mut c);
+        assert!(!matches!(advisory(&mut b), Ok(Locked::Granted)), "a session's lock outlives its transaction");
+        table.unlock_session(103);
+        assert!(matches!(advisory(&mut b), Ok(Locked::Granted)));
+        for owner in [&mut a, &mut b] {
+            table.release(owner);
+        }
+        assert!(table.unlock_advisory(102, key, LockMode::Exclusive));
+        assert!(!table.unlock_advisory(102, key, LockMode::Exclusive));
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn two_readers_that_both_want_to_write_deadlock() {
+        let table = table();
+        let [mut a, mut b] = owners(&table);
+        assert!(granted(&table, &mut a, "k", Share) && granted(&table, &mut b, "k", Share));
+        assert!(matches!(ask(&table, &mut a, "k", Update), Ok(Locked::Wait(_))));
+        assert!(ask(&table, &mut b, "k", Update).is_err());
+        table.release(&mut b);
+        assert!(granted(&table, &mut a, "k", Update));
+    }
+
+    #[test]
+    fn going_back_gives_back_what_was_got_since_and_leaves_what_was_held() {
+        let table = table();
+        let [mut a, mut b] = owners(&table);
+        assert!(granted(&table, &mut a, "old", KeyShare) && relation(&table, &mut a, LockMode::AccessShare));
+        let mark = a.mark();
+        assert!(granted(&table, &mut a, "old", Update) && granted(&table, &mut a, "new", Update));
+        assert!(relation(&table, &mut a, LockMode::AccessExclusive));
+        let Ok(Locked::Wait(wait)) = ask(&table, &mut b, "old", NoKeyUpdate) else { panic!("b must wait") };
+        table.release_to(&mut a, mark);
+        assert!(wait.is_done());
+        assert!(granted(&table, &mut b, "old", NoKeyUpdate) && granted(&table, &mut b, "new", Update));
+        assert!(relation(&table, &mut b, LockMode::RowExclusive));
+        assert!(!granted(&table, &mut b, "old", Update), "the weaker lock of before is held");
+        for owner in [&mut a, &mut b] {
+            table.release(owner);
+        }
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn a_grant_that_nobody_came_for_goes_back() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(granted(&table, &mut a, "k", Update));
+        assert!(granted(&table, &mut b, "other", Update));
+        assert!(!granted(&table, &mut b, "k", Share));
+        table.release(&mut a);
+        table.stop_waiting(&mut b);
+        assert!(granted(&table, &mut c, "k", Update));
+        for owner in [&mut b, &mut c] {
+            table.release(owner);
+        }
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn a_wait_for_a_row_shows_as_one_for_its_holders_transaction() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(granted(&table, &mut a, "k", NoKeyUpdate));
+        assert!(!granted(&table, &mut b, "k", Update) && !granted(&table, &mut c, "k", Share));
+        let shown = table.snapshot_locks();
+        let shown: Vec<_> = shown.iter().filter(|info| !matches!(info.thing, LockedThing::Virtual(_))).collect();
+        let line = |at: usize| (shown[at].thing, shown[at].pid, shown[at].mode, shown[at].granted);
+        assert_eq!(line(0), (LockedThing::Tuple(Oid(9)), 102, LockMode::AccessExclusive, true));
+        assert_eq!(line(1), (LockedThing::Tuple(Oid(9)), 103, LockMode::RowShare, false));
+        assert_eq!(line(2), (LockedThing::Transaction(1), 101, LockMode::Exclusive, true));
+        assert_eq!(line(3), (LockedThing::Transaction(1), 102, LockMode::Share, false));
+    }
+
+    #[test]
+    fn a_million_row_locks_cost_a_few_dozen_bytes_each() {
+        const ROWS: u64 = 1_000_000;
+        let table = table();
+        let [mut a] = owners(&table);
+        for row in 0..ROWS {
+            let key = Bytes::copy_from_slice(&row.to_be_bytes());
+            let locked = table.lock_row(&mut a, (Oid(9), &key), Update, true, LockPolicy::Wait).unwrap();
+            assert!(matches!(locked, Locked::Granted));
+        }
+        let bytes = table.rows.iter().map(|shard| shard.lock().bytes()).sum::<usize>() + a.rows.bytes();
+        assert!(bytes / ROWS as usize <= 80, "{} bytes a lock", bytes / ROWS as usize);
+        let mut pieces = 1;
+        while !table.release_some(&mut a, 100_000) {
+            pieces += 1;
+        }
+        assert_eq!(pieces, 10);
+        assert!(is_empty(&table));
+    }
+}
