@@ -5,7 +5,7 @@ use crate::encoding::key::Space;
 use crate::error::Result;
 use crate::limits::CHECK_KEYS_MAX;
 use crate::txn::{Inspection, LoggedWrite, place_of};
-use crate::types::{CommitSeq, StorageId};
+use crate::types::StorageId;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
@@ -35,16 +35,21 @@ pub(super) fn check(inspection: &Inspection, report: &mut Report, progress: &dyn
             let hash = hasher.hash_one(&write.key);
             (hash % parts == part && is_kept(write)).then_some(hash)
         };
-        // two keys of one hash would only leave the earlier one uncompared
-        let mut last: HashMap<u64, CommitSeq> = HashMap::new();
+        // by its number among all writes, for a commit may write a catalog entry twice; two keys of one hash would only
+        // leave the earlier one uncompared
+        let mut last: HashMap<u64, u64> = HashMap::new();
+        let mut number = 0;
         inspection.for_each_logged(|write| {
+            number += 1;
             if let Some(hash) = in_part(&write) {
-                last.insert(hash, write.seq);
+                last.insert(hash, number);
             }
             Ok(())
         })?;
+        number = 0;
         inspection.for_each_logged(|write| {
-            let newest = in_part(&write).is_some_and(|hash| last.get(&hash) == Some(&write.seq));
+            number += 1;
+            let newest = in_part(&write).is_some_and(|hash| last.get(&hash) == Some(&number));
             if newest {
                 compared += 1;
                 compare(inspection, &write, report)?;

@@ -1,8 +1,9 @@
 //! Background steps: folding, the log's release, consumer groups' positions, expired messages and STREAM rows, dropped
 //! storages.
 //!
-//! One thread calls the engine's steps in turn. Folding is first, because writers wait for it; everything else is done
-//! in small pieces between. The thread follows no clock of its own: it looks at the environment's.
+//! Folding has a thread of its own, because writers wait for it, and so do the commits of the other steps: those have
+//! another thread, which calls them in turn, each in small pieces. The threads follow no clock of their own: they look
+//! at the environment's.
 
 use crate::env::UnixMicros;
 use crate::error::Result;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long the thread sleeps when there is nothing to do. Rows of STREAM tables are hidden by their expiry, so being
+/// How long a thread sleeps when there is nothing to do. Rows of STREAM tables are hidden by their expiry, so being
 /// late costs memory only.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -36,36 +37,43 @@ struct Bell {
     rung: bool,
 }
 
-/// The maintenance thread. Dropping it ends the thread.
+/// The maintenance threads. Dropping it ends them.
 pub struct Maintenance {
-    switch: Arc<Switch>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<(Arc<Switch>, JoinHandle<()>)>,
 }
 
 impl Maintenance {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(engine: Arc<Engine>) -> Result<Maintenance> {
-        let switch = Arc::new(Switch::default());
-        let bell = switch.clone();
+        let mut maintenance = Maintenance { threads: Vec::new() };
+        let bell = maintenance.spawn("folding", engine.clone(), fold)?;
         engine.on_frozen(move || bell.ring());
-        let own = switch.clone();
-        let run = move || run(&engine, &own);
-        let thread = std::thread::Builder::new().name("maintenance".to_owned()).spawn(run)?;
-        Ok(Maintenance { switch, thread: Some(thread) })
+        maintenance.spawn("maintenance", engine, keep_up)?;
+        Ok(maintenance)
     }
 
-    /// Ends the thread after the step that it is in.
+    fn spawn(&mut self, name: &str, engine: Arc<Engine>, run: fn(&Arc<Engine>, &Switch)) -> Result<Arc<Switch>> {
+        let switch = Arc::new(Switch::default());
+        let own = switch.clone();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&engine, &own))?;
+        self.threads.push((switch.clone(), thread));
+        Ok(switch)
+    }
+
+    /// Ends the threads after the steps that they are in.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        self.switch.stopped.lock().stopped = true;
-        self.switch.wake.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the maintenance thread panicked");
+        for (switch, _) in &self.threads {
+            switch.stopped.lock().stopped = true;
+            switch.wake.notify_all();
+        }
+        for (_, thread) in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a maintenance thread panicked");
+            }
         }
     }
 }
@@ -93,7 +101,18 @@ impl Switch {
     }
 }
 
-fn run(engine: &Arc<Engine>, switch: &Switch) {
+/// Folds whatever is frozen.
+fn fold(engine: &Arc<Engine>, switch: &Switch) {
+    while !switch.pause() {
+        repeat(engine, "folding", || {
+            while engine.fold()? {}
+            Ok(())
+        });
+    }
+}
+
+/// Everything that is not urgent.
+fn keep_up(engine: &Arc<Engine>, switch: &Switch) {
     let mut schedule = Schedule::default();
     match engine.log_times() {
         Ok(times) => schedule.log.marks = times.into(),
@@ -101,21 +120,23 @@ fn run(engine: &Arc<Engine>, switch: &Switch) {
         Err(error) => tracing::warn!(%error, "the log's age cannot be read"),
     }
     while !switch.pause() {
-        // commits are refused while the server ends, and a step must not report that as a failure
-        if engine.is_stopping() {
-            continue;
-        }
-        if let Err(error) = step(engine, &mut schedule)
-            && !engine.is_stopping()
-        {
-            tracing::warn!(%error, "a maintenance step failed and will be tried again");
-        }
+        repeat(engine, "a maintenance step", || step(engine, &mut schedule));
+    }
+}
+
+/// Runs what is run again after a while. Commits are refused while the server ends, and a step must not report that as a
+/// failure.
+fn repeat(engine: &Engine, what: &str, step: impl FnOnce() -> Result<()>) {
+    if !engine.is_stopping()
+        && let Err(error) = step()
+        && !engine.is_stopping()
+    {
+        tracing::warn!(%error, "{what} failed and will be tried again");
     }
 }
 
 /// Everything that is due.
 fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
-    while engine.fold()? {}
     engine.prune_volatile();
     let kept = engine.options().change_retention.as_micros() as i64;
     if let Some(upto) = schedule.log.note(engine.env().now(), engine.current(), kept) {
@@ -126,16 +147,10 @@ fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
     let now = engine.env().monotonic();
     if now >= schedule.topics_at {
         schedule.topics_at = now + TOPICS_PAUSE.as_micros() as u64;
-        while !engine.is_stopping() && engine.expire_messages()? {
-            engine.fold()?;
-        }
+        while !engine.is_stopping() && engine.expire_messages()? {}
     }
-    while engine.sweep_expired()? > 0 {
-        engine.fold()?;
-    }
-    while !engine.is_stopping() && engine.free_dropped()? {
-        engine.fold()?;
-    }
+    while engine.sweep_expired()? > 0 {}
+    while !engine.is_stopping() && engine.free_dropped()? {}
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The longest that a single writer is held back by [`Pressure::Delay`].
@@ -56,6 +56,8 @@ pub struct Store {
     /// and not the session that lets go last: that takes up to a quarter of a second.
     folding: Mutex<Vec<Arc<Generation>>>,
     prune_cursor: Mutex<Option<Bytes>>,
+    /// Whether the last fold failed: a full disk, most likely. The next one may succeed.
+    fold_failed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,6 +82,7 @@ impl Store {
             waiting: Mutex::default(),
             folding: Mutex::default(),
             prune_cursor: Mutex::default(),
+            fold_failed: AtomicBool::new(false),
         })
     }
 
@@ -207,21 +210,25 @@ impl Store {
         }
     }
 
-    /// Blocks until a fold has made room.
+    /// Blocks until folds have made room.
     ///
     /// # Errors
-    /// 53100 where there is none after `limit`: folding cannot keep up or fails.
+    /// 53100 where a fold has failed, or none has made any room for `limit`.
     pub fn wait_for_room(&self, limit: Duration) -> Result<()> {
-        let (signal, wait) = wait::pair(Some(limit));
-        self.waiting.lock().room.push(signal);
-        if matches!(self.pressure(), Pressure::Full) {
-            wait.block();
+        loop {
+            let (signal, wait) = wait::pair(Some(limit));
+            self.waiting.lock().room.push(signal);
+            if !matches!(self.pressure(), Pressure::Full) {
+                return Ok(());
+            }
+            if !self.fold_failed.load(Ordering::Acquire) {
+                wait.block();
+            }
+            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
+                let message = "could not write: recent commits cannot be folded into the store";
+                return Err(Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log."));
+            }
         }
-        if matches!(self.pressure(), Pressure::Full) {
-            let message = "could not write: recent commits cannot be folded into the store";
-            return Err(Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log."));
-        }
-        Ok(())
     }
 
     /// Whether a generation is frozen and waits to be folded.
@@ -246,6 +253,15 @@ impl Store {
     /// Folds the oldest frozen generation into LMDB and lets go of it. Blocks on the disk; for a background thread.
     /// Returns the new position, none where nothing was frozen.
     pub fn fold(&self) -> Result<Option<CommitSeq>> {
+        let folded = self.fold_oldest();
+        self.fold_failed.store(folded.is_err(), Ordering::Release);
+        // after a failure too: who waits is told
+        let waiting = std::mem::take(&mut self.waiting.lock().room);
+        waiting.iter().for_each(Signal::fire);
+        folded
+    }
+
+    fn fold_oldest(&self) -> Result<Option<CommitSeq>> {
         let mut retired = self.folding.lock();
         retired.retain(|generation| Arc::strong_count(generation) > 1);
         let Some(oldest) = self.generations().frozen.last().cloned() else { return Ok(None) };
@@ -272,8 +288,6 @@ impl Store {
         };
         self.position.store(oldest.last().0, Ordering::Release);
         self.index.begin_fold(fold);
-        let waiting = std::mem::take(&mut self.waiting.lock().room);
-        waiting.iter().for_each(Signal::fire);
         let position = oldest.last();
         if Arc::strong_count(&oldest) > 1 {
             retired.push(oldest);

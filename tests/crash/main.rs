@@ -4,6 +4,7 @@
 //! `TERTULIA_CRASH_SEED` repeats a run's choices, though not its timing.
 
 mod audit;
+mod definer;
 mod ledger;
 mod logfile;
 #[path = "../support/mod.rs"]
@@ -12,8 +13,10 @@ mod worker;
 mod writer;
 
 use audit::Audit;
+use definer::Definitions;
 use ledger::Ledger;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use support::client::{Client, Event};
@@ -34,6 +37,7 @@ const TORN: &str = "the commit log ended in an unfinished write";
 
 const SCHEMA: &[&str] = &[
     "CREATE NAMESPACE crash",
+    "CREATE SCHEMA ddl",
     "CREATE TABLE crash.items (id bigint PRIMARY KEY, tx bigint NOT NULL, body text NOT NULL)",
     "CREATE TABLE crash.notes (id bigint PRIMARY KEY DEFAULT SNOWFLAKE_ID(), n bigint NOT NULL, tx bigint NOT NULL, \
      body text NOT NULL) WITH (TYPE = 'USER')",
@@ -82,7 +86,12 @@ fn fill(mut client: Client) {
 }
 
 /// Lets the writers commit for a while and kills the server at a moment that nobody planned.
-fn load_and_kill(server: Running, ledgers: &mut [Ledger], random: &mut Random) -> Vec<String> {
+fn load_and_kill(
+    server: Running,
+    ledgers: &mut [Ledger],
+    definitions: &mut Definitions,
+    random: &mut Random,
+) -> Vec<String> {
     let (commits, acknowledged) = channel();
     let enough = 20 + random.below(400);
     let delay = Duration::from_micros(random.below(3_000));
@@ -95,6 +104,8 @@ fn load_and_kill(server: Running, ledgers: &mut [Ledger], random: &mut Random) -
         drop(commits);
         let filler = administrator(&server);
         scope.spawn(move || fill(filler));
+        let (definer, choices) = (administrator(&server), Random::new(random.next()));
+        scope.spawn(move || definitions.run(definer, choices));
         for _ in 0..WORKERS {
             let client = administrator(&server);
             scope.spawn(move || worker::work(client));
@@ -125,6 +136,13 @@ fn assert_quiet(log: &[String], torn: bool) {
     assert!(!torn || alarms.len() == 1, "a torn tail is reported, with its place: {log:#?}");
 }
 
+/// What a kill has left is whole, whatever it interrupted.
+fn assert_sound(data: &Path) {
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tertulia"));
+    let output = check.arg("check").arg(data).args(["--map-size", "4GB"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 #[test]
 fn what_was_acknowledged_survives_kills_under_load() {
     let (mut random, _) = Random::seeded("TERTULIA_CRASH_SEED");
@@ -132,7 +150,7 @@ fn what_was_acknowledged_survives_kills_under_load() {
     let directory = tempfile::tempdir().unwrap();
     let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
     make_schema(directory.path(), &ledgers);
-    let mut audit = Audit::default();
+    let (mut audit, mut definitions) = (Audit::default(), Definitions::default());
     for kill in 1..=kills {
         let flags = if random.once_in(2) { FOLDING } else { &[] };
         let torn = kill > 1 && random.once_in(3);
@@ -148,24 +166,29 @@ fn what_was_acknowledged_survives_kills_under_load() {
         }
         let mut server = Running::start(directory.path(), flags);
         let settled = audit.check(server.address, &mut ledgers);
+        definitions.check(&mut administrator(&server));
         // a start that was killed may have cut it and not lived to say so
         assert_quiet(server.log(), torn && !disturbed);
-        let log = load_and_kill(server, &mut ledgers, &mut random);
+        let log = load_and_kill(server, &mut ledgers, &mut definitions, &mut random);
         assert_quiet(&log, false);
+        assert_sound(directory.path());
         let acknowledged: u64 = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
         eprintln!(
-            "kill {kill}: {acknowledged} commits acknowledged so far, {} log segments; of the attempts before, {settled} \
-             committed{}",
+            "kill {kill}: {acknowledged} commits and {} of definitions acknowledged so far, {} log segments; of the \
+             attempts before, {settled} committed{}",
+            definitions.acknowledged,
             logfile::segments(directory.path()).len(),
             if torn { "; the log's end was torn" } else { "" }
         );
     }
     let server = Running::start(directory.path(), &[]);
     audit.check(server.address, &mut ledgers);
+    definitions.check(&mut administrator(&server));
     audit.count_messages(server.address);
     worker::drain(&mut administrator(&server), audit.messages_seen());
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
+    assert_sound(directory.path());
     let server = Running::start(directory.path(), &[]);
     audit.check(server.address, &mut ledgers);
     audit.count_messages(server.address);
