@@ -203,3 +203,15 @@ pub const CHECK_KEYS_MAX: usize = 4_000_000;
 
 /// Findings that an offline check prints; the others are counted.
 pub const CHECK_FINDINGS_MAX: usize = 100;
+
+/// Bytes of key ranges that one serializable transaction remembers of what it read, and as many of what it wrote; full:
+/// it remembers whole relations instead, and may fail for a conflict that is none.
+pub const SERIALIZABLE_RANGE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of key ranges that all serializable transactions remember; full: those that go on reading and writing remember
+/// whole relations instead.
+pub const SERIALIZABLE_BYTES_MAX: usize = 64 << 20;
+
+/// Committed serializable transactions that are remembered for those that overlapped them; full: the one that has been
+/// open longest fails with 40001.
+pub const SERIALIZABLE_HISTORY_MAX: usize = 16_384;

@@ -531,15 +531,6 @@ fn the_storage_of_a_dropped_table_is_freed() {
 }
 
 #[test]
-fn serializable_is_refused_with_a_hint() {
-    let fixture = Fixture::new();
-    let options = TxnOptions { isolation: Isolation::Serializable, ..TxnOptions::default() };
-    let Err(error) = fixture.engine.begin(options) else { panic!("must be refused") };
-    assert_eq!(error.code(), SqlState::FEATURE_NOT_SUPPORTED);
-    assert!(error.fields().hint.is_some());
-}
-
-#[test]
 fn a_store_without_its_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let env = Arc::new(ManualEnv::new(START, 1));

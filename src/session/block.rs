@@ -87,6 +87,8 @@ pub(super) fn shown_of_transaction(name: &str, options: &TxnOptions) -> Option<&
         ("transaction_isolation", Isolation::Serializable) => "serializable",
         ("transaction_read_only", _) if options.read_only => "on",
         ("transaction_read_only", _) => "off",
+        ("transaction_deferrable", _) if options.deferrable => "on",
+        ("transaction_deferrable", _) => "off",
         _ => return None,
     })
 }

@@ -237,6 +237,9 @@ impl Session {
     /// Begins a portal whose statement has a plan: who runs it is settled now. A wait where it cannot begin yet.
     pub(super) fn begin_plan(&mut self, portal: &mut Portal) -> Result<Option<Wait>> {
         self.ensure_transaction()?;
+        if let Some(wait) = self.transaction()?.pin()? {
+            return Ok(Some(wait));
+        }
         if let Some(wait) = self.lock_tables(portal)? {
             return Ok(Some(wait));
         }

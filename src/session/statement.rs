@@ -125,7 +125,7 @@ impl Session {
         match set.name.as_str() {
             "role" => self.set_role(value.as_deref(), set.local)?,
             "session_authorization" => self.set_session_authorization(value.as_deref(), set.local)?,
-            "transaction_isolation" | "transaction_read_only" => {
+            "transaction_isolation" | "transaction_read_only" | "transaction_deferrable" => {
                 self.set_transaction_setting(&set.name, value.as_deref(), output)?;
             }
             _ => {

@@ -15,7 +15,8 @@ impl Session {
         let default = self.settings.frequent();
         let isolation = modes.isolation.map_or(default.isolation, |level| isolation_named(level_name(level)));
         let read_only = modes.read_only.unwrap_or(default.read_only);
-        TxnOptions { isolation, read_only, pid: self.who.pid }
+        let deferrable = modes.deferrable.unwrap_or(default.deferrable);
+        TxnOptions { isolation, read_only, deferrable, pid: self.who.pid }
     }
 
     /// Opens an implicit transaction where none is open.
@@ -162,23 +163,42 @@ impl Session {
     pub(super) fn set_transaction(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<Outcome> {
         let explicit = self.block.is_explicit();
         let pid = self.who.pid;
+        let nested = !self.savepoints.is_empty();
         let Some(transaction) = self.block.transaction().filter(|_| explicit) else {
             let message = "SET TRANSACTION can only be used in transaction blocks";
             self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
             return done("SET");
         };
+        let begun = transaction.has_begun();
+        let refuse = |what: &str| Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, what));
         let old = *transaction.options();
         let isolation = modes.isolation.map_or(old.isolation, |level| isolation_named(level_name(level)));
-        let read_only = modes.read_only.unwrap_or(old.read_only);
-        if old.read_only && !read_only && transaction.has_begun() {
-            let message = "transaction read-write mode must be set before any query";
-            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        if isolation != old.isolation && !begun && nested {
+            return refuse("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction");
         }
-        transaction.set_options(TxnOptions { isolation, read_only, pid })?;
+        let read_only = modes.read_only.unwrap_or(old.read_only);
+        if old.read_only && !read_only {
+            if nested {
+                return refuse("cannot set transaction read-write mode inside a read-only transaction");
+            }
+            if begun {
+                return refuse("transaction read-write mode must be set before any query");
+            }
+        }
+        if modes.deferrable.is_some() {
+            if nested {
+                return refuse("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction");
+            }
+            if begun {
+                return refuse("SET TRANSACTION [NOT] DEFERRABLE must be called before any query");
+            }
+        }
+        let deferrable = modes.deferrable.unwrap_or(old.deferrable);
+        transaction.set_options(TxnOptions { isolation, read_only, deferrable, pid })?;
         done("SET")
     }
 
-    /// SET transaction_isolation and SET transaction_read_only: SET TRANSACTION in another spelling.
+    /// SET transaction_isolation and its kin: SET TRANSACTION in another spelling.
     pub(super) fn set_transaction_setting(
         &mut self,
         name: &str,
@@ -188,9 +208,13 @@ impl Session {
         let value = self.settings.canonical(name, value)?;
         let mut modes = TransactionModes::default();
         match value.as_str() {
+            "on" | "off" if name.eq_ignore_ascii_case("transaction_deferrable") => {
+                modes.deferrable = Some(value == "on");
+            }
             "on" | "off" => modes.read_only = Some(value == "on"),
             "read uncommitted" => modes.isolation = Some(Level::ReadUncommitted),
             "repeatable read" => modes.isolation = Some(Level::RepeatableRead),
+            "serializable" => modes.isolation = Some(Level::Serializable),
             _ => modes.isolation = Some(Level::ReadCommitted),
         }
         if self.block.is_explicit() {
@@ -207,6 +231,10 @@ impl Session {
         if let Some(read_only) = modes.read_only {
             let value = if read_only { "on" } else { "off" };
             self.settings.set("default_transaction_read_only", Some(value), false, true)?;
+        }
+        if let Some(deferrable) = modes.deferrable {
+            let value = if deferrable { "on" } else { "off" };
+            self.settings.set("default_transaction_deferrable", Some(value), false, true)?;
         }
         done("SET")
     }

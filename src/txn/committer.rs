@@ -371,6 +371,10 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
         }
         let changed = (!prepared.catalog.is_empty()).then(|| catalog.clone()).flatten();
         commits.push(Arc::new(make_commit(&mut prepared, installed, seq, changed)));
+        // before anybody can see it, so that no snapshot is in doubt whether it does
+        if let Some(id) = prepared.serializable {
+            engine.serializable.commit(id, Some(seq));
+        }
         ended.push((seq, prepared));
         last = seq;
     }

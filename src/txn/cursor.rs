@@ -8,6 +8,9 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+/// The keys between two bounds.
+type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// A range that is read in batches. It holds no lock and no borrow between them.
 pub struct TxCursor {
     store: StoreCursor,
@@ -21,6 +24,8 @@ pub struct TxCursor {
     own_exhausted: bool,
     from: Bound<Vec<u8>>,
     to: Bound<Vec<u8>>,
+    /// SERIALIZABLE: what of the range has not been noted as read.
+    unnoted: Option<KeyRange>,
 }
 
 impl TxCursor {
@@ -29,6 +34,7 @@ impl TxCursor {
         from: Bound<Vec<u8>>,
         to: Bound<Vec<u8>>,
         direction: Direction,
+        unnoted: Option<KeyRange>,
     ) -> TxCursor {
         let empty = is_empty_range(from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
         TxCursor {
@@ -41,11 +47,50 @@ impl TxCursor {
             own_exhausted: empty,
             from,
             to,
+            unnoted: unnoted.filter(|_| !empty),
         }
     }
 
     /// Adds the next entries in the cursor's direction, `max` at most. False when nothing follows.
     pub fn next_batch(
+        &mut self,
+        transaction: &Transaction,
+        view: &StatementView,
+        out: &mut Vec<(Bytes, Bytes)>,
+        max: usize,
+    ) -> Result<bool> {
+        let start = out.len();
+        let more = self.read(transaction, view, out, max)?;
+        if self.unnoted.is_some() {
+            let last = out[start..].last().map(|(key, _)| key);
+            self.note(transaction, last, more)?;
+        }
+        Ok(more)
+    }
+
+    /// Notes how far it has read: up to and with the last key, or all where nothing follows.
+    fn note(&mut self, transaction: &Transaction, last: Option<&Bytes>, more: bool) -> Result<()> {
+        let Some((from, to)) = self.unnoted.take() else { return Ok(()) };
+        let (near, far) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        self.unnoted = match (last, self.direction) {
+            _ if !more => {
+                transaction.note_read(near, far)?;
+                None
+            }
+            (None, _) => Some((from, to)),
+            (Some(last), Direction::Forward) => {
+                transaction.note_read(near, Bound::Included(last))?;
+                Some((Bound::Excluded(last.to_vec()), to))
+            }
+            (Some(last), Direction::Backward) => {
+                transaction.note_read(Bound::Included(last), far)?;
+                Some((from, Bound::Excluded(last.to_vec())))
+            }
+        };
+        Ok(())
+    }
+
+    fn read(
         &mut self,
         transaction: &Transaction,
         view: &StatementView,

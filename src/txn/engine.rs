@@ -6,9 +6,10 @@ use super::feed::{Feed, FeedReader, LoggedCommits};
 use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable};
 use super::recovery::{self, Counters, RecoveryReport};
 use super::scopes::Scopes;
+use super::serializable::Serializable;
 use super::snowflake::Snowflake;
 use super::ticket::CommitTicket;
-use super::transaction::{Transaction, TxnOptions, check_isolation};
+use super::transaction::{Transaction, TxnOptions};
 use crate::catalog::{self, Catalog};
 use crate::change::Commit;
 use crate::env::Env;
@@ -92,6 +93,7 @@ pub struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) log: Arc<dyn CommitLog>,
     pub(super) locks: LockTable,
+    pub(super) serializable: Serializable,
     pub(super) committer: Committer,
     pub(super) feed: Arc<Feed>,
     pub(super) scopes: Scopes,
@@ -156,6 +158,7 @@ impl Engine {
             env,
             store,
             log,
+            serializable: Serializable::default(),
             committer: Committer::new(current.next()),
             feed: Arc::new(Feed::new(current)),
             scopes: Scopes::new(scope_end),
@@ -227,7 +230,6 @@ impl Engine {
 
     /// Begins a transaction.
     pub fn begin(self: &Arc<Engine>, options: TxnOptions) -> Result<Transaction> {
-        check_isolation(options.isolation)?;
         let id = self.next_transaction.fetch_add(1, Ordering::Relaxed);
         Ok(Transaction::new(self.clone(), id, options))
     }
@@ -288,7 +290,7 @@ impl Engine {
 
     /// Whether a session's transaction waits for another one, as tests of concurrent sessions ask.
     pub fn is_waiting(&self, pid: i32) -> bool {
-        self.locks.is_waiting(pid)
+        self.locks.is_waiting(pid) || self.serializable.is_waiting(pid)
     }
 
     /// Whether STREAM tables take no more rows.

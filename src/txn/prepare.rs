@@ -30,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) named: Vec<ScopeId>,
     pub(super) time: UnixMicros,
     pub(super) locks: LockOwner,
+    /// Its number, if it is a serializable transaction whose reads matter to others.
+    pub(super) serializable: Option<u64>,
     pub(super) at_end: Vec<Box<dyn AtEnd>>,
     pub(super) receipt: Receipt,
 }
@@ -209,7 +211,7 @@ impl Finished {
         self,
         set: &WriteSet,
         time: UnixMicros,
-        locks: LockOwner,
+        (locks, serializable): (LockOwner, Option<u64>),
         at_end: Vec<Box<dyn AtEnd>>,
         receipt: Receipt,
     ) -> Prepared {
@@ -223,6 +225,7 @@ impl Finished {
             named: self.named,
             time,
             locks,
+            serializable,
             at_end,
             receipt,
         }
@@ -246,6 +249,9 @@ impl Prepared {
     pub(super) fn fail(mut self, engine: &Engine, error: crate::error::Error) {
         for hook in self.at_end.drain(..) {
             hook.end(None);
+        }
+        if let Some(id) = self.serializable {
+            engine.serializable.abort(id);
         }
         engine.locks.release(&mut self.locks);
         self.receipt.settle(Err(error));

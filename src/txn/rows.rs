@@ -173,6 +173,15 @@ impl Transaction {
         Ok(())
     }
 
+    /// Refuses a row for a conflict: 40001 rather than 23505 where the row in the way is there because of a transaction
+    /// that this one cannot come after, so that a retry sees it.
+    pub fn refuse(&self, conflict: &Conflict, error: impl FnOnce() -> Error) -> Error {
+        match self.note_write(&conflict.key) {
+            Ok(()) => error(),
+            Err(anomaly) => anomaly,
+        }
+    }
+
     /// Lets INSERT pass over a conflict (ON CONFLICT DO NOTHING): 40001 under REPEATABLE READ where the row in the way is
     /// not as the transaction sees it.
     pub fn pass_over(&self, view: &StatementView, conflict: &Conflict) -> Result<()> {

@@ -4,11 +4,9 @@
 //! write to a row that changed since is refused (first updater wins, found under the row's lock). A statement sees the
 //! transaction's own writes as of its start.
 
-use super::cursor::TxCursor;
 use super::engine::Engine;
 use super::lock::{AdvisoryKey, AdvisoryLevel, LockKey, LockMark, LockMode, LockOwner, LockPolicy, Locked, RowLock};
 use super::prepare::{self, Handover};
-use super::recovery;
 use super::ticket::{self, CommitTicket};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey};
 use crate::change::{AtEnd, Derive, Mark, Notification, TopicAppend, Write, WriteSet};
@@ -16,11 +14,11 @@ use crate::encoding::key::{self, Space};
 use crate::env::UnixMicros;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::WRITE_SET_BYTES_MAX;
-use crate::storage::{Direction, StoreSnapshot};
+use crate::storage::StoreSnapshot;
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
+use crate::wait::Wait;
 use bytes::Bytes;
 use std::cell::RefCell;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// PostgreSQL's isolation levels; READ UNCOMMITTED is READ COMMITTED, as there.
@@ -42,6 +40,8 @@ pub struct TxnOptions {
     pub isolation: Isolation,
     /// READ ONLY: statements that write are refused when they are bound; a write that gets here is an internal error.
     pub read_only: bool,
+    /// DEFERRABLE: a READ ONLY SERIALIZABLE transaction waits for a snapshot on which it cannot fail.
+    pub deferrable: bool,
     /// The session's process id, for deadlock reports.
     pub pid: i32,
 }
@@ -50,8 +50,8 @@ pub struct TxnOptions {
 /// keeps the one it was declared with.
 #[derive(Clone)]
 pub struct StatementView {
-    snapshot: Arc<StoreSnapshot>,
-    command: u32,
+    pub(super) snapshot: Arc<StoreSnapshot>,
+    pub(super) command: u32,
 }
 
 impl StatementView {
@@ -113,19 +113,23 @@ pub enum LockedRow {
     /// The lock is held; the row's newest version, none when it is gone.
     Granted(Option<Bytes>),
     /// Ask again after this wait.
-    Wait(crate::wait::Wait),
+    Wait(Wait),
     /// Another transaction holds it, and the policy was not to wait.
     NotAvailable,
 }
 
 /// An open transaction. Dropping it rolls it back.
 pub struct Transaction {
-    engine: Arc<Engine>,
-    id: u64,
-    options: TxnOptions,
+    pub(super) engine: Arc<Engine>,
+    pub(super) id: u64,
+    pub(super) options: TxnOptions,
     time: UnixMicros,
-    command: u32,
-    pinned: Option<Arc<StoreSnapshot>>,
+    pub(super) command: u32,
+    pub(super) pinned: Option<Arc<StoreSnapshot>>,
+    /// A snapshot that may turn out to be safe.
+    pub(super) candidate: Option<Arc<StoreSnapshot>>,
+    /// SERIALIZABLE: what it reads and writes is noted.
+    pub(super) noted: bool,
     pub(super) writes: WriteSet,
     /// The newest catalog with this transaction's own DDL, as of the last look.
     own_catalog: RefCell<Option<OwnCatalog>>,
@@ -148,6 +152,8 @@ impl Transaction {
             options,
             command: 0,
             pinned: None,
+            candidate: None,
+            noted: false,
             writes: WriteSet::default(),
             own_catalog: RefCell::new(None),
             derivers: Vec::new(),
@@ -178,14 +184,11 @@ impl Transaction {
 
     /// SET TRANSACTION. 25001 once a statement has read or written under the old isolation level.
     pub fn set_options(&mut self, options: TxnOptions) -> Result<()> {
-        if options.isolation != self.options.isolation {
-            if self.command > 0 {
-                return Err(Error::new(
-                    SqlState::ACTIVE_SQL_TRANSACTION,
-                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
-                ));
-            }
-            check_isolation(options.isolation)?;
+        if options.isolation != self.options.isolation && self.has_begun() {
+            return Err(Error::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+            ));
         }
         self.options = options;
         Ok(())
@@ -217,7 +220,7 @@ impl Transaction {
 
     /// Whether a statement has begun in it.
     pub fn has_begun(&self) -> bool {
-        self.command > 0
+        self.command > 0 || self.pinned.is_some()
     }
 
     /// Whether a commit would have anything to do.
@@ -225,59 +228,8 @@ impl Transaction {
         !self.writes.is_empty() || !self.at_end.is_empty()
     }
 
-    /// Begins a statement: the next command, and what it reads.
-    pub fn statement(&mut self) -> Result<StatementView> {
-        self.command += 1;
-        let snapshot = match (&self.pinned, self.options.isolation) {
-            (Some(pinned), _) => pinned.clone(),
-            (None, Isolation::ReadCommitted) => Arc::new(self.engine.store.snapshot()?),
-            (None, _) => self.pinned.insert(Arc::new(self.engine.store.snapshot()?)).clone(),
-        };
-        Ok(StatementView { snapshot, command: self.command })
-    }
-
-    /// What is committed now with all that this transaction has written, whatever its isolation level: for definitions,
-    /// which hold locks that keep it so.
-    pub fn latest(&self) -> Result<StatementView> {
-        Ok(StatementView { snapshot: Arc::new(self.engine.store.snapshot()?), command: u32::MAX })
-    }
-
-    /// A key's value as the statement sees it.
-    pub fn get(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
-        match self.writes.get(key, view.command)? {
-            Some(own) => Ok(own),
-            None => view.snapshot.get(key),
-        }
-    }
-
-    /// The keys between two bounds as the statement sees them.
-    pub fn cursor(
-        &self,
-        view: &StatementView,
-        from: Bound<Vec<u8>>,
-        to: Bound<Vec<u8>>,
-        direction: Direction,
-    ) -> TxCursor {
-        TxCursor::new(view, from, to, direction)
-    }
-
-    /// A key's newest value: this transaction's own, else the newest published. For what is locked.
-    pub fn newest(&self, view: &StatementView, key: &[u8]) -> Result<Option<Bytes>> {
-        if let Some(own) = self.writes.get(key, u32::MAX)? {
-            return Ok(own);
-        }
-        if self.engine.current() == view.snapshot.seq() {
-            return view.snapshot.get(key);
-        }
-        self.engine.store.snapshot()?.get(key)
-    }
-
-    /// The offset that a topic's partition gives its next message, as the statement sees it.
-    pub fn offset_end(&self, view: &StatementView, storage: StorageId, partition: u32) -> Result<u64> {
-        recovery::offset_end(&view.snapshot, storage, partition)
-    }
-
-    /// Asks for a lock, held until the transaction ends or goes back to a savepoint before it. After a wait the same question is asked again.
+    /// Asks for a lock, held until the transaction ends or goes back to a savepoint before it. After a wait the same
+    /// question is asked again.
     pub fn lock(&mut self, key: LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
         self.engine.locks.lock(&mut self.locks, &key, mode, policy)
     }
@@ -390,6 +342,7 @@ impl Transaction {
         }
         self.check_size()?;
         self.engine.locks.give_id(&mut self.locks);
+        self.note_write(&write.key)?;
         if write.volatile && write.value.is_some() && self.engine.is_full_of_streams() {
             return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory for the rows of STREAM tables")
                 .hint("Rows that expire make room; choose a shorter TTL_SECONDS."));
@@ -541,6 +494,10 @@ impl Transaction {
     pub fn start_commit(mut self) -> Result<CommitTicket> {
         self.engine.locks.stop_waiting(&mut self.locks);
         if self.writes.is_empty() && self.scopes.is_empty() {
+            if std::mem::take(&mut self.noted) {
+                self.engine.serializable.prepare(self.id).inspect_err(|_| self.engine.serializable.abort(self.id))?;
+                self.engine.serializable.commit(self.id, None);
+            }
             // nothing to publish: what is done beside the map is done now
             let seq = self.engine.current();
             for hook in self.at_end.drain(..) {
@@ -559,11 +516,15 @@ impl Transaction {
         };
         // an error up to here drops the transaction, which ends its hooks and locks
         let finished = prepare::encode(&self.writes, &handover)?;
+        if self.noted {
+            self.engine.serializable.prepare(self.id)?;
+        }
         let time = handover.time;
         let (receipt, ticket) = ticket::pair();
         let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
         let at_end = std::mem::take(&mut self.at_end);
-        let prepared = finished.submit_as(&self.writes, time, locks, at_end, receipt);
+        let serializable = std::mem::take(&mut self.noted).then_some(self.id);
+        let prepared = finished.submit_as(&self.writes, time, (locks, serializable), at_end, receipt);
         self.pinned = None;
         self.engine.committer.submit(&self.engine, prepared);
         Ok(ticket)
@@ -580,16 +541,8 @@ impl Drop for Transaction {
         for hook in self.at_end.drain(..) {
             hook.end(None);
         }
+        self.stop_noting();
         self.engine.locks.release(&mut self.locks);
         self.engine.count_end();
-    }
-}
-
-/// SERIALIZABLE is refused until the ranges that a transaction read are validated at its commit.
-pub(super) fn check_isolation(isolation: Isolation) -> Result<()> {
-    match isolation {
-        Isolation::Serializable => Err(Error::unsupported("isolation level SERIALIZABLE")
-            .hint("Use REPEATABLE READ, and lock the rows that a decision depends on with SELECT FOR UPDATE.")),
-        _ => Ok(()),
     }
 }

@@ -60,8 +60,7 @@ const SET: (bool, bool) = (true, false);
 const SET_REPORT: (bool, bool) = (true, true);
 const FIXED: (bool, bool) = (false, false);
 const FIXED_REPORT: (bool, bool) = (false, true);
-const ISOLATION: &[&str] = &["read committed", "repeatable read", "read uncommitted"];
-const NO_SERIALIZABLE: &[&str] = &["serializable"];
+const ISOLATION: &[&str] = &["serializable", "repeatable read", "read committed", "read uncommitted"];
 const LEVELS: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"];
 
 /// The version that clients' parsers read: PostgreSQL's, then ours.
@@ -75,9 +74,16 @@ pub static ALL: &[Definition] = &[
     row("client_min_messages", "notice", choice(LEVELS, &[]), SET, "Sets the message levels that are sent."),
     row("DateStyle", "ISO, MDY", Kind::Text, SET_REPORT, "Sets the display format for date and time values."),
     row(
+        "default_transaction_deferrable",
+        "off",
+        Kind::Bool,
+        SET,
+        "Sets the default deferrable status of new transactions.",
+    ),
+    row(
         "default_transaction_isolation",
         "read committed",
-        choice(ISOLATION, NO_SERIALIZABLE),
+        choice(ISOLATION, &[]),
         SET,
         "Sets the transaction isolation level of each new transaction.",
     ),
@@ -130,9 +136,16 @@ pub static ALL: &[Definition] = &[
     row("tertulia.user_id", "", Kind::Text, SET, "The user whose rows the session sees and writes."),
     row("TimeZone", "UTC", Kind::Zone, SET_REPORT, "Sets the time zone for displaying and interpreting time stamps."),
     row(
+        "transaction_deferrable",
+        "off",
+        Kind::Bool,
+        SET,
+        "Whether to defer a read-only serializable transaction until it can be executed with no possible serialization failures.",
+    ),
+    row(
         "transaction_isolation",
         "read committed",
-        choice(ISOLATION, NO_SERIALIZABLE),
+        choice(ISOLATION, &[]),
         SET,
         "Sets the current transaction's isolation level.",
     ),

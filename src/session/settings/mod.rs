@@ -62,6 +62,8 @@ pub struct Frequent {
     pub isolation: Isolation,
     /// default_transaction_read_only
     pub read_only: bool,
+    /// default_transaction_deferrable
+    pub deferrable: bool,
 }
 
 impl Settings {
@@ -289,6 +291,7 @@ impl Settings {
             idle_timeout: self.duration("idle_in_transaction_session_timeout"),
             isolation: isolation_named(&self.get("default_transaction_isolation").unwrap_or_default()),
             read_only: self.is_on("default_transaction_read_only"),
+            deferrable: self.is_on("default_transaction_deferrable"),
         };
         self.frequent.set(Some((self.version, frequent)));
         frequent

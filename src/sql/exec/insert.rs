@@ -47,7 +47,8 @@ impl Operator for InsertOp {
                         Conflict::SkipUnique(at) => conflict.unique == Some(at),
                     };
                     if !skip {
-                        return Err(conflict.error(model, &self.node.schema, &self.row, run.cx.zone));
+                        let error = || conflict.error(model, &self.node.schema, &self.row, run.cx.zone);
+                        return Err(run.tx.refuse(&conflict, error));
                     }
                     run.tx.pass_over(run.view, &conflict)?;
                 }

@@ -76,7 +76,8 @@ impl Operator for UpdateOp {
             match run.tx.update_row(run.view, &model, scope, (key, newest), &self.new)? {
                 Written::Wait(wait) => return Ok(Pull::Wait(wait)),
                 Written::Conflict(conflict) => {
-                    return Err(conflict.error(&model, &self.node.schema, &self.new, run.cx.zone));
+                    let error = || conflict.error(&model, &self.node.schema, &self.new, run.cx.zone);
+                    return Err(run.tx.refuse(&conflict, error));
                 }
                 Written::Done(_) => {}
             }
