@@ -12,6 +12,10 @@ pub const STARTUP_PACKET_BYTES_MAX: usize = 10_000;
 /// Bytes of one protocol message after login; full: 08P01 and the connection ends. PostgreSQL's bound is 1 GiB.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes of one CopyData message; full: 08P01 and the connection ends. It is PostgreSQL's bound (PQ_LARGE_MESSAGE_LIMIT),
+/// which costs nothing: rows are read from such a message as it comes.
+pub const COPY_DATA_BYTES_MAX: usize = (1 << 30) - 2;
+
 /// Client connections unless `max_connections` says otherwise; full: 53300. An idle one costs a few kilobytes.
 pub const CONNECTIONS_DEFAULT: usize = 1_000;
 
@@ -32,6 +36,12 @@ pub const KEY_BYTES_MAX: usize = 1_900;
 
 /// Bytes of a row as stored; full: 54000. A row must fit a log record and a message.
 pub const ROW_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of one line of a COPY: a row's text is about as long as the row, or twice as long with escapes; full: 54000.
+pub const COPY_LINE_BYTES_MAX: usize = 2 * ROW_BYTES_MAX;
+
+/// Bytes that a COPY is given at once; what comes after them waits in the socket until they are rows.
+pub const COPY_FEED_BYTES: usize = 64 << 10;
 
 /// Bytes of the writes of one transaction that are held in memory; full: 53400.
 pub const WRITE_SET_BYTES_MAX: usize = 512 << 20;

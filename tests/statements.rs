@@ -130,6 +130,7 @@ impl Database {
                     Step::Yield => {}
                     Step::Wait(wait) => wait.block(),
                     Step::Suspended => panic!("no row limit was given"),
+                    Step::Input => panic!("nothing is copied"),
                 }
             };
             let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();

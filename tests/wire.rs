@@ -18,7 +18,7 @@ use tertulia::config::Config;
 use tertulia::env::SystemEnv;
 use tertulia::error::{Error, Result, SqlState};
 use tertulia::interrupt::Interrupt;
-use tertulia::session::{Flow, Output, Request, TransactionStatus};
+use tertulia::session::{CopyInput, Flow, Output, Request, TransactionStatus};
 use tertulia::sql::plan::ResultColumn;
 use tertulia::txn::{Engine, EngineOptions, LockKey, LockMode, LockPolicy, TxnOptions};
 use tertulia::types::{Oid, SqlType, Value, Zone};
@@ -127,6 +127,8 @@ impl Conversation for Script {
             _ => Flow::Done,
         }
     }
+
+    fn put(&mut self, _input: CopyInput) {}
 
     fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()> {
         for payload in self.stage.notifications.lock().drain(..) {

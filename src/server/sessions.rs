@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::Result;
 use crate::live::Hub;
-use crate::session::{Flow, Output, PlanCache, Request, Services, Session};
+use crate::session::{CopyInput, Flow, Output, PlanCache, Request, Services, Session};
 use crate::txn::Engine;
 use crate::wait::Wait;
 use crate::wire::{Conversation, Converse, Newcomer};
@@ -26,6 +26,10 @@ impl Conversation for Served {
 
     fn step(&mut self, output: &mut dyn Output) -> Flow {
         self.session.step(output)
+    }
+
+    fn put(&mut self, input: CopyInput) {
+        self.session.put(input);
     }
 
     fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()> {

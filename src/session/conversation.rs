@@ -7,7 +7,7 @@ use super::portal::{Portal, State};
 use super::prepared::Prepared;
 use super::query::{Known, check_setting};
 use super::statement::Outcome;
-use super::{Flow, Output, Request, Services, Settings, TransactionStatus, Who};
+use super::{CopyInput, Flow, Output, Request, Services, Settings, TransactionStatus, Who};
 use crate::catalog::Role;
 use crate::error::{Error, Result, SqlState};
 use crate::interrupt::Interrupt;
@@ -148,7 +148,8 @@ impl Session {
                 self.work = Work::Sync;
             }
             Request::Malformed { error, extended } => self.refuse(error, extended),
-            Request::Flush => {}
+            // CopyData, CopyDone and CopyFail after a COPY that failed: their sender has not read the error yet
+            Request::Flush | Request::Unexpected(b'd' | b'c' | b'f') => {}
             // a simple query too, as in PostgreSQL: its sender has not read the error yet
             _ if self.skipping => {}
             Request::Query(text) => {
@@ -215,6 +216,25 @@ impl Session {
         }
     }
 
+    /// Takes what the client has sent after [`Flow::Input`]. Nothing happens before the next step.
+    pub fn put(&mut self, input: CopyInput) {
+        if let Some(Portal { state: State::Running(running), .. }) = &mut self.current {
+            running.execution.put(input);
+        }
+    }
+
+    /// Where the COPY under way is, for an error from outside of it.
+    fn within_copy(&self, error: Error) -> Error {
+        let place = match &self.current {
+            Some(Portal { state: State::Running(running), .. }) => running.execution.place(),
+            _ => None,
+        };
+        match place {
+            Some(place) => error.context(place),
+            None => error,
+        }
+    }
+
     /// Cuts a wait to the time that the statement has left.
     fn within_deadline(&self, flow: Flow) -> Flow {
         let lock_deadline = self.lock_deadline.map(|(_, deadline)| deadline);
@@ -223,6 +243,10 @@ impl Session {
                 let left = Duration::from_micros(deadline.saturating_sub(self.services.engine.env().monotonic()));
                 wait.limit = Some(wait.limit.map_or(left, |limit| limit.min(left)));
                 Flow::Wait(wait)
+            }
+            (Flow::Input(_), Some(deadline)) => {
+                let left = deadline.saturating_sub(self.services.engine.env().monotonic());
+                Flow::Input(Some(Duration::from_micros(left)))
             }
             (flow, _) => flow,
         }
@@ -345,7 +369,7 @@ impl Session {
 
     /// Goes on with the portal under way.
     fn run(&mut self, output: &mut dyn Output) -> Result<Option<Flow>> {
-        self.check_interrupts()?;
+        self.check_interrupts().map_err(|error| self.within_copy(error))?;
         let Some(mut portal) = self.current.take() else { return Ok(None) };
         if portal.prepared.parsed.is_none() {
             output.empty_query();

@@ -43,7 +43,6 @@ impl Session {
                 }
                 output.close_complete();
             }
-            Request::Unexpected(b'd' | b'c' | b'f') => {} // COPY data after a COPY that failed, as in PostgreSQL
             Request::Unexpected(kind) => {
                 let message = format!("invalid frontend message type {kind}");
                 return Err(Error::fatal(SqlState::PROTOCOL_VIOLATION, message));

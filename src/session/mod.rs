@@ -22,6 +22,7 @@ mod settings;
 mod statement;
 mod transaction;
 
+pub use crate::sql::exec::CopyInput;
 pub use conversation::Session;
 pub use identity::Who;
 pub use output::{Flow, Output, TransactionStatus};

@@ -25,6 +25,8 @@ pub enum Flow {
     Wait(Wait),
     /// Step again soon: others may want the thread.
     Yield,
+    /// Step again when the client has sent more to its COPY, or the limit has passed, or the session is interrupted.
+    Input(Option<std::time::Duration>),
     /// Step again when the output has room.
     Full,
     /// The session has ended; what was output is the last the client reads.
@@ -47,6 +49,8 @@ pub trait Output {
     fn no_data(&mut self);
     /// DataRow. `formats` as in a Bind's list.
     fn data_row(&mut self, row: &[Value], columns: &[ResultColumn], formats: &[Format], zone: &Zone);
+    /// CopyInResponse, for text in so many columns.
+    fn copy_in_response(&mut self, columns: usize);
     /// CommandComplete.
     fn command_complete(&mut self, tag: &str);
     /// EmptyQueryResponse.

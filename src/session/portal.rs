@@ -54,6 +54,8 @@ pub(super) struct Running {
     pub scope: ScopeId,
     /// When it began, in Unix microseconds.
     pub statement_time: i64,
+    /// Whether the client has been asked for the rows of a COPY.
+    pub asked: bool,
 }
 
 impl Portal {

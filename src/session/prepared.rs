@@ -202,7 +202,8 @@ impl Session {
     /// As [`bound`](Self::bound), for a client that has been told the result's columns or not yet.
     pub(super) fn bound_for(&mut self, prepared: Arc<Prepared>, told: bool) -> Result<Arc<Prepared>> {
         let Some(statement) = prepared.statement() else { return Ok(prepared) };
-        if !is_planned(statement) {
+        let is_shared = is_planned(statement);
+        if !is_shared && prepared.plan.is_none() {
             return self.described(prepared);
         }
         let own_catalog = self.block.transaction().is_some_and(|transaction| transaction.has_own_catalog());
@@ -218,7 +219,7 @@ impl Session {
             let message = "cached plan must not change result type";
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
-        if !own_catalog && prepared.is_whole() {
+        if !own_catalog && is_shared && prepared.is_whole() {
             self.services.plans.put(&again);
         }
         Ok(again)
@@ -253,6 +254,11 @@ impl Session {
             environment: prepared.environment.clone(),
         };
         Ok(Arc::new(prepared))
+    }
+
+    /// A COPY with its plan, which is made when it runs.
+    pub(super) fn bind_copy(&mut self, prepared: &Arc<Prepared>) -> Result<Arc<Prepared>> {
+        self.bind_now(prepared, &[]).map(Arc::new)
     }
 
     fn bind_now(&mut self, prepared: &Arc<Prepared>, params: &[SqlType]) -> Result<Prepared> {

@@ -200,6 +200,14 @@ impl Session {
             }
             Step::Suspended => Ok(Outcome::Suspended),
             Step::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
+            Step::Input => {
+                if let State::Running(running) = &mut portal.state
+                    && !std::mem::replace(&mut running.asked, true)
+                {
+                    output.copy_in_response(running.execution.input_columns().unwrap_or_default());
+                }
+                Ok(Outcome::Pause(Flow::Input(None)))
+            }
             Step::Yield => Ok(Outcome::Pause(if output.is_full() { Flow::Full } else { Flow::Yield })),
         }
     }
@@ -259,6 +267,7 @@ impl Session {
             identity,
             scope,
             statement_time: self.services.engine.env().now(),
+            asked: false,
         }));
         Ok(None)
     }
@@ -287,7 +296,7 @@ impl Session {
         let rows_left = portal.rows_left();
         let Portal { state, prepared, formats, rows_given: given, undescribed, .. } = portal;
         let State::Running(running) = state else { return Err(Error::internal("a portal that is not at work")) };
-        let Running { execution, identity, scope, statement_time } = &mut **running;
+        let Running { execution, identity, scope, statement_time, .. } = &mut **running;
         let as_who = Acting { identity, scope: *scope, statement_time: *statement_time };
         self.within(as_who, |transaction, world| {
             let columns = prepared.columns().unwrap_or_default();

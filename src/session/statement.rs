@@ -43,6 +43,12 @@ impl Session {
                 portal.state = State::Rows(rows, "SHOW".to_owned());
                 Ok(None)
             }
+            Statement::Copy(_) => {
+                // not before it runs, as in PostgreSQL: until then a name may get another meaning
+                self.ensure_transaction()?;
+                portal.prepared = self.bind_copy(&portal.prepared)?;
+                Ok(None)
+            }
             Statement::Execute { .. } => self.execute_prepared(statement, portal).map(|()| None),
             _ => self.carry_out(statement, output).map(Some),
         }

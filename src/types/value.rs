@@ -108,6 +108,12 @@ impl Str {
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 
+    /// A part of it, which shares its buffer. Panics within a character, as slicing a `str` does.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Str {
+        assert!(self.get(range.clone()).is_some(), "a part of a text begins and ends between characters");
+        Str(self.0.slice(range))
+    }
+
     /// The buffer itself.
     pub fn into_bytes(self) -> Bytes {
         self.0

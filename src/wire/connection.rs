@@ -1,15 +1,17 @@
 //! The loop of one connection: it waits at once for the client, for notifications, for cancellation and for shutdown,
 //! and writes once per ReadyForQuery, Flush or full buffer.
 
-use super::frontend::{self, Frontend};
+use super::frontend::{self, CopyPiece, Frontend};
 use super::login::{self, Guest, Refusal};
 use super::output::Encoder;
 use super::socket::Socket;
 use super::{Context, Conversation, Phase, backend};
 use crate::error::{Error, SqlState};
 use crate::interrupt::Interrupt;
-use crate::session::{Flow, Output, Request, TransactionStatus};
+use crate::limits::COPY_FEED_BYTES;
+use crate::session::{CopyInput, Flow, Output, Request, TransactionStatus};
 use crate::wait::Wait;
+use bytes::Buf;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
                 conversation,
                 interrupt: place.interrupt.clone(),
                 status: TransactionStatus::Idle,
+                copy_left: 0,
+                out_of_step: false,
             };
             let end = connection.run().await;
             connection.say_goodbye(end).await;
@@ -78,6 +82,10 @@ struct Connection {
     interrupt: Arc<Interrupt>,
     /// As of the last ReadyForQuery.
     status: TransactionStatus,
+    /// Bytes of a CopyData message that are still to come.
+    copy_left: usize,
+    /// The client has sent something else in the middle of a COPY: where its next message begins is not known.
+    out_of_step: bool,
 }
 
 impl Connection {
@@ -92,7 +100,7 @@ impl Connection {
         self.output.put_ready(TransactionStatus::Idle);
         self.flush().await?;
         loop {
-            while let Some(message) = frontend::decode(&mut self.socket.input)? {
+            while let Some(message) = frontend::decode(&mut self.socket.input, &mut self.copy_left)? {
                 match message {
                     Frontend::Request(request) => self.answer(request).await?,
                     Frontend::Malformed { error, extended } => {
@@ -115,6 +123,7 @@ impl Connection {
                 Flow::Done => break,
                 Flow::Wait(wait) => self.wait(wait).await?,
                 Flow::Full => self.flush().await?,
+                Flow::Input(limit) => self.bring(limit).await?,
                 Flow::Yield => {
                     if self.socket.is_gone() {
                         return Err(End::Quiet);
@@ -126,6 +135,10 @@ impl Connection {
                     return Err(End::Quiet);
                 }
             }
+        }
+        if self.out_of_step {
+            let message = "terminating connection because protocol synchronization was lost";
+            return Err(Error::fatal(SqlState::PROTOCOL_VIOLATION, message).into());
         }
         if let Some(status) = self.output.ready.take() {
             self.status = status;
@@ -153,6 +166,48 @@ impl Connection {
             _ = interrupted(&self.interrupt) => Ok(()),
             _ = sleep(limit) => Ok(()),
             _ = self.socket.until_gone() => Err(End::Quiet),
+        }
+    }
+
+    /// Brings a COPY what the client has sent, and waits for it where there is nothing: what comes faster than it becomes
+    /// rows stays in the socket.
+    async fn bring(&mut self, limit: Option<Duration>) -> Result<(), End> {
+        self.flush().await?;
+        loop {
+            let mut brought = false;
+            let mut bytes = 0;
+            while bytes < COPY_FEED_BYTES {
+                let Some(piece) = frontend::copy_piece(&mut self.socket.input, &mut self.copy_left)? else { break };
+                brought = true;
+                let input = match piece {
+                    CopyPiece::Data(length) => {
+                        bytes += length;
+                        self.conversation.put(CopyInput::Data(&self.socket.input[..length]));
+                        self.socket.input.advance(length);
+                        continue;
+                    }
+                    CopyPiece::Done => CopyInput::Done,
+                    CopyPiece::Fail(message) => CopyInput::Fail(message),
+                    CopyPiece::Unexpected(kind) => {
+                        self.out_of_step = true;
+                        CopyInput::Unexpected(kind)
+                    }
+                };
+                self.conversation.put(input);
+                break;
+            }
+            if brought {
+                return Ok(());
+            }
+            tokio::select! {
+                filled = self.socket.fill() => {
+                    if !filled? {
+                        return Err(End::Quiet);
+                    }
+                }
+                _ = interrupted(&self.interrupt) => return Ok(()),
+                _ = sleep(limit) => return Ok(()),
+            }
         }
     }
 

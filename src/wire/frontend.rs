@@ -5,7 +5,7 @@
 //! PostgreSQL does, since the next one can still be found.
 
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{MESSAGE_BYTES_MAX, STARTUP_PACKET_BYTES_MAX};
+use crate::limits::{COPY_DATA_BYTES_MAX, MESSAGE_BYTES_MAX, STARTUP_PACKET_BYTES_MAX};
 use crate::session::{Format, Request, Target};
 use crate::types::Oid;
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,8 +21,83 @@ pub(super) enum Frontend {
     Terminate,
 }
 
-/// Takes one message from the front of the buffer; none when it is not all there. An error is fatal.
-pub(super) fn decode(buffer: &mut BytesMut) -> Result<Option<Frontend>> {
+/// What a COPY is sent next.
+#[derive(Debug)]
+pub(super) enum CopyPiece {
+    /// So many bytes of rows stand at the front of the buffer, to be taken from there.
+    Data(usize),
+    /// CopyDone.
+    Done,
+    /// CopyFail with its message.
+    Fail(String),
+    /// Any other message, which is not taken.
+    Unexpected(u8),
+}
+
+/// What stands at the front of the buffer while a COPY takes rows; none when it is not all there. CopyData is handed
+/// out as it comes, whatever its length: `left` says how much of it is still to come. Flush and Sync are passed over.
+pub(super) fn copy_piece(buffer: &mut BytesMut, left: &mut usize) -> Result<Option<CopyPiece>> {
+    loop {
+        if *left > 0 {
+            let length = buffer.len().min(*left);
+            *left -= length;
+            return Ok((length > 0).then_some(CopyPiece::Data(length)));
+        }
+        match buffer.first() {
+            Some(b'd') => {
+                if !begin_data(buffer, left)? {
+                    return Ok(None);
+                }
+            }
+            Some(b'c' | b'f' | b'H' | b'S') => {
+                let Some((kind, body)) = take_frame(buffer, MESSAGE_BYTES_MAX)? else { return Ok(None) };
+                let mut body = Reader(body);
+                match kind {
+                    b'c' => return body.end().map(|()| Some(CopyPiece::Done)),
+                    b'f' => {
+                        let message = body.text()?;
+                        return body.end().map(|()| Some(CopyPiece::Fail(message)));
+                    }
+                    _ => body.end()?,
+                }
+            }
+            Some(&kind) => return Ok(Some(CopyPiece::Unexpected(kind))),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Takes the head of a CopyData message; false when it is not all there.
+fn begin_data(buffer: &mut BytesMut, left: &mut usize) -> Result<bool> {
+    if buffer.len() < 5 {
+        return Ok(false);
+    }
+    let length = u32::from_be_bytes([buffer[1], buffer[2], buffer[3], buffer[4]]) as usize;
+    if !(4..=COPY_DATA_BYTES_MAX).contains(&length) {
+        return Err(violation("invalid message length".to_owned()));
+    }
+    buffer.advance(5);
+    *left = length - 4;
+    Ok(true)
+}
+
+/// Takes one message from the front of the buffer; none when it is not all there. CopyData that no COPY takes is thrown
+/// away as it comes: `left` says how much of it is still to come. An error is fatal.
+pub(super) fn decode(buffer: &mut BytesMut, left: &mut usize) -> Result<Option<Frontend>> {
+    loop {
+        let length = buffer.len().min(*left);
+        buffer.advance(length);
+        *left -= length;
+        if *left > 0 {
+            return Ok(None);
+        }
+        if buffer.first() != Some(&b'd') {
+            break;
+        }
+        if !begin_data(buffer, left)? {
+            return Ok(None);
+        }
+    }
     let Some((kind, body)) = take_frame(buffer, MESSAGE_BYTES_MAX)? else { return Ok(None) };
     if kind == b'X' {
         return Ok(Some(Frontend::Terminate));
@@ -208,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn one(mut bytes: BytesMut) -> Frontend {
-        let message = decode(&mut bytes).expect("no garbage").expect("all there");
+        let message = decode(&mut bytes, &mut 0).expect("no garbage").expect("all there");
         assert!(bytes.is_empty());
         message
     }
@@ -257,7 +332,7 @@ mod tests {
         for (kind, body, code) in cases {
             let mut bytes = frame(kind, body);
             bytes.unsplit(frame(b'S', b""));
-            match decode(&mut bytes) {
+            match decode(&mut bytes, &mut 0) {
                 Ok(Some(Frontend::Malformed { error, extended })) => {
                     assert_eq!(error.code().as_str(), code, "{body:?}");
                     assert_eq!(extended, kind != b'Q');
@@ -271,7 +346,7 @@ mod tests {
     #[test]
     fn garbage_and_a_claim_of_a_gibibyte_end_the_connection() {
         for bytes in [&b"GET / HTTP/1.1"[..], b"\0", b"Q\x40\0\0\0", b"Q\0\0\0\x03", b"Q\xff\xff\xff\xff"] {
-            let error = decode(&mut BytesMut::from(bytes)).expect_err("garbage");
+            let error = decode(&mut BytesMut::from(bytes), &mut 0).expect_err("garbage");
             assert!(error.is_fatal() && error.code() == SqlState::PROTOCOL_VIOLATION, "{bytes:?}");
         }
     }
@@ -280,7 +355,7 @@ mod tests {
         #[test]
         fn no_body_panics(kind in proptest::sample::select(b"QPBDECHSXpdcf".to_vec()),
                           body in proptest::collection::vec(any::<u8>(), 0..48)) {
-            let _ = decode(&mut frame(kind, &body));
+            let _ = decode(&mut frame(kind, &body), &mut 0);
             let _ = sasl_initial(Bytes::from(body));
         }
 
@@ -293,7 +368,7 @@ mod tests {
             let mut seen = Vec::new();
             for part in [bytes.split(), rest] {
                 bytes.unsplit(part);
-                while let Some(message) = decode(&mut bytes).expect("no garbage") {
+                while let Some(message) = decode(&mut bytes, &mut 0).expect("no garbage") {
                     seen.push(format!("{message:?}"));
                 }
             }

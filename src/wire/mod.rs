@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::interrupt::Interrupt;
 use crate::limits::HANDSHAKES_MAX;
-use crate::session::{Flow, Output, Request};
+use crate::session::{CopyInput, Flow, Output, Request};
 use crate::txn::Engine;
 use crate::wait::Wait;
 use registry::Registry;
@@ -38,6 +38,8 @@ pub trait Conversation: Send {
     fn start(&mut self, request: Request);
     /// Goes on with it.
     fn step(&mut self, output: &mut dyn Output) -> Flow;
+    /// Takes what the client has sent to a COPY, after [`Flow::Input`].
+    fn put(&mut self, input: CopyInput);
     /// Hands over the notifications that wait: sender, channel, payload. Asked only outside a transaction.
     ///
     /// # Errors

@@ -113,6 +113,14 @@ impl Output for Encoder {
         end(out, frame);
     }
 
+    fn copy_in_response(&mut self, columns: usize) {
+        message(&mut self.buffer, b'G', |out| {
+            out.put_u8(Format::Text as u8);
+            out.put_u16(columns as u16);
+            (0..columns).for_each(|_| out.put_i16(Format::Text as i16));
+        });
+    }
+
     fn command_complete(&mut self, tag: &str) {
         message(&mut self.buffer, b'C', |out| put_cstr(out, tag));
     }

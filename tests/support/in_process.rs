@@ -12,7 +12,7 @@ use tertulia::error::Error;
 use tertulia::interrupt::Interrupt;
 use tertulia::live::Hub;
 use tertulia::maintenance::Maintenance;
-use tertulia::session::{Flow, Format, Output, PlanCache, Request, Services, Session, TransactionStatus};
+use tertulia::session::{CopyInput, Flow, Format, Output, PlanCache, Request, Services, Session, TransactionStatus};
 use tertulia::sql::plan::ResultColumn;
 use tertulia::txn::{Engine, EngineOptions};
 use tertulia::types::{SqlType, Value, Zone, text};
@@ -89,6 +89,7 @@ impl Runner for InProcess {
                 Flow::Done | Flow::End => break,
                 Flow::Wait(wait) => wait.block(),
                 Flow::Yield | Flow::Full => {}
+                Flow::Input(_) => client.session.put(CopyInput::Fail("a script has no rows to send".to_owned())),
             }
         }
         if shown.status == Some(TransactionStatus::Idle) {
@@ -151,6 +152,8 @@ impl Output for Shown {
         };
         self.text.push_str(&show_row(&row.iter().zip(columns).map(show).collect::<Vec<_>>()));
     }
+
+    fn copy_in_response(&mut self, _columns: usize) {}
 
     fn command_complete(&mut self, tag: &str) {
         writeln!(self.text, "{tag}").unwrap();

@@ -39,6 +39,9 @@ enum Message {
     Close(u8, String),
     Flush,
     Sync,
+    CopyData(Vec<u8>),
+    CopyDone,
+    CopyFail(String),
     CancelRequest,
 }
 
@@ -137,10 +140,35 @@ impl Words<'_> {
             "Close" => Message::Close(self.word().as_bytes()[0], self.name()),
             "Flush" => Message::Flush,
             "Sync" => Message::Sync,
+            "CopyData" => Message::CopyData(copy_data(self.0.trim_start())),
+            "CopyDone" => Message::CopyDone,
+            "CopyFail" => Message::CopyFail(self.0.trim_start().to_owned()),
             "CancelRequest" => Message::CancelRequest,
             other => panic!("{other} is no message"),
         }
     }
+}
+
+/// Data as a line of a transcript writes it: `\t`, `\n`, `\r`, `\\` and `\xff`.
+fn copy_data(text: &str) -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        data.push(match byte {
+            b'\\' => match rest.next().expect("an escape") {
+                b't' => b'\t',
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b'x' => {
+                    let digit = |byte: Option<u8>| char::from(byte.expect("two digits")).to_digit(16).unwrap() as u8;
+                    digit(rest.next()) * 16 + digit(rest.next())
+                }
+                other => other,
+            },
+            byte => byte,
+        });
+    }
+    data
 }
 
 fn type_name(oid: u32) -> String {
@@ -258,6 +286,9 @@ fn put(message: &Message, out: &mut BytesMut) {
         Message::Close(kind, name) => frontend::close(*kind, name, out).unwrap(),
         Message::Flush => frontend::flush(out),
         Message::Sync => frontend::sync(out),
+        Message::CopyData(data) => frontend::CopyData::new(data.as_slice()).unwrap().write(out),
+        Message::CopyDone => frontend::copy_done(out),
+        Message::CopyFail(message) => frontend::copy_fail(message, out).unwrap(),
         // over a connection of its own
         Message::CancelRequest => {}
     }
@@ -333,6 +364,10 @@ fn show(message: backend::Message, client: &Client) -> io::Result<String> {
             format!("ParameterDescription [{}]", types.join(" "))
         }
         M::CommandComplete(body) => format!("CommandComplete {}", body.tag()?),
+        M::CopyInResponse(body) => {
+            let formats: Vec<String> = body.column_formats().map(|format| Ok(format.to_string())).collect()?;
+            format!("CopyInResponse {} [{}]", body.format(), formats.join(" "))
+        }
         M::EmptyQueryResponse => "EmptyQueryResponse".into(),
         M::NoData => "NoData".into(),
         M::PortalSuspended => "PortalSuspended".into(),
@@ -363,6 +398,8 @@ fn fields(mut fields: backend::ErrorFields<'_>) -> io::Result<String> {
             b'D' => write!(shown, " detail {value:?}").unwrap(),
             b'H' => write!(shown, " hint {value:?}").unwrap(),
             b'P' => write!(shown, " position {value}").unwrap(),
+            // others are PostgreSQL's alone
+            b'W' if value.starts_with("COPY ") => write!(shown, " context {value:?}").unwrap(),
             b's' => write!(shown, " schema {value:?}").unwrap(),
             b't' => write!(shown, " table {value:?}").unwrap(),
             b'c' => write!(shown, " column {value:?}").unwrap(),

@@ -5,6 +5,7 @@
 mod aggregate;
 mod arguments;
 mod call;
+mod copy;
 mod definition;
 mod expr;
 mod from;
@@ -160,6 +161,7 @@ impl<'a> Binder<'a> {
                 let (tree, columns) = self.delete(delete)?;
                 Ok((tree, Command::Delete, columns))
             }
+            Statement::Copy(copy) => Ok((self.copy(copy)?, Command::Copy, None)),
             Statement::Consume(consume) => self.consume(consume),
             Statement::Settle(settle) => self.settle(settle),
             Statement::ResetGroup(reset) => self.reset_group(reset),

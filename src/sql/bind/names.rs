@@ -19,6 +19,7 @@ pub(crate) enum Clause {
     FunctionFrom,
     Set,
     Returning,
+    CopyWhere,
     Filter,
     Default,
     Check,
@@ -33,7 +34,7 @@ impl Clause {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Clause::Select => "SELECT",
-            Clause::Where | Clause::Condition => "WHERE",
+            Clause::Where | Clause::Condition | Clause::CopyWhere => "WHERE",
             Clause::GroupBy => "GROUP BY",
             Clause::Having => "HAVING",
             Clause::OrderBy => "ORDER BY",
@@ -47,6 +48,15 @@ impl Clause {
             Clause::Default => "DEFAULT expressions",
             Clause::Check => "CHECK",
             Clause::Argument => "EXECUTE parameters",
+        }
+    }
+
+    /// The clause in messages about what may not stand in it.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Clause::Check => "check constraints",
+            Clause::CopyWhere => "COPY FROM WHERE conditions",
+            clause => clause.name(),
         }
     }
 
@@ -84,8 +94,7 @@ impl<'s> Names<'s> {
         let message = if self.in_aggregate {
             "aggregate function calls cannot be nested".to_owned()
         } else if !self.clause.takes_aggregates() {
-            let place = if self.clause == Clause::Check { "check constraints" } else { self.clause.name() };
-            format!("aggregate functions are not allowed in {place}")
+            format!("aggregate functions are not allowed in {}", self.clause.place())
         } else {
             return Ok(());
         };

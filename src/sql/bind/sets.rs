@@ -90,8 +90,7 @@ impl Binder<'_> {
             Clause::Select | Clause::OrderBy | Clause::FunctionFrom => {}
             Clause::GroupBy => return Err(Error::unsupported("a set-returning function in GROUP BY").at(at)),
             clause => {
-                let place = if clause == Clause::Check { "check constraints" } else { clause.name() };
-                let message = format!("set-returning functions are not allowed in {place}");
+                let message = format!("set-returning functions are not allowed in {}", clause.place());
                 return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
             }
         }

@@ -45,11 +45,24 @@ impl Binder<'_> {
             Command::Update => Privilege::Update,
             _ => Privilege::Delete,
         };
-        let Found::Stored(relation) = found.clone() else {
+        if let Found::Stored(_) = &found {
+            self.require(&found, privilege)?;
+        }
+        let (relation, source, scope) = self.target_of(&found, alias, command)?;
+        Ok(Target { relation, found, source, scope })
+    }
+
+    /// What a relation is to a statement that writes it, if it may be written.
+    pub(crate) fn target_of(
+        &mut self,
+        found: &Found,
+        alias: Option<&TableAlias>,
+        command: Command,
+    ) -> Result<(Arc<Relation>, Source, Scope)> {
+        let Found::Stored(relation) = found else {
             let message = format!("permission denied: \"{}\" is a system catalog", found.name());
             return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         };
-        self.require(&found, privilege)?;
         if matches!(relation.kind, RelationKind::Topic(_)) {
             return Err(Error::unsupported(format!("{} of a topic", command.name()))
                 .hint("Messages come from the tables that are the topic's sources."));
@@ -57,8 +70,8 @@ impl Binder<'_> {
         if command == Command::Update && relation.is_volatile() {
             return Err(Error::unsupported("UPDATE of a STREAM table").hint("Delete the row and insert a new one."));
         }
-        let (source, scope) = self.named(&found, alias)?;
-        Ok(Target { relation, found, source, scope })
+        let (source, scope) = self.named(found, alias)?;
+        Ok((relation.clone(), source, scope))
     }
 
     /// INSERT

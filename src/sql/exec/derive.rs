@@ -26,6 +26,7 @@ pub(super) fn prepare(plan: &Plan, tx: &mut Transaction, cx: &ExecContext) -> Re
         Node::Insert(insert) => &insert.model,
         Node::Update(update) => &update.model,
         Node::Delete(delete) => &delete.model,
+        Node::Copy(copy) => &copy.model,
         _ => return Ok(()),
     };
     let table = model.relation().oid;

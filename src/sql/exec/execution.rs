@@ -1,5 +1,6 @@
 //! One execution of a plan.
 
+use super::copy::{self, CopyFeed, CopyInput};
 use super::operator::{Operator, Pull, Run, open};
 use super::sort::{check_memory, row_size};
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
@@ -31,6 +32,8 @@ pub struct Execution {
     notices: Vec<Error>,
     /// The live query that a SUBSCRIBE goes on with.
     opening: Option<Opening>,
+    /// What the client has sent to a COPY.
+    feed: Option<Box<CopyFeed>>,
 }
 
 /// What pg_notify() said during a step.
@@ -62,6 +65,7 @@ impl Notifier for Notes {
 impl Execution {
     /// At its beginning; nothing is read before the first step.
     pub fn new(plan: Arc<Plan>, params: Vec<Value>) -> Execution {
+        let feed = matches!(plan.root, Node::Copy(_)).then(Box::default);
         Execution {
             root: open(&plan.root),
             plan,
@@ -76,6 +80,30 @@ impl Execution {
             notes: Notes::default(),
             notices: Vec::new(),
             opening: None,
+            feed,
+        }
+    }
+
+    /// Takes what the client has sent, after [`Step::Input`].
+    pub fn put(&mut self, input: CopyInput) {
+        if let Some(feed) = &mut self.feed {
+            feed.put(input);
+        }
+    }
+
+    /// Columns that the client sends to a COPY; none for any other statement.
+    pub fn input_columns(&self) -> Option<usize> {
+        match &self.plan.root {
+            Node::Copy(copy) => Some(copy.columns.len()),
+            _ => None,
+        }
+    }
+
+    /// How far a COPY is, for an error that comes from outside of it.
+    pub fn place(&self) -> Option<String> {
+        match (&self.plan.root, &self.feed) {
+            (Node::Copy(node), Some(feed)) => Some(copy::place(node, feed.line())),
+            _ => None,
         }
     }
 
@@ -123,9 +151,10 @@ impl Execution {
         for notice in self.notices.drain(..) {
             sink.notice(&notice);
         }
-        if let (Ok(Step::Wait(_)), Node::Consume(_)) = (&step, &self.plan.root) {
+        match (&step, &self.plan.root) {
             // nothing is held while a consumer waits, and afterwards it must see what has come
-            self.view = None;
+            (Ok(Step::Wait(_)), Node::Consume(_)) | (Ok(Step::Input), _) => self.view = None,
+            _ => {}
         }
         step
     }
@@ -172,6 +201,7 @@ impl Execution {
                     Pull::Done => return Ok(Step::Done(Tag::of(this.plan.command, this.returned))),
                     Pull::Yield => return Ok(Step::Yield),
                     Pull::Wait(wait) => return Ok(Step::Wait(wait)),
+                    Pull::Input => return Ok(Step::Input),
                 }
                 this.returned += 1;
                 given += 1;
@@ -205,6 +235,7 @@ impl Execution {
                         Pull::Done => return Ok(None),
                         Pull::Yield => return Ok(Some(Step::Yield)),
                         Pull::Wait(wait) => return Ok(Some(Step::Wait(wait))),
+                        Pull::Input => return Ok(Some(Step::Input)),
                     }
                 }
             })?;
@@ -237,6 +268,7 @@ impl Execution {
     ) -> Result<T> {
         let params = std::mem::take(&mut self.params);
         let notes = std::mem::take(&mut self.notes);
+        let mut feed = std::mem::take(&mut self.feed);
         let eval = cx.eval(&params, tx.time(), view.seq(), &notes);
         let mut run = Run {
             tx,
@@ -248,12 +280,14 @@ impl Execution {
             wanted: 0,
             affected: self.affected,
             notices: Vec::new(),
+            feed: feed.as_deref_mut(),
         };
         let result = body(self, &mut run);
         self.affected = run.affected;
         self.notices.append(&mut run.notices);
         self.params = params;
         self.notes = notes;
+        self.feed = feed;
         result
     }
 }

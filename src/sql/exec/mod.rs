@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod consume;
+mod copy;
 mod delete;
 mod derive;
 mod distinct;
@@ -28,6 +29,7 @@ mod update;
 mod values;
 mod write;
 
+pub use copy::CopyInput;
 pub use execution::Execution;
 pub use subscribe::{Opening, check_notify, open_live};
 pub use tag::Tag;
@@ -99,6 +101,8 @@ pub enum Step {
     Yield,
     /// Something must be waited for; call again when it is over.
     Wait(Wait),
+    /// The client must send more; call again when [`Execution::put`] has been given it.
+    Input,
 }
 
 /// Whether the taker of rows can take more at once.

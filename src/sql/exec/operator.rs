@@ -3,6 +3,7 @@
 use super::ExecContext;
 use super::aggregate::AggregateOp;
 use super::consume::ConsumeOp;
+use super::copy::{CopyFeed, CopyOp};
 use super::delete::DeleteOp;
 use super::distinct::DistinctOp;
 use super::filter::{FilterOp, ProjectOp};
@@ -33,6 +34,8 @@ pub(super) enum Pull {
     Yield,
     /// Ask again after this wait.
     Wait(Wait),
+    /// Ask again when the client has sent more.
+    Input,
 }
 
 /// Passes on everything but a row.
@@ -63,6 +66,8 @@ pub(super) struct Run<'a> {
     pub(super) affected: u64,
     /// What the client is to be told beside rows.
     pub(super) notices: Vec<Error>,
+    /// What the client has sent to a COPY.
+    pub(super) feed: Option<&'a mut CopyFeed>,
 }
 
 impl Run<'_> {
@@ -97,6 +102,7 @@ pub(super) fn open(node: &Node) -> Box<dyn Operator> {
         Node::Insert(node) => Box::new(InsertOp::new(node.clone())),
         Node::Update(node) => Box::new(UpdateOp::new(node.clone())),
         Node::Delete(node) => Box::new(DeleteOp::new(node.clone())),
+        Node::Copy(node) => Box::new(CopyOp::new(node.clone())),
         Node::Consume(node) => Box::new(ConsumeOp::new(node.clone())),
         Node::Settle(node) => Box::new(SettleOp::new(node.clone())),
         Node::ResetGroup(node) => Box::new(ResetOp::new(node.clone())),

@@ -28,6 +28,7 @@ impl Tag {
             Command::Insert => Tag::Insert(count),
             Command::Update => Tag::Update(count),
             Command::Delete => Tag::Delete(count),
+            Command::Copy => Tag::Counted("COPY", count),
             Command::Consume => Tag::Select(count),
             Command::Settle(name) => Tag::Counted(name, count),
             Command::ResetGroup => Tag::Plain("RESET"),

@@ -4,6 +4,7 @@
 //! has; expressions, queries and writes are sqlparser's to read, everything else is read here by hand, so that what is
 //! not supported is refused by name and nothing is accepted and ignored.
 
+mod copy;
 mod cursor;
 mod definition;
 mod depth;
@@ -17,6 +18,7 @@ mod table;
 mod topic;
 mod types;
 
+pub use copy::{Copy, CopyOption, CopySource, CopyValue};
 pub use definition::*;
 pub use statement::*;
 
@@ -65,6 +67,7 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "select" | "with" | "values" | "table" => query(cursor),
         "insert" | "update" | "delete" => write(cursor),
         "explain" => session::explain(cursor),
+        "copy" => copy::statement(cursor),
         "consume" | "ack" | "nack" | "extend" | "subscribe" | "kill" | "clear" => topic::statement(cursor, &first),
         "release" if !release_is_savepoint(cursor) => topic::statement(cursor, &first),
         "reset" if cursor.is_next(&["reset", "consumer", "group"]) => topic::statement(cursor, &first),

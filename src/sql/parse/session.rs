@@ -16,7 +16,6 @@ const REFUSED: &[&str] = &[
     "checkpoint",
     "cluster",
     "comment",
-    "copy",
     "declare",
     "do",
     "fetch",

@@ -2,7 +2,7 @@
 //! line 1 with the column counted in characters of the whole query string, so that a span's start is a position in
 //! PostgreSQL's sense. Identifiers are folded already.
 
-use super::Definition;
+use super::{Copy, Definition};
 use crate::error::Error;
 use crate::types::SqlType;
 use sqlparser::ast;
@@ -50,6 +50,8 @@ pub enum Statement {
     Update(Box<ast::Update>),
     /// DELETE
     Delete(Box<ast::Delete>),
+    /// COPY
+    Copy(Box<Copy>),
     /// EXPLAIN
     Explain(Box<Explain>),
     /// CONSUME

@@ -136,6 +136,7 @@ fn show(node: &Node) -> Shown {
         Node::Delete(delete) => {
             Shown::new("Delete", on(&delete.model.relation().name, &delete.alias)).over(&delete.input)
         }
+        Node::Copy(copy) => Shown::new("Copy", format!(" to {}", copy.model.relation().name)),
         Node::Consume(consume) => Shown::new("Consume", format!(" from {}", consume.topic.qualified)),
         Node::Settle(settle) => Shown::new("Settle", format!(" on {}", settle.topic.qualified)),
         Node::ResetGroup(reset) => Shown::new("Reset", format!(" on {}", reset.topic.qualified)),

@@ -54,6 +54,11 @@ pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
             fold_checks(checks, zone);
             returning.iter_mut().flatten().try_for_each(one)
         }
+        Logical::Copy(copy) => {
+            fold_checks(&mut copy.checks, zone);
+            copy.defaults.iter_mut().try_for_each(|(_, default)| one(default))?;
+            copy.filter.iter_mut().try_for_each(one)
+        }
         Logical::Update { set, returning, predicate, checks, .. } => {
             set.iter_mut().try_for_each(|(_, expr)| one(expr))?;
             fold_checks(checks, zone);

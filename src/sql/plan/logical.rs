@@ -3,7 +3,7 @@
 //! Each node has a row of columns; expressions name the columns of their node's input by position.
 
 use super::node::Conflict;
-use super::{Consume, ResetGroup, Settle, Source};
+use super::{Consume, Copy, ResetGroup, Settle, Source};
 use crate::expr::Expr;
 use crate::types::SqlType;
 use std::sync::Arc;
@@ -132,6 +132,8 @@ pub enum Logical {
         /// RETURNING, over the old row.
         returning: Option<Vec<Expr>>,
     },
+    /// COPY FROM STDIN.
+    Copy(Box<Copy>),
     /// CONSUME.
     Consume(Arc<Consume>),
     /// ACK and its kin.

@@ -6,6 +6,7 @@
 //! sessions that see the same catalog under the same role and search path.
 
 mod access;
+mod copy;
 mod explain;
 mod fold;
 mod live;
@@ -14,6 +15,7 @@ mod node;
 mod physical;
 mod topic;
 
+pub use copy::{Copy, CopyFormat, CopyHeader};
 pub use explain::explain;
 pub use live::LiveSpec;
 pub use logical::{AggregateCall, Logical, SortKey};
@@ -67,6 +69,8 @@ pub enum Command {
     Update,
     /// DELETE.
     Delete,
+    /// COPY FROM.
+    Copy,
     /// CONSUME with a group; without one it is a SELECT.
     Consume,
     /// ACK, NACK, EXTEND or RELEASE, by name.
@@ -92,6 +96,7 @@ impl Command {
             Command::Insert => "INSERT",
             Command::Update => "UPDATE",
             Command::Delete => "DELETE",
+            Command::Copy => "COPY FROM",
             Command::Consume => "CONSUME",
             Command::Settle(name) => name,
             Command::ResetGroup => "RESET CONSUMER GROUP",

@@ -1,6 +1,6 @@
 //! The physical nodes: one struct each, shared by all executions of a plan.
 
-use super::{AggregateCall, Consume, ResetGroup, Settle, SortKey};
+use super::{AggregateCall, Consume, Copy, ResetGroup, Settle, SortKey};
 use crate::expr::Expr;
 use crate::sql::system::SystemRelation;
 use crate::table::Model;
@@ -38,6 +38,8 @@ pub enum Node {
     Update(Arc<Update>),
     /// Removed rows.
     Delete(Arc<Delete>),
+    /// Rows that the client sends.
+    Copy(Arc<Copy>),
     /// Messages.
     Consume(Arc<Consume>),
     /// Settled messages.

@@ -37,6 +37,7 @@ pub fn plan(mut tree: Logical, catalog: &Catalog, zone: &Zone) -> Result<Node> {
             let input = targets(&model, &alias, predicate.clone())?;
             Ok(Node::Delete(Arc::new(Delete { input, model, alias, recheck: predicate, returning })))
         }
+        Logical::Copy(node) => Ok(Node::Copy(Arc::new(*node))),
         Logical::Consume(node) => Ok(Node::Consume(node)),
         Logical::Settle(node) => Ok(Node::Settle(node)),
         Logical::ResetGroup(node) => Ok(Node::ResetGroup(node)),
