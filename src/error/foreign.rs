@@ -5,7 +5,7 @@ use super::{Error, SqlState};
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         match error.kind() {
-            std::io::ErrorKind::StorageFull => {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 let mut full = Error::new(SqlState::DISK_FULL, "could not write: no space left on device");
                 full.0.internal = Some(error.to_string());
                 full

@@ -98,6 +98,7 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> 
     }
     let mut last = position;
     let mut replayed = 0;
+    let mut folding = true;
     let mut records = log.read_from(position)?;
     while let Some(record) = records.next().transpose()? {
         for fragment in record::fragments(record.payload)? {
@@ -113,11 +114,20 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> 
         }
         last = last.max(record.last);
         store.publish(last);
-        while store.needs_fold() {
-            store.fold()?;
-        }
+        fold_what_is_frozen(store, &mut folding);
     }
     Ok((replayed, last))
+}
+
+/// Folds during a replay, so that memory stays bounded. Where the disk has no room for that, what is replayed stays in
+/// memory, where it was before the start too: reads go on, and writers wait until a fold succeeds.
+fn fold_what_is_frozen(store: &Store, folding: &mut bool) {
+    while *folding && store.needs_fold() {
+        if let Err(error) = store.fold() {
+            tracing::warn!(%error, "what the log has cannot be folded yet");
+            *folding = false;
+        }
+    }
 }
 
 /// The catalog as stored.

@@ -30,7 +30,11 @@ pub struct Running {
 impl Process {
     /// Starts `serve` on a data directory and a free port, with these flags besides.
     pub fn spawn(data: &Path, flags: &[&str]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tertulia"));
+        Process::spawn_by(Command::new(env!("CARGO_BIN_EXE_tertulia")), data, flags)
+    }
+
+    /// The same by a command that becomes the server.
+    pub fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Process {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TERTULIA_") {
                 command.env_remove(name);

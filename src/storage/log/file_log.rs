@@ -78,6 +78,10 @@ impl FileLog {
             // A crash while the segment was made: nothing was ever in it.
             disk.remove(&directory.join(&name))?;
         }
+        // a spare of the life before may be unfinished, and on a full disk its room is needed
+        for name in disk.list(directory)?.iter().filter(|name| [SPARE, LARGE].contains(&name.as_str())) {
+            disk.remove(&directory.join(name))?;
+        }
         if let Some(last) = segments.back().filter(|_| report.tail_cut.is_some()) {
             last.cut()?;
         }
