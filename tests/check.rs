@@ -141,7 +141,7 @@ fn a_store_that_lost_an_entry_is_found_out() {
         entries.remove(at);
     });
     let (text, sound) = check(dir.path());
-    assert!(!sound && text.contains("damage: chat.rooms, constraint rooms_name_key: row"), "{text}");
+    assert!(!sound && text.contains("damage: chat.rooms, index rooms_name_key: row"), "{text}");
     assert!(
         text.contains("has no entry") && text.contains("entries for") && text.contains("the store lacks key"),
         "{text}"

@@ -73,6 +73,7 @@ impl Fixture {
                 name: format!("{name}_pkey"),
                 columns: vec![0],
             }),
+            indexes: Vec::new(),
             uniques: vec![Unique {
                 oid: transaction.alloc_oid(),
                 name: format!("{name}_body_key"),
@@ -522,7 +523,7 @@ fn the_storage_of_a_dropped_table_is_freed() {
         assert_eq!(fixture.rows(&model, scope), "");
         let mut transaction = fixture.begin();
         let view = transaction.statement().unwrap();
-        assert!(scan(&transaction, &view, model.uniques()[0].key_prefix(scope), Direction::Forward).is_empty());
+        assert!(scan(&transaction, &view, model.indexes()[0].key_prefix(scope), Direction::Forward).is_empty());
         assert!(
             scan(&transaction, &view, vec![Space::Meta as u8, 0, 0, 0, relation.storage.0 as u8], Direction::Forward)
                 .is_empty()
@@ -755,11 +756,11 @@ fn rows_and_unique_entries_agree_whoever_changes_them_at_once() {
         .iter()
         .map(|(key, row)| {
             let values = model.decode(row).unwrap();
-            (model.uniques()[0].entry_key(ScopeId::SHARED, &values).unwrap().unwrap(), key.clone())
+            (model.indexes()[0].unique_key(ScopeId::SHARED, &values).unwrap().unwrap(), key.clone())
         })
         .collect();
     wanted.sort();
-    let entries = scan(&transaction, &view, model.uniques()[0].key_prefix(ScopeId::SHARED), Direction::Forward);
+    let entries = scan(&transaction, &view, model.indexes()[0].key_prefix(ScopeId::SHARED), Direction::Forward);
     assert_eq!(entries, wanted);
 }
 

@@ -95,6 +95,7 @@ impl Fixture {
             columns: Vec::new(),
             row_version: 0,
             primary_key: None,
+            indexes: Vec::new(),
             uniques: Vec::new(),
             checks: Vec::new(),
             acl: Vec::new(),

@@ -27,6 +27,8 @@ pub struct Relation {
     pub primary_key: Option<PrimaryKey>,
     /// UNIQUE constraints.
     pub uniques: Vec<Unique>,
+    /// Indexes that back no constraint.
+    pub indexes: Vec<Index>,
     /// CHECK constraints.
     pub checks: Vec<Check>,
     /// Grants beyond the owner's.
@@ -99,6 +101,32 @@ pub struct Unique {
     pub columns: Vec<usize>,
     /// Where its entries are.
     pub storage: StorageId,
+}
+
+/// An index that backs no constraint: CREATE INDEX.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Index {
+    /// OID in pg_class.
+    pub oid: Oid,
+    /// Name, unique in the schema among relations.
+    pub name: String,
+    /// Whether two rows may have the same values, NULL being equal to nothing.
+    pub unique: bool,
+    /// What it is sorted by.
+    pub columns: Vec<IndexColumn>,
+    /// Where its entries are.
+    pub storage: StorageId,
+}
+
+/// A column of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexColumn {
+    /// Position in [`Relation::columns`].
+    pub column: usize,
+    /// DESC
+    pub descending: bool,
+    /// NULLS FIRST
+    pub nulls_first: bool,
 }
 
 /// A CHECK constraint.
@@ -177,6 +205,12 @@ impl Relation {
     /// The position of a column by name.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.live_columns().find(|(_, column)| column.name == name).map(|(position, _)| position)
+    }
+
+    /// Where its entries are: the storages of UNIQUE constraints and indexes.
+    pub fn index_storages(&self) -> impl Iterator<Item = StorageId> {
+        let uniques = self.uniques.iter().map(|unique| unique.storage);
+        uniques.chain(self.indexes.iter().map(|index| index.storage))
     }
 
     /// Whether each user id has its own rows.

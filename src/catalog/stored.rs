@@ -95,7 +95,8 @@ impl Catalog {
             let keys = relation.primary_key.iter().map(|key| key.oid);
             let uniques = relation.uniques.iter().map(|unique| unique.oid);
             let checks = relation.checks.iter().map(|check| check.oid);
-            keys.chain(uniques).chain(checks).chain([relation.oid])
+            let indexes = relation.indexes.iter().map(|index| index.oid);
+            keys.chain(uniques).chain(indexes).chain(checks).chain([relation.oid])
         });
         let schemas = self.schemas().map(|schema| schema.oid);
         let roles = self.roles().map(|role| role.oid);

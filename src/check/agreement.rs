@@ -64,9 +64,7 @@ pub(super) fn check(inspection: &Inspection, report: &mut Report, progress: &dyn
 /// The storages that the catalog names.
 fn storages(inspection: &Inspection) -> HashSet<StorageId> {
     let relations = inspection.catalog().relations();
-    relations
-        .flat_map(|relation| relation.uniques.iter().map(|unique| unique.storage).chain([relation.storage]))
-        .collect()
+    relations.flat_map(|relation| relation.index_storages().chain([relation.storage])).collect()
 }
 
 fn compare(inspection: &Inspection, write: &LoggedWrite, report: &mut Report) -> Result<()> {

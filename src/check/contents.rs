@@ -91,8 +91,8 @@ impl<'a> Walk<'a> {
         if relation.topic().is_some() {
             self.topics.insert(relation.storage, relation.clone());
         }
-        for unique in model.uniques() {
-            self.indexes.insert(unique.storage, Expected::new(format!("{name}, constraint {}", unique.name)));
+        for index in model.indexes() {
+            self.indexes.insert(index.storage, Expected::new(format!("{name}, index {}", index.name)));
         }
         let space = model.space() as u8;
         self.rows.insert((space, relation.storage), Rows::new(name, model));

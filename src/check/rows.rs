@@ -93,14 +93,13 @@ impl Rows {
         indexes: &mut HashMap<StorageId, Expected>,
         report: &mut Report,
     ) -> Result<()> {
-        for unique in self.model.uniques() {
-            let Some(entry) = unique.entry_key(scope, values)? else { continue };
-            if let Some(index) = indexes.get_mut(&unique.storage) {
+        for index in self.model.indexes() {
+            let entry = index.entry_key(scope, values, key)?;
+            if let Some(index) = indexes.get_mut(&index.storage) {
                 index.expected += 1;
             }
             if snapshot.get(&entry)?.as_ref() != Some(key) {
-                let (name, constraint) = (&self.name, &unique.name);
-                report.damage(format!("{name}, constraint {constraint}: row {} has no entry", shown(key)));
+                report.damage(format!("{}, index {}: row {} has no entry", self.name, index.name, shown(key)));
             }
         }
         Ok(())

@@ -58,7 +58,8 @@ impl KeyColumn {
 }
 
 const NULL_FIRST: u8 = 0;
-const PRESENT: u8 = 1;
+/// The marker of a value that is not NULL.
+pub const PRESENT: u8 = 1;
 const NULL_LAST: u8 = 2;
 
 /// After a zero byte of bytes or text: the byte was data, or it began the end mark.
@@ -71,6 +72,9 @@ const NUMERIC_ZERO: u8 = 2;
 const NUMERIC_POSITIVE: u8 = 3;
 const NUMERIC_INFINITY: u8 = 4;
 const NUMERIC_NAN: u8 = 5;
+
+/// Bytes of [`prefix`].
+pub const PREFIX_BYTES: usize = 13;
 
 /// `[space u8][storage u32 BE][scope u64 BE]`: what all keys of one scope of one storage begin with.
 pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {

@@ -7,5 +7,5 @@
 mod model;
 mod violation;
 
-pub use model::{Model, UniqueModel};
+pub use model::{IndexModel, Model};
 pub use violation::{check_violation, failing_row, unique_violation};

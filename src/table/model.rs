@@ -1,7 +1,7 @@
 //! A relation prepared for reading and writing.
 
 use super::violation;
-use crate::catalog::{Column, Relation, RelationKind, TableKind};
+use crate::catalog::{Column, IndexColumn, Relation, RelationKind, TableKind};
 use crate::encoding::key::{self, KeyColumn, Space};
 use crate::encoding::row::{self, RowLayout, RowView};
 use crate::env::UnixMicros;
@@ -17,30 +17,33 @@ pub struct Model {
     layout: RowLayout,
     space: Space,
     key: Vec<(usize, KeyColumn)>,
-    uniques: Vec<UniqueModel>,
+    indexes: Vec<IndexModel>,
     /// What a row has in a column that was added after it was stored.
     missing: Vec<Value>,
 }
 
-/// A UNIQUE constraint, or the primary key as one.
+/// An index: of a UNIQUE constraint, or one that stands for itself.
+///
+/// Each row has one entry. Its key is the row's values in the index's columns, and what tells the row from others after
+/// them, unless the values alone must be unique and none of them is NULL; its value is the row's key.
 #[derive(Debug)]
-pub struct UniqueModel {
-    /// Constraint name.
+pub struct IndexModel {
+    /// Name of the constraint or the index.
     pub name: String,
+    /// Whether no two rows have the same values.
+    pub unique: bool,
     /// Positions of the columns, in key order.
     pub columns: Vec<usize>,
     /// Where its entries are.
     pub storage: StorageId,
-    key: Vec<KeyColumn>,
+    /// What entries are sorted by: the columns, and those of the primary key where these follow.
+    key: Vec<(usize, KeyColumn)>,
 }
 
 impl Model {
     /// Prepares a relation. The values of its rows are all its columns, dropped ones too (NULL).
     pub fn new(relation: &Arc<Relation>) -> Result<Arc<Model>> {
         let types: Vec<_> = relation.columns.iter().map(|column| column.ty).collect();
-        let ascending = |columns: &[usize]| -> Vec<KeyColumn> {
-            columns.iter().map(|&column| KeyColumn::ascending(relation.columns[column].ty)).collect()
-        };
         let key = relation.primary_key.iter().flat_map(|primary| &primary.columns);
         let mut key: Vec<_> = key.map(|&column| (column, KeyColumn::ascending(relation.columns[column].ty))).collect();
         if relation.topic().is_some() {
@@ -48,12 +51,7 @@ impl Model {
             let bare = relation.columns.iter().take(2).map(|column| KeyColumn::bare(column.ty));
             key = bare.enumerate().collect();
         }
-        let uniques = relation.uniques.iter().map(|unique| UniqueModel {
-            name: unique.name.clone(),
-            columns: unique.columns.clone(),
-            storage: unique.storage,
-            key: ascending(&unique.columns),
-        });
+        let indexes = indexes(relation, &key);
         let missing = relation.columns.iter().map(|column| match &column.missing {
             Some(value) => text::parse(value, column.ty, &Zone::utc()),
             None => Ok(Value::Null),
@@ -67,7 +65,7 @@ impl Model {
                 _ => Space::Row,
             },
             key,
-            uniques: uniques.collect(),
+            indexes,
             relation: relation.clone(),
         }))
     }
@@ -92,9 +90,9 @@ impl Model {
         &self.key
     }
 
-    /// The UNIQUE constraints beside the primary key.
-    pub fn uniques(&self) -> &[UniqueModel] {
-        &self.uniques
+    /// The indexes beside the primary key: first those of UNIQUE constraints.
+    pub fn indexes(&self) -> &[IndexModel] {
+        &self.indexes
     }
 
     /// Whether rows have a hidden row id instead of a primary key.
@@ -187,18 +185,61 @@ impl Model {
     }
 }
 
-impl UniqueModel {
-    /// The entry's key for a row; none where a column is NULL, since NULLs are distinct.
-    pub fn entry_key(&self, scope: ScopeId, values: &[Value]) -> Result<Option<Bytes>> {
-        if self.columns.iter().any(|&column| values[column].is_null()) {
+fn indexes(relation: &Relation, primary: &[(usize, KeyColumn)]) -> Vec<IndexModel> {
+    let uniques = relation.uniques.iter().map(|unique| {
+        let ascending = |&column: &usize| (column, KeyColumn::ascending(relation.columns[column].ty));
+        let (name, columns) = (unique.name.clone(), unique.columns.clone());
+        let key = columns.iter().map(ascending).collect();
+        IndexModel { name, unique: true, columns, storage: unique.storage, key }
+    });
+    let others = relation.indexes.iter().map(|index| {
+        let ordered = |of: &IndexColumn| {
+            let ascending = KeyColumn::ascending(relation.columns[of.column].ty);
+            (of.column, KeyColumn { descending: of.descending, nulls_first: of.nulls_first, ..ascending })
+        };
+        let mut key: Vec<_> = index.columns.iter().map(ordered).collect();
+        if !index.unique {
+            key.extend_from_slice(primary);
+        }
+        let columns = index.columns.iter().map(|of| of.column).collect();
+        IndexModel { name: index.name.clone(), unique: index.unique, columns, storage: index.storage, key }
+    });
+    uniques.chain(others).collect()
+}
+
+impl IndexModel {
+    /// What its entries are sorted by: its columns, then those of the primary key where they follow.
+    pub fn key_columns(&self) -> &[(usize, KeyColumn)] {
+        &self.key
+    }
+
+    /// The key that no other row may have; none where rows may have the same values: where one is NULL, or anyway.
+    pub fn unique_key(&self, scope: ScopeId, values: &[Value]) -> Result<Option<Bytes>> {
+        if !self.unique || self.columns.iter().any(|&column| values[column].is_null()) {
             return Ok(None);
         }
-        let mut out = key::prefix(Space::Index, self.storage, scope);
-        for (&column, order) in self.columns.iter().zip(&self.key) {
-            key::encode_column(&mut out, &values[column], order)?;
-        }
+        let out = self.values_key(scope, values)?;
         key::check_size(&out, &self.name)?;
         Ok(Some(Bytes::from(out)))
+    }
+
+    /// The key of a row's entry.
+    pub fn entry_key(&self, scope: ScopeId, values: &[Value], row_key: &[u8]) -> Result<Bytes> {
+        if let Some(key) = self.unique_key(scope, values)? {
+            return Ok(key);
+        }
+        let mut out = self.values_key(scope, values)?;
+        out.extend_from_slice(row_key.get(key::PREFIX_BYTES..).unwrap_or_default());
+        key::check_size(&out, &self.name)?;
+        Ok(Bytes::from(out))
+    }
+
+    fn values_key(&self, scope: ScopeId, values: &[Value]) -> Result<Vec<u8>> {
+        let mut out = self.key_prefix(scope);
+        for (&column, (_, order)) in self.columns.iter().zip(&self.key) {
+            key::encode_column(&mut out, &values[column], order)?;
+        }
+        Ok(out)
     }
 
     /// What the keys of a scope's entries begin with.

@@ -10,6 +10,7 @@ use crate::table::{Model, unique_violation};
 use crate::types::{ScopeId, Value, Zone};
 use crate::wait::Wait;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// What became of a row that was to be written.
 pub enum Written {
@@ -24,7 +25,7 @@ pub enum Written {
 /// The row that stands in the way.
 #[derive(Clone, Debug)]
 pub struct Conflict {
-    /// The constraint: a position in [`Model::uniques`], none for the primary key.
+    /// The constraint: a position in [`Model::indexes`], none for the primary key.
     pub unique: Option<usize>,
     /// The row's key.
     pub key: Bytes,
@@ -38,7 +39,7 @@ impl Conflict {
         let relation = model.relation();
         let primary = relation.primary_key.as_ref();
         let (name, columns) = match self.unique {
-            Some(at) => (model.uniques()[at].name.as_str(), model.uniques()[at].columns.as_slice()),
+            Some(at) => (model.indexes()[at].name.as_str(), model.indexes()[at].columns.as_slice()),
             None => primary.map_or(("", [].as_slice()), |key| (key.name.as_str(), key.columns.as_slice())),
         };
         unique_violation(relation, schema, name, columns, values, zone)
@@ -71,15 +72,17 @@ impl Transaction {
                 Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
             }
         }
-        let mut entries = Vec::with_capacity(model.uniques().len());
-        for at in 0..model.uniques().len() {
-            let Some(entry) = model.uniques()[at].entry_key(scope, values)? else { continue };
-            match self.probe_entry(view, model, at, &entry, None)? {
-                Probe::Free => entries.push(entry),
+        for (at, index) in model.indexes().iter().enumerate() {
+            let Some(wanted) = index.unique_key(scope, values)? else { continue };
+            match self.probe_entry(view, model, at, &wanted, None)? {
+                Probe::Free => {}
                 Probe::Wait(wait) => return Ok(Written::Wait(wait)),
                 Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
             }
         }
+        // before anything is written, for a key may be too long
+        let entries = model.indexes().iter().map(|index| index.entry_key(scope, values, &key));
+        let entries = entries.collect::<Result<SmallVec<[Bytes; 4]>>>()?;
         let expired = match self.expired_entries(view, model, scope, &key)? {
             Ok(expired) => expired,
             Err(wait) => return Ok(Written::Wait(wait)),
@@ -115,17 +118,16 @@ impl Transaction {
                 Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
             }
         }
-        let mut entries = Vec::new();
-        let old_values = if model.uniques().is_empty() { Vec::new() } else { model.decode(old)? };
-        for (at, unique) in model.uniques().iter().enumerate() {
-            let (before, after) = (unique.entry_key(scope, &old_values)?, unique.entry_key(scope, values)?);
+        let mut entries: SmallVec<[(Bytes, Bytes); 4]> = SmallVec::new();
+        let old_values = if model.indexes().is_empty() { Vec::new() } else { model.decode(old)? };
+        for (at, index) in model.indexes().iter().enumerate() {
+            let before = index.entry_key(scope, &old_values, key)?;
+            let after = index.entry_key(scope, values, &new_key)?;
             if before == after && new_key == *key {
                 continue;
             }
-            if let Some(after) = &after
-                && before.as_ref() != Some(after)
-            {
-                match self.probe_entry(view, model, at, after, Some(key))? {
+            if before != after && index.unique_key(scope, values)?.is_some() {
+                match self.probe_entry(view, model, at, &after, Some(key))? {
                     Probe::Free => {}
                     Probe::Wait(wait) => return Ok(Written::Wait(wait)),
                     Probe::Taken(conflict) => return Ok(Written::Conflict(conflict)),
@@ -140,12 +142,10 @@ impl Transaction {
             self.put_move(view, model, scope, (key, old), (new_key.clone(), encoded))?;
         }
         for (before, after) in entries {
-            if let Some(before) = before.filter(|before| after.as_ref() != Some(before)) {
+            if before != after {
                 self.put_entry(view, model, before, None)?;
             }
-            if let Some(after) = after {
-                self.put_entry(view, model, after, Some(new_key.clone()))?;
-            }
+            self.put_entry(view, model, after, Some(new_key.clone()))?;
         }
         Ok(Written::Done(new_key))
     }
@@ -161,14 +161,12 @@ impl Transaction {
     ) -> Result<()> {
         check_scope(model, scope)?;
         self.put_row(view, model, scope, key.clone(), None, Some(old.clone()), None)?;
-        if model.uniques().is_empty() {
+        if model.indexes().is_empty() {
             return Ok(());
         }
         let values = model.decode(old)?;
-        for unique in model.uniques() {
-            if let Some(entry) = unique.entry_key(scope, &values)? {
-                self.put_entry(view, model, entry, None)?;
-            }
+        for index in model.indexes() {
+            self.put_entry(view, model, index.entry_key(scope, &values, key)?, None)?;
         }
         Ok(())
     }
@@ -251,7 +249,7 @@ impl Transaction {
                 Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
                 None if model.is_volatile() => Probe::Free,
                 None => {
-                    let name = &model.uniques()[unique].name;
+                    let name = &model.indexes()[unique].name;
                     let message = format!("index \"{name}\" has an entry without a row");
                     return Err(Error::new(SqlState::INDEX_CORRUPTED, message));
                 }
@@ -270,13 +268,13 @@ impl Transaction {
         key: &Bytes,
     ) -> Result<std::result::Result<Vec<Bytes>, Wait>> {
         let mut entries = Vec::new();
-        if !model.is_volatile() || model.uniques().is_empty() {
+        if !model.is_volatile() || model.indexes().is_empty() {
             return Ok(Ok(entries));
         }
         let Some(expired) = self.newest(view, key)? else { return Ok(Ok(entries)) };
         let values = model.decode(&expired)?;
-        for unique in model.uniques() {
-            let Some(entry) = unique.entry_key(scope, &values)? else { continue };
+        for index in model.indexes() {
+            let entry = index.entry_key(scope, &values, key)?;
             match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
                 Locked::Granted => {}
                 Locked::Wait(wait) => return Ok(Err(wait)),

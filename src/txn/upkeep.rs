@@ -65,7 +65,7 @@ impl Engine {
     fn sweep(self: &Arc<Engine>, due: Vec<(UnixMicros, Bytes)>, now: UnixMicros) -> Result<usize> {
         let mut transaction = self.begin(TxnOptions::default())?;
         let view = transaction.statement()?;
-        let models = self.streams_with_uniques()?;
+        let models = self.streams_with_indexes()?;
         let mut busy = Vec::new();
         let count = due.len();
         for (expires, key) in due {
@@ -91,9 +91,10 @@ impl Engine {
     }
 
     /// STREAM tables whose rows have index entries beside them.
-    fn streams_with_uniques(&self) -> Result<Vec<Arc<Model>>> {
+    fn streams_with_indexes(&self) -> Result<Vec<Arc<Model>>> {
         let catalog = self.catalog();
-        let streams = catalog.relations().filter(|table| table.is_volatile() && !table.uniques.is_empty());
+        let streams =
+            catalog.relations().filter(|table| table.is_volatile() && table.index_storages().next().is_some());
         streams.map(Model::new).collect()
     }
 
@@ -196,8 +197,8 @@ fn remove_entries(
     };
     let scope = ScopeId(u64::from_be_bytes(scope.try_into().expect("eight bytes")));
     let values = model.decode(row)?;
-    for unique in model.uniques() {
-        let Some(entry) = unique.entry_key(scope, &values)? else { continue };
+    for index in model.indexes() {
+        let entry = index.entry_key(scope, &values, key)?;
         // who holds the entry's lock is about to replace it
         let locked = transaction.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::NoWait)?;
         if matches!(locked, Locked::Granted) && transaction.newest(view, &entry)?.as_ref() == Some(key) {

@@ -296,13 +296,17 @@ impl Binder<'_> {
                 if relation.primary_key.as_ref().is_some_and(|key| same(&key.columns)) {
                     return Ok(Conflict::SkipPrimary);
                 }
-                relation.uniques.iter().position(|unique| same(&unique.columns)).map(Conflict::SkipUnique).ok_or_else(
-                    || {
-                        let message =
-                            "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-                        Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
-                    },
-                )
+                let constraints = relation.uniques.iter().map(|unique| (true, unique.columns.clone()));
+                let indexes = relation
+                    .indexes
+                    .iter()
+                    .map(|index| (index.unique, index.columns.iter().map(|of| of.column).collect::<Vec<_>>()));
+                let mut keys = constraints.chain(indexes);
+                let found = keys.position(|(unique, columns)| unique && same(&columns));
+                found.map(Conflict::SkipUnique).ok_or_else(|| {
+                    let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+                    Error::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+                })
             }
             Some(ConflictTarget::Columns { .. }) => Err(Error::unsupported("ON CONFLICT with a predicate")),
             Some(ConflictTarget::OnConstraint(name)) => {

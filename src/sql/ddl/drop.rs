@@ -160,7 +160,7 @@ impl Definer<'_, '_> {
             }
             RelationKind::System => {}
         }
-        relation.uniques.iter().for_each(|unique| self.free_storage(Space::Index, unique.storage));
+        relation.index_storages().for_each(|storage| self.free_storage(Space::Index, storage));
     }
 }
 

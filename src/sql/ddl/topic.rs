@@ -83,6 +83,7 @@ impl Definer<'_, '_> {
             row_version: 0,
             primary_key: None,
             uniques: Vec::new(),
+            indexes: Vec::new(),
             checks: Vec::new(),
             acl: Vec::new(),
             options: Vec::new(),

@@ -1,11 +1,10 @@
 //! Key ranges: from the expressions of a plan to stretches of the ordered map, when a scan starts.
 
-use crate::encoding::key::{KeyColumn, encode_column, prefix_successor};
+use crate::encoding::key::{KeyColumn, PRESENT, encode_column, prefix_successor};
 use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::sql::plan::{Bound as KeyBound, KeyPart, KeyRange};
-use crate::table::Model;
-use crate::types::{ScopeId, SqlType, Value, compare};
+use crate::types::{SqlType, Value, compare};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -18,15 +17,20 @@ pub(super) enum Stretch {
     Range(Bound<Vec<u8>>, Bound<Vec<u8>>),
 }
 
-/// The stretches of the primary key that a range means, in key order. NULLs compare to nothing, so they leave none.
-pub(super) fn stretches(
-    model: &Model,
-    scope: ScopeId,
-    range: &KeyRange,
-    cx: &EvalContext,
-) -> Result<VecDeque<Stretch>> {
-    let mut prefixes = vec![model.key_prefix(scope)];
-    let columns = model.key_columns();
+/// A key to be read along.
+pub(super) struct Along<'a> {
+    /// What its keys begin with.
+    pub(super) prefix: Vec<u8>,
+    /// Its columns.
+    pub(super) columns: &'a [(usize, KeyColumn)],
+    /// Whether all of its columns make a whole key.
+    pub(super) whole: bool,
+}
+
+/// The stretches of a key that a range means, in key order. NULLs compare to nothing, so they leave none.
+pub(super) fn stretches(along: Along, range: &KeyRange, cx: &EvalContext) -> Result<VecDeque<Stretch>> {
+    let Along { prefix, columns, whole: is_whole } = along;
+    let mut prefixes = vec![prefix];
     for (part, (_, column)) in range.equal.iter().zip(columns) {
         let values = part_values(part, column, cx)?;
         let mut longer = Vec::with_capacity(prefixes.len() * values.len());
@@ -39,7 +43,7 @@ pub(super) fn stretches(
         }
         prefixes = longer;
     }
-    if !columns.is_empty() && range.equal.len() == columns.len() {
+    if is_whole && range.equal.len() == columns.len() {
         return Ok(prefixes.into_iter().map(|key| Stretch::Point(key.into())).collect());
     }
     let Some((_, column)) = columns.get(range.equal.len()) else {
@@ -50,12 +54,9 @@ pub(super) fn stretches(
     else {
         return Ok(VecDeque::new());
     };
-    prefixes.iter().map(|prefix| bounded(prefix, column, &lower, &upper)).collect()
-}
-
-/// Whether every value fits its column: one that does not is equal to none there.
-pub(super) fn fits(model: &Model, columns: &[usize], values: &[Value]) -> bool {
-    columns.iter().all(|&column| place(&values[column], model.relation().columns[column].ty, false) == Place::Within)
+    // what is least along the key
+    let (low, high) = if column.descending { (&upper, &lower) } else { (&lower, &upper) };
+    prefixes.iter().map(|prefix| bounded(prefix, column, low, high)).collect()
 }
 
 /// The different values of an equal part, in the key's order.
@@ -66,7 +67,8 @@ fn part_values(part: &KeyPart, column: &KeyColumn, cx: &EvalContext) -> Result<V
     };
     let mut values = exprs.iter().map(|expr| expr.eval(&[], cx)).collect::<Result<Vec<_>>>()?;
     values.retain(|value| !value.is_null() && place(value, column.ty, column.bare) == Place::Within);
-    values.sort_by(|a, b| compare(a, b, column.ty));
+    let order = |a: &Value, b: &Value| compare(a, b, column.ty);
+    values.sort_by(|a, b| if column.descending { order(b, a) } else { order(a, b) });
     values.dedup_by(|a, b| compare(a, b, column.ty).is_eq());
     Ok(values)
 }
@@ -105,25 +107,28 @@ fn tightest(bounds: &[KeyBound], column: &KeyColumn, lower: bool, cx: &EvalConte
     Ok(Some(end))
 }
 
-fn bounded(prefix: &[u8], column: &KeyColumn, lower: &End, upper: &End) -> Result<Stretch> {
-    if let (End::Open, End::Open) = (lower, upper) {
+fn bounded(prefix: &[u8], column: &KeyColumn, low: &End, high: &End) -> Result<Stretch> {
+    if let (End::Open, End::Open) = (low, high) {
         return Ok(whole(prefix));
     }
-    // Key columns are ascending with NULLs last, if there are any: an open upper end stops before the NULLs.
     let encoded = |value: &Value| -> Result<Vec<u8>> {
         let mut key = prefix.to_vec();
         encode_column(&mut key, value, column)?;
         Ok(key)
     };
-    let from = match lower {
-        End::Open => Bound::Included(prefix.to_vec()),
+    // an open end stops before the NULLs
+    let mut values = prefix.to_vec();
+    if !column.bare {
+        values.push(PRESENT);
+    }
+    let from = match low {
+        End::Open => Bound::Included(values.clone()),
         End::At(value, true) => Bound::Included(encoded(value)?),
         // All longer keys that begin with the value's come before its successor.
         End::At(value, false) => after(encoded(value)?),
     };
-    let to = match upper {
-        End::Open if column.bare => before(prefix.to_vec()),
-        End::Open => Bound::Excluded(encoded(&Value::Null)?),
+    let to = match high {
+        End::Open => before(values),
         End::At(value, false) => Bound::Excluded(encoded(value)?),
         End::At(value, true) => before(encoded(value)?),
     };

@@ -1,10 +1,10 @@
 //! Scan: rows of a stored relation along its key.
 
-use super::keys::{Stretch, stretches};
+use super::keys::{Along, Stretch, stretches};
 use super::operator::{Operator, Pull, Run};
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::limits::SCAN_BATCH;
-use crate::sql::plan::{Access, Scan, ScanColumn};
+use crate::sql::plan::{Access, KeyRange, Scan, ScanColumn};
 use crate::storage::Direction;
 use crate::txn::TxCursor;
 use crate::types::{Row, Value};
@@ -37,7 +37,12 @@ impl ScanOp {
         loop {
             if let Some(entry) = self.batch.get_mut(self.at) {
                 self.at += 1;
-                return Ok(Some(std::mem::take(entry)));
+                let entry = std::mem::take(entry);
+                let Access::Index(index, _) = self.node.access else { return Ok(Some(entry)) };
+                match self.row_of(run, entry.1, index)? {
+                    None => continue,
+                    found => return Ok(found),
+                }
             }
             self.batch.clear();
             self.at = 0;
@@ -51,8 +56,10 @@ impl ScanOp {
             let Some(stretch) = self.next_stretch(run)? else { return Ok(None) };
             match stretch {
                 Stretch::Point(key) => {
-                    if let Some(row) = run.tx.get(run.view, &key)? {
-                        return Ok(Some((key, row)));
+                    let Some(found) = run.tx.get(run.view, &key)? else { continue };
+                    let Access::Index(index, _) = self.node.access else { return Ok(Some((key, found))) };
+                    if let Some(entry) = self.row_of(run, found, index)? {
+                        return Ok(Some(entry));
                     }
                 }
                 Stretch::Range(from, to) => {
@@ -77,21 +84,30 @@ impl ScanOp {
     fn start(&self, run: &mut Run) -> Result<VecDeque<Stretch>> {
         let model = &self.node.model;
         let scope = model.scope(run.cx.scope);
-        match &self.node.access {
-            Access::Full => stretches(model, scope, &Default::default(), run.eval),
-            Access::Key(range) => stretches(model, scope, range, run.eval),
-            Access::Unique(at, exprs) => {
-                let unique = &model.uniques()[*at];
-                let mut values = vec![Value::Null; model.relation().columns.len()];
-                for (&column, expr) in unique.columns.iter().zip(exprs) {
-                    values[column] = expr.eval(&[], run.eval)?;
-                }
-                let entry = super::keys::fits(model, &unique.columns, &values)
-                    .then(|| unique.entry_key(scope, &values))
-                    .transpose()?
-                    .flatten();
-                let Some(entry) = entry else { return Ok(VecDeque::new()) };
-                Ok(run.tx.get(run.view, &entry)?.into_iter().map(Stretch::Point).collect())
+        let all = KeyRange::default();
+        let (along, range) = match &self.node.access {
+            Access::Index(at, range) => {
+                let index = &model.indexes()[*at];
+                let (prefix, columns) = (index.key_prefix(scope), index.key_columns());
+                (Along { prefix, columns, whole: index.unique }, range)
+            }
+            access => {
+                let (prefix, columns) = (model.key_prefix(scope), model.key_columns());
+                let range = if let Access::Key(range) = access { range } else { &all };
+                (Along { prefix, columns, whole: !columns.is_empty() }, range)
+            }
+        };
+        stretches(along, range, run.eval)
+    }
+
+    /// The row that an index entry leads to; none for a STREAM row that is gone.
+    fn row_of(&self, run: &Run, key: Bytes, index: usize) -> Result<Option<(Bytes, Bytes)>> {
+        match run.tx.get(run.view, &key)? {
+            Some(row) => Ok(Some((key, row))),
+            None if self.node.model.is_volatile() => Ok(None),
+            None => {
+                let name = &self.node.model.indexes()[index].name;
+                Err(Error::new(SqlState::INDEX_CORRUPTED, format!("index \"{name}\" has an entry without a row")))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::SortKey;
 use super::node::{Access, Bound, KeyPart, KeyRange};
+use crate::encoding::key::KeyColumn;
 use crate::expr::{CastMethod, CompareOp, Expr, Volatility};
 use crate::table::Model;
 use crate::types::{SqlType, TypeCategory, Value};
@@ -37,18 +38,65 @@ pub(super) fn conjunction(mut parts: Vec<Expr>) -> Option<Expr> {
     }
 }
 
+/// What a scan is wanted for.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose<'a> {
+    /// The order that its rows are wanted in.
+    pub(super) order: &'a [SortKey],
+    /// Whether only the first of them are wanted.
+    pub(super) limited: bool,
+}
+
+/// How much of a key the conditions settle: the more the better, compared from the first field on.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Merit {
+    /// One row at most.
+    single: bool,
+    /// Leading columns with known values.
+    equal: usize,
+    /// Whether the next column has bounds, and rows come in the order that is wanted.
+    bounded_or_ordered: usize,
+    /// Rows are read where they are, without an entry that leads to them.
+    clustered: bool,
+}
+
 /// Chooses the access path for conditions over a relation's columns.
-pub(super) fn choose(model: &Model, conditions: Vec<Expr>) -> Path {
-    let key = by_key(model, &conditions);
-    let whole = match &key {
-        Some((range, _)) => range.equal.len() == model.key_columns().len(),
-        None => false,
+///
+/// Without statistics: the key that settles most. Of an index that settles nothing use is made only where it saves
+/// sorting all rows for the sake of the first few.
+pub(super) fn choose(model: &Model, conditions: Vec<Expr>, purpose: Purpose) -> Path {
+    let mut best: Option<(Merit, Access, Vec<usize>)> = None;
+    let mut consider = |access: Access, used: Vec<usize>, single: bool| {
+        let clustered = !matches!(access, Access::Index(..));
+        let (equal, bounded) = match &access {
+            Access::Full => (0, false),
+            Access::Key(range) | Access::Index(_, range) => {
+                (range.equal.len(), !range.lower.is_empty() || !range.upper.is_empty())
+            }
+        };
+        let ordered = !purpose.order.is_empty() && serves(model, &access, purpose.order).is_some();
+        if !clustered && equal == 0 && !bounded && !(ordered && purpose.limited) {
+            return;
+        }
+        let merit = Merit { single, equal, bounded_or_ordered: usize::from(bounded) + usize::from(ordered), clustered };
+        if best.as_ref().is_none_or(|(best, ..)| merit > *best) {
+            best = Some((merit, access, used));
+        }
     };
-    if !whole && let Some((access, used)) = by_unique(model, &conditions) {
-        return path(access, &used, conditions);
+    match by_key(model, model.key_columns(), &conditions) {
+        Some((range, used)) => {
+            let single = !model.has_row_id() && range.equal.len() == model.key_columns().len();
+            consider(Access::Key(range), used, single);
+        }
+        None => consider(Access::Full, Vec::new(), false),
     }
-    match key {
-        Some((range, used)) => path(Access::Key(range), &used, conditions),
+    for (at, index) in model.indexes().iter().enumerate() {
+        let (range, used) = by_key(model, index.key_columns(), &conditions).unwrap_or_default();
+        let single = index.unique && range.equal.len() == index.columns.len();
+        consider(Access::Index(at, range), used, single);
+    }
+    match best {
+        Some((_, access, used)) => path(access, &used, conditions),
         None => Path { access: Access::Full, taken: Vec::new(), left: conditions },
     }
 }
@@ -61,10 +109,10 @@ fn path(access: Access, used: &[usize], conditions: Vec<Expr>) -> Path {
     Path { access, taken, left }
 }
 
-fn by_key(model: &Model, conditions: &[Expr]) -> Option<(KeyRange, Vec<usize>)> {
+fn by_key(model: &Model, columns: &[(usize, KeyColumn)], conditions: &[Expr]) -> Option<(KeyRange, Vec<usize>)> {
     let mut range = KeyRange::default();
     let mut used = Vec::new();
-    for (column, order) in model.key_columns() {
+    for (column, order) in columns {
         let equal = conditions
             .iter()
             .enumerate()
@@ -94,25 +142,6 @@ fn by_key(model: &Model, conditions: &[Expr]) -> Option<(KeyRange, Vec<usize>)> 
     }
     let narrows = !range.equal.is_empty() || !used.is_empty();
     narrows.then_some((range, used))
-}
-
-fn by_unique(model: &Model, conditions: &[Expr]) -> Option<(Access, Vec<usize>)> {
-    model.uniques().iter().enumerate().find_map(|(at, unique)| {
-        let mut values = Vec::with_capacity(unique.columns.len());
-        let mut used = Vec::with_capacity(unique.columns.len());
-        for &column in &unique.columns {
-            let ty = model.relation().columns[column].ty;
-            let (place, value) = conditions.iter().enumerate().find_map(|(place, condition)| {
-                match comparison(condition, column, ty)? {
-                    (CompareOp::Equal, value) => Some((place, value.clone())),
-                    _ => None,
-                }
-            })?;
-            values.push(value);
-            used.push(place);
-        }
-        Some((Access::Unique(at, values), used))
-    })
 }
 
 /// `column = value`, or `column IN (values)`.
@@ -164,34 +193,47 @@ fn comparable(column: SqlType, value: SqlType) -> bool {
     column.same(value) || column.is_integer() && value.is_integer() || string(column) && string(value)
 }
 
-/// Whether rows along the key come in an order: forward (false), backward (true), or not at all.
+/// Whether rows along a key come in an order: forward (false), backward (true), or not at all.
 pub(super) fn serves(model: &Model, access: &Access, order: &[SortKey]) -> Option<bool> {
-    let equal: &[KeyPart] = match access {
-        Access::Full => &[],
-        Access::Key(range) => &range.equal,
-        // One row at most: any order.
-        Access::Unique(..) => return Some(false),
+    let (columns, equal): (_, &[KeyPart]) = match access {
+        Access::Full => (model.key_columns(), &[]),
+        Access::Key(range) => (model.key_columns(), &range.equal),
+        Access::Index(at, range) => (model.indexes()[*at].key_columns(), &range.equal),
     };
-    if model.key_columns().is_empty() {
-        return None;
-    }
     let fixed = |at: usize| matches!(equal.get(at), Some(KeyPart::One(_)));
-    let mut wanted = order.iter();
+    // A column with one value may stand anywhere in the order.
+    let is_fixed = |key: &&SortKey| {
+        let mut columns = columns.iter().enumerate();
+        columns.any(|(at, (column, _))| fixed(at) && is_column(&key.expr, *column))
+    };
+    let mut wanted = order.iter().filter(|key| !is_fixed(key));
     let mut backward = None;
-    for (at, (column, _)) in model.key_columns().iter().enumerate() {
-        if fixed(at) {
-            continue;
-        }
-        // A column with one value may stand anywhere in the order.
-        let next = wanted.find(|key| {
-            !model.key_columns().iter().enumerate().any(|(at, (other, _))| fixed(at) && is_column(&key.expr, *other))
-        });
-        let Some(key) = next else { return Some(backward.unwrap_or(false)) };
-        if !is_column(&key.expr, *column) || backward.is_some_and(|backward| backward != key.descending) {
+    for (_, (column, along)) in columns.iter().enumerate().filter(|(at, _)| !fixed(*at)) {
+        let Some(key) = wanted.next() else { return Some(backward.unwrap_or(false)) };
+        let against = key.descending != along.descending;
+        let has_nulls = !model.relation().columns[*column].not_null;
+        let nulls_stand_right = key.nulls_first == (along.nulls_first != against);
+        if !is_column(&key.expr, *column)
+            || has_nulls && !nulls_stand_right
+            || backward.is_some_and(|backward| backward != against)
+        {
             return None;
         }
-        backward = Some(key.descending);
+        backward = Some(against);
     }
-    // All of the key is used: what follows in the order decides nothing more.
-    Some(backward.unwrap_or(false))
+    // All of a key that no two rows share is used: what follows in the order decides nothing more.
+    let decided = match access {
+        Access::Full | Access::Key(_) => !model.has_row_id(),
+        Access::Index(at, _) => is_told_apart(model, *at),
+    };
+    (decided || wanted.next().is_none()).then_some(backward.unwrap_or(false))
+}
+
+/// Whether no two rows have the same values in all columns of an index's key.
+fn is_told_apart(model: &Model, index: usize) -> bool {
+    let index = &model.indexes()[index];
+    match index.unique {
+        true => index.columns.iter().all(|&column| model.relation().columns[column].not_null),
+        false => !model.has_row_id(),
+    }
 }

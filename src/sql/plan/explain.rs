@@ -155,7 +155,7 @@ fn show_scan(scan: &Scan) -> Shown {
         Access::Full if scan.backward => Shown::new(way, format!(" using {primary}{on}")),
         Access::Full => Shown::new("Seq Scan", on),
         Access::Key(_) => Shown::new(way, format!(" using {primary}{on}")),
-        Access::Unique(at, _) => Shown::new(way, format!(" using {}{on}", scan.model.uniques()[*at].name)),
+        Access::Index(at, _) => Shown::new(way, format!(" using {}{on}", scan.model.indexes()[*at].name)),
     };
     let names = scan_names(scan);
     let spelled = |expr: &Option<Expr>| expr.as_ref().map(|expr| spell(expr, &names));

@@ -106,8 +106,8 @@ pub enum Access {
     Full,
     /// Stretches of the primary key.
     Key(KeyRange),
-    /// One row by a unique key other than the primary: the constraint's position in the relation, then the values.
-    Unique(usize, Vec<Expr>),
+    /// Stretches of an index: its position in [`Model::indexes`].
+    Index(usize, KeyRange),
 }
 
 /// Stretches of a key: equal values for its first columns, then bounds for the next one.

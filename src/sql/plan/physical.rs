@@ -1,7 +1,7 @@
 //! Logical to physical: scans get their access paths, only wanted columns are read, orders that a key serves are not
 //! sorted.
 
-use super::access::{choose, conjunction, conjuncts, serves};
+use super::access::{Purpose, choose, conjunction, conjuncts, serves};
 use super::node::*;
 use super::{Logical, SortKey};
 use crate::catalog::Catalog;
@@ -76,7 +76,7 @@ pub fn width(tree: &Logical) -> usize {
 /// A tree whose columns in `wanted` are looked at.
 fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
     match tree {
-        Logical::Scan { .. } | Logical::Filter { .. } => Ok(filtered(tree, wanted, &[])?.0),
+        Logical::Scan { .. } | Logical::Filter { .. } => Ok(filtered(tree, wanted, ANY_ORDER)?.0),
         Logical::Values { rows, types } => Ok(Node::Values(Arc::new(Values { rows, types }))),
         Logical::Function { call, name, alias, columns, ordinality } => {
             Ok(Node::Function(Arc::new(FunctionScan { call, name, alias, columns, ordinality })))
@@ -148,7 +148,8 @@ fn sort(
 ) -> Result<Node> {
     let mut wanted = wanted.clone();
     if matches!(input, Logical::Scan { .. } | Logical::Filter { .. }) {
-        let (node, ordered) = filtered(input.clone(), &wanted, &keys)?;
+        let purpose = Purpose { order: &keys, limited: top.is_some() };
+        let (node, ordered) = filtered(input.clone(), &wanted, purpose)?;
         if ordered {
             return Ok(node);
         }
@@ -159,7 +160,7 @@ fn sort(
 }
 
 /// A scan with the filters over it, in an order if it can: whether it is.
-fn filtered(tree: Logical, wanted: &BTreeSet<usize>, order: &[SortKey]) -> Result<(Node, bool)> {
+fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result<(Node, bool)> {
     let mut conditions = Vec::new();
     let mut rest = tree;
     while let Logical::Filter { input, predicate } = rest {
@@ -168,7 +169,7 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, order: &[SortKey]) -> Resul
     }
     match rest {
         Logical::Scan { source: Source::Stored(model), alias, qualified } => {
-            Ok(scan(&model, (alias, qualified), conditions, wanted, order, &[]))
+            Ok(scan(&model, (alias, qualified), conditions, wanted, purpose, &[]))
         }
         Logical::Scan { source: Source::System(relation), alias, .. } => {
             let filter = conjunction(conditions);
@@ -189,6 +190,9 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, order: &[SortKey]) -> Resul
     }
 }
 
+/// Rows in whatever order they are found.
+const ANY_ORDER: Purpose = Purpose { order: &[], limited: false };
+
 /// The system columns after a relation's own, as [`bind`](crate::sql::bind) numbers them.
 const SYSTEM: [ScanColumn; 3] = [ScanColumn::Seq, ScanColumn::Xmin, ScanColumn::TableOid];
 
@@ -203,10 +207,11 @@ fn scan(
     (alias, qualified): (String, String),
     conditions: Vec<Expr>,
     wanted: &BTreeSet<usize>,
-    order: &[SortKey],
+    purpose: Purpose,
     extra: &[ScanColumn],
 ) -> (Node, bool) {
-    let path = choose(model, conditions);
+    let path = choose(model, conditions, purpose);
+    let order = purpose.order;
     let direction = if order.is_empty() { Some(false) } else { serves(model, &path.access, order) };
     let mut wanted = wanted.clone();
     wanted.extend(used(path.left.iter()));
@@ -234,5 +239,5 @@ fn scan(
 /// Key and stored form of the rows that a statement is to write.
 fn targets(model: &Arc<Model>, alias: &str, predicate: Option<Expr>) -> Result<Node> {
     let extra = [ScanColumn::Key, ScanColumn::Row];
-    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), &[], &extra).0)
+    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &extra).0)
 }
