@@ -75,7 +75,8 @@ pub(super) fn choose(model: &Model, conditions: Vec<Expr>, purpose: Purpose) -> 
             }
         };
         let ordered = !purpose.order.is_empty() && serves(model, &access, purpose.order).is_some();
-        if !clustered && equal == 0 && !bounded && !(ordered && purpose.limited) {
+        let settles = equal > 0 || bounded || ordered && purpose.limited;
+        if !clustered && !settles {
             return;
         }
         let merit = Merit { single, equal, bounded_or_ordered: usize::from(bounded) + usize::from(ordered), clustered };
