@@ -7,9 +7,10 @@ use super::portal::{Portal, State};
 use super::prepared::Prepared;
 use super::query::{Known, check_setting};
 use super::statement::Outcome;
+use super::timeouts::Deadlines;
 use super::{CopyInput, Flow, Output, Request, Services, Settings, TransactionStatus, Who};
 use crate::catalog::Role;
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::live::{Listener, Outbox};
 use crate::sql::exec::Tag;
@@ -49,7 +50,7 @@ pub struct Session {
     pub(super) failed_options: Option<TxnOptions>,
     /// The block's savepoints, the innermost last.
     pub(super) savepoints: Vec<Place>,
-    committing: Option<Committing>,
+    pub(super) committing: Option<Committing>,
     pub(super) listener: Listener,
     /// The text of the statement under way, for the positions in errors.
     pub(super) text: Arc<str>,
@@ -67,16 +68,13 @@ pub struct Session {
     pub(super) known: Option<Known>,
     /// The session's own notifications go out before it says that it is ready: the commit to wait for.
     own: Option<CommitSeq>,
-    interrupt: Arc<Interrupt>,
+    pub(super) interrupt: Arc<Interrupt>,
     work: Work,
     /// An error in the extended protocol: everything up to Sync is passed over.
-    skipping: bool,
+    pub(super) skipping: bool,
     /// An error that the next step reports.
     refused: Option<Error>,
-    /// The wait for a lock that the transaction is in, and when it has lasted too long.
-    lock_deadline: Option<(u64, u64)>,
-    /// When the running statement has had its time, on the environment's monotonic clock.
-    deadline: Option<u64>,
+    pub(super) deadlines: Deadlines,
 }
 
 impl Session {
@@ -113,8 +111,7 @@ impl Session {
             work: Work::Nothing,
             skipping: false,
             refused: None,
-            lock_deadline: None,
-            deadline: None,
+            deadlines: Deadlines::default(),
         };
         for (name, value) in &settings {
             check_setting(&session.services, &session.who, name, Some(value), false)?;
@@ -124,6 +121,7 @@ impl Session {
         session.settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" }, false, false);
         session.settings.take_changed();
         session.followed = Followed::of(&session.settings);
+        session.begin_silence();
         Ok(session)
     }
 
@@ -134,14 +132,11 @@ impl Session {
         }
     }
 
-    /// How long the client may stay silent now.
-    pub fn idle_limit(&self) -> Option<Duration> {
-        let inside = self.block.is_explicit();
-        inside.then(|| self.settings.frequent().idle_timeout).flatten()
-    }
-
     /// Begins a request. The one before must be done.
     pub fn start(&mut self, request: Request) {
+        if !matches!(request, Request::Overdue) {
+            self.deadlines.silence = None;
+        }
         match request {
             Request::Sync => {
                 self.skipping = false;
@@ -150,6 +145,7 @@ impl Session {
             Request::Malformed { error, extended } => self.refuse(error, extended),
             // CopyData, CopyDone and CopyFail after a COPY that failed: their sender has not read the error yet
             Request::Flush | Request::Unexpected(b'd' | b'c' | b'f') => {}
+            Request::Overdue => self.refused = self.overdue(),
             // a simple query too, as in PostgreSQL: its sender has not read the error yet
             _ if self.skipping => {}
             Request::Query(text) => {
@@ -157,7 +153,9 @@ impl Session {
                 self.begin_script(&text);
             }
             request => {
-                self.start_clock();
+                if !matches!(request, Request::Close(_)) {
+                    self.start_clock();
+                }
                 self.work = match request {
                     Request::Execute { portal, max_rows } => Work::Execute(portal, max_rows),
                     request => Work::Message(request),
@@ -175,15 +173,6 @@ impl Session {
             self.work = Work::Script { statements: VecDeque::new(), empty: false };
         }
         self.refused = Some(error);
-    }
-
-    /// Starts the time of statement_timeout, unless it runs already: it covers a statement's messages together.
-    fn start_clock(&mut self) {
-        if self.deadline.is_none()
-            && let Some(limit) = self.settings.frequent().statement_timeout
-        {
-            self.deadline = Some(self.services.engine.env().monotonic() + limit.as_micros() as u64);
-        }
     }
 
     fn begin_script(&mut self, text: &str) {
@@ -235,49 +224,6 @@ impl Session {
         }
     }
 
-    /// Cuts a wait to the time that the statement has left.
-    fn within_deadline(&self, flow: Flow) -> Flow {
-        let lock_deadline = self.lock_deadline.map(|(_, deadline)| deadline);
-        match (flow, self.deadline.into_iter().chain(lock_deadline).min()) {
-            (Flow::Wait(mut wait), Some(deadline)) if self.committing.is_none() => {
-                let left = Duration::from_micros(deadline.saturating_sub(self.services.engine.env().monotonic()));
-                wait.limit = Some(wait.limit.map_or(left, |limit| limit.min(left)));
-                Flow::Wait(wait)
-            }
-            (Flow::Input(_), Some(deadline)) => {
-                let left = deadline.saturating_sub(self.services.engine.env().monotonic());
-                Flow::Input(Some(Duration::from_micros(left)))
-            }
-            (flow, _) => flow,
-        }
-    }
-
-    fn check_interrupts(&self) -> Result<()> {
-        self.interrupt.check()?;
-        let is_over = |deadline| self.services.engine.env().monotonic() >= deadline;
-        if self.lock_deadline.is_some_and(|(_, deadline)| is_over(deadline)) {
-            let message = "canceling statement due to lock timeout";
-            return Err(Error::new(SqlState::LOCK_NOT_AVAILABLE, message));
-        }
-        if self.deadline.is_some_and(is_over) {
-            let message = "canceling statement due to statement timeout";
-            return Err(Error::new(SqlState::QUERY_CANCELED, message));
-        }
-        Ok(())
-    }
-
-    /// Notes which lock the transaction waits for, and until when at most.
-    fn note_lock_wait(&mut self) {
-        let waits = self.block.transaction().and_then(|transaction| transaction.lock_wait());
-        self.lock_deadline = waits.and_then(|number| match self.lock_deadline {
-            Some((before, deadline)) if before == number => Some((number, deadline)),
-            _ => {
-                let limit = self.settings.frequent().lock_timeout?;
-                Some((number, self.services.engine.env().monotonic() + limit.as_micros() as u64))
-            }
-        });
-    }
-
     /// One move; none to go on at once.
     fn advance(&mut self, output: &mut dyn Output) -> Result<Option<Flow>> {
         if let Some(committing) = &self.committing {
@@ -322,6 +268,7 @@ impl Session {
                 Ok(None)
             }
             Work::Sync => {
+                self.check_interrupts()?;
                 if !self.block.is_explicit() {
                     self.portals.clear();
                 }
@@ -341,7 +288,7 @@ impl Session {
             return Some(Flow::Wait(wait));
         }
         self.work = Work::Nothing;
-        self.deadline = None;
+        self.deadlines.statement = None;
         if let Block::Idle = self.block {
             // up to here an error would have taken back what SET did, transaction or not
             self.settings.end_transaction(true);
@@ -350,11 +297,14 @@ impl Session {
             output.parameter_status(name, &value);
         }
         output.ready_for_query(self.block.status());
+        self.begin_silence();
         Some(Flow::Done)
     }
 
     /// Begins one statement of a query string.
     fn begin_statement(&mut self, prepared: Arc<Prepared>, output: &mut dyn Output) -> Result<Option<Flow>> {
+        // each statement of a query string has its time
+        self.start_clock();
         self.refuse_if_failed(&prepared)?;
         self.text = prepared.text.clone();
         for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
@@ -373,6 +323,7 @@ impl Session {
         let Some(mut portal) = self.current.take() else { return Ok(None) };
         if portal.prepared.parsed.is_none() {
             output.empty_query();
+            self.deadlines.statement = None;
             return Ok(self.end_execute(portal));
         }
         self.text = portal.prepared.text.clone();
@@ -382,23 +333,27 @@ impl Session {
                 self.note_lock_wait();
                 return Ok(Some(flow));
             }
-            Outcome::Committing => {}
+            Outcome::Committing => self.deadlines.statement = None,
+            // its time goes on until Sync, as in PostgreSQL
             Outcome::Suspended => output.portal_suspended(),
-            Outcome::Done(tag) => match &self.work {
-                Work::Script { statements, .. }
-                    if statements.is_empty() && matches!(self.block, Block::Implicit(_)) =>
-                {
-                    self.commit(Some(tag), None)?;
+            Outcome::Done(tag) => {
+                self.deadlines.statement = None;
+                match &self.work {
+                    Work::Script { statements, .. }
+                        if statements.is_empty() && matches!(self.block, Block::Implicit(_)) =>
+                    {
+                        self.commit(Some(tag), None)?;
+                    }
+                    _ => output.command_complete(&tag),
                 }
-                _ => output.command_complete(&tag),
-            },
+            }
         }
         Ok(self.end_execute(portal))
     }
 
     /// A portal has done what this request wanted of it.
     fn end_execute(&mut self, portal: Portal) -> Option<Flow> {
-        self.lock_deadline = None;
+        self.deadlines.lock = None;
         if let Work::Execute(name, _) = &mut self.work {
             let name = std::mem::take(name);
             // a block's end has ended all its portals, this one too
@@ -406,7 +361,6 @@ impl Session {
                 self.portals.insert(name, portal);
             }
             self.work = Work::Nothing;
-            self.deadline = None;
         }
         None
     }
@@ -555,7 +509,8 @@ impl Session {
     /// The block after an error: rolled back, or with savepoints rolled back to the last of them, and failed.
     fn fail_block(&mut self) {
         self.current = None;
-        self.lock_deadline = None;
+        self.deadlines.lock = None;
+        self.deadlines.statement = None;
         match std::mem::replace(&mut self.block, Block::Idle) {
             Block::Explicit(mut transaction) if !self.savepoints.is_empty() => {
                 transaction.stop_waiting();

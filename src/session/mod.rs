@@ -20,6 +20,7 @@ mod request;
 mod services;
 mod settings;
 mod statement;
+mod timeouts;
 mod transaction;
 
 pub use crate::sql::exec::CopyInput;

@@ -67,6 +67,8 @@ pub enum Request {
     Flush,
     /// Sync.
     Sync,
+    /// No message: the client has been silent for longer than it may.
+    Overdue,
     /// A message whose body cannot be read: the error, then ReadyForQuery, or in the extended protocol nothing up to
     /// Sync.
     Malformed {

@@ -75,6 +75,13 @@ impl From<Error> for End {
     }
 }
 
+/// What came of waiting for the client.
+enum Heard {
+    Bytes,
+    /// It has been silent for longer than it may.
+    Nothing,
+}
+
 struct Connection {
     socket: Socket,
     output: Encoder,
@@ -109,7 +116,9 @@ impl Connection {
                     Frontend::Terminate => return Err(End::Quiet),
                 }
             }
-            self.idle().await?;
+            if let Heard::Nothing = self.idle().await? {
+                self.answer(Request::Overdue).await?;
+            }
         }
     }
 
@@ -212,7 +221,7 @@ impl Connection {
     }
 
     /// Waits for the client's next bytes; meanwhile notifications go out, and a shutdown ends the session.
-    async fn idle(&mut self) -> Result<(), End> {
+    async fn idle(&mut self) -> Result<Heard, End> {
         self.socket.release();
         self.output.release();
         let limit = self.conversation.idle_limit();
@@ -222,7 +231,7 @@ impl Connection {
             let notified = self.conversation.notified();
             tokio::select! {
                 filled = self.socket.fill() => {
-                    return if filled? { Ok(()) } else { Err(End::Quiet) };
+                    return if filled? { Ok(Heard::Bytes) } else { Err(End::Quiet) };
                 }
                 _ = notified, if self.status == TransactionStatus::Idle => {
                     self.deliver()?;
@@ -234,10 +243,7 @@ impl Connection {
                     self.interrupt.forget_cancel();
                     self.interrupt.check()?;
                 }
-                _ = &mut deadline => {
-                    let message = "terminating connection due to idle-in-transaction timeout";
-                    return Err(Error::fatal(SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, message).into());
-                }
+                _ = &mut deadline => return Ok(Heard::Nothing),
             }
         }
     }
@@ -279,9 +285,10 @@ async fn interrupted(interrupt: &Interrupt) {
     .await;
 }
 
+/// The timer is apart: connections without one need no room for it.
 async fn sleep(limit: Option<Duration>) {
     match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
+        Some(limit) => Box::pin(tokio::time::sleep(limit)).await,
         None => std::future::pending().await,
     }
 }

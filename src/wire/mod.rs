@@ -47,7 +47,7 @@ pub trait Conversation: Send {
     fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()>;
     /// Over when there are notifications.
     fn notified(&mut self) -> Wait;
-    /// How long the client may stay silent now (idle_in_transaction_session_timeout).
+    /// How long the client may yet stay silent; longer, and the session is told so as of a request.
     fn idle_limit(&self) -> Option<Duration>;
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A block is answered once as many ReadyForQuery have come as it has Query and Sync, or once the messages that a line
-//! `? RowDescription` names have come; `? nothing` waits for none. `b>`, `b?` and `b<` are a second connection's.
+//! `? RowDescription` names have come; `? nothing` waits for none, `? Closed` for the connection's end. `b>`, `b?` and `b<` are a second connection's.
 
 use super::client::Client;
 use bytes::BytesMut;
@@ -313,6 +313,10 @@ fn answer(
             (Err(error), Some(address)) if error.kind() == io::ErrorKind::WouldBlock && start.elapsed() < PATIENCE => {
                 client.cancel(address);
                 continue;
+            }
+            (Err(error), _) if *name == "Closed" && error.kind() != io::ErrorKind::WouldBlock => {
+                lines.push("Closed".to_owned());
+                break;
             }
             (Err(error), _) => return Err((lines, error)),
         };

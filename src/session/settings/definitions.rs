@@ -96,6 +96,13 @@ pub static ALL: &[Definition] = &[
         SET,
         "Sets the maximum allowed idle time between queries, when in a transaction.",
     ),
+    row(
+        "idle_session_timeout",
+        "0",
+        Kind::Millis,
+        SET,
+        "Sets the maximum allowed idle time between queries, when not in a transaction.",
+    ),
     row("in_hot_standby", "off", Kind::Bool, FIXED_REPORT, "Shows whether hot standby is currently active."),
     row("integer_datetimes", "on", Kind::Bool, FIXED_REPORT, "Shows whether datetimes are integer based."),
     row(

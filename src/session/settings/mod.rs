@@ -57,7 +57,9 @@ pub struct Frequent {
     /// lock_timeout
     pub lock_timeout: Option<Duration>,
     /// idle_in_transaction_session_timeout
-    pub idle_timeout: Option<Duration>,
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// idle_session_timeout
+    pub idle_session_timeout: Option<Duration>,
     /// default_transaction_isolation
     pub isolation: Isolation,
     /// default_transaction_read_only
@@ -288,7 +290,8 @@ impl Settings {
         let frequent = Frequent {
             statement_timeout: self.duration("statement_timeout"),
             lock_timeout: self.duration("lock_timeout"),
-            idle_timeout: self.duration("idle_in_transaction_session_timeout"),
+            idle_in_transaction_timeout: self.duration("idle_in_transaction_session_timeout"),
+            idle_session_timeout: self.duration("idle_session_timeout"),
             isolation: isolation_named(&self.get("default_transaction_isolation").unwrap_or_default()),
             read_only: self.is_on("default_transaction_read_only"),
             deferrable: self.is_on("default_transaction_deferrable"),
