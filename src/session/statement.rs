@@ -215,10 +215,7 @@ impl Session {
         let acting =
             Acting { identity: &identity, scope: ScopeId::SHARED, statement_time: services.engine.env().now() };
         let defined = self.within(acting, |transaction, world| {
-            if transaction.options().read_only {
-                let message = format!("cannot execute {} in a read-only transaction", definition.tag());
-                return Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
-            }
+            transaction.check_writable(definition.tag())?;
             let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
             let expressions = Definitions { text: &text, eval };
             let context = DefineContext {

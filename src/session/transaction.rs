@@ -120,7 +120,10 @@ impl Session {
     /// RELEASE SAVEPOINT: it and those after it are forgotten, what was done stays.
     pub(super) fn release_savepoint(&mut self, name: &str) -> Result<Outcome> {
         let index = self.find_savepoint(name, "RELEASE SAVEPOINT")?;
-        self.savepoints.truncate(index);
+        let savepoint = self.savepoints.drain(index..).next().map(|place| place.savepoint);
+        if let (Some(savepoint), Some(transaction)) = (savepoint, self.block.transaction()) {
+            transaction.release(savepoint);
+        }
         for portal in self.portals.values_mut() {
             portal.depth = portal.depth.min(index);
         }

@@ -82,6 +82,7 @@ pub struct Savepoint {
     at_end: usize,
     derivers: usize,
     locks: LockMark,
+    read_only: bool,
 }
 
 /// A catalog with entries that are not committed.
@@ -180,6 +181,15 @@ impl Transaction {
     /// How it was begun.
     pub fn options(&self) -> &TxnOptions {
         &self.options
+    }
+
+    /// 25006 for a statement that writes, by its name, in a READ ONLY transaction.
+    pub fn check_writable(&self, statement: &str) -> Result<()> {
+        if !self.options.read_only {
+            return Ok(());
+        }
+        let message = format!("cannot execute {statement} in a read-only transaction");
+        Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
     }
 
     /// SET TRANSACTION. 25001 once a statement has read or written under the old isolation level.
@@ -475,11 +485,18 @@ impl Transaction {
             at_end: self.at_end.len(),
             derivers: self.derivers.len(),
             locks: self.locks.mark(),
+            read_only: self.options.read_only,
         }
+    }
+
+    /// A savepoint is over and what was done since is kept: READ ONLY is as it was there.
+    pub fn release(&mut self, savepoint: Savepoint) {
+        self.options.read_only = savepoint.read_only;
     }
 
     /// Forgets what was done since a savepoint, and gives back the locks that were got since.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        self.options.read_only = savepoint.read_only;
         self.writes.cut(savepoint.mark);
         self.derivers.truncate(savepoint.derivers);
         for hook in self.at_end.drain(savepoint.at_end..) {

@@ -129,6 +129,10 @@ impl Binder<'_> {
         if name == "array_agg" {
             return Err(Error::unsupported("an array").hint("Use json_agg or string_agg.").at(at));
         }
+        if name == "pg_export_snapshot" {
+            let hint = "Read all that must fit together in one REPEATABLE READ transaction.";
+            return Err(Error::unsupported("a snapshot shared by sessions").hint(hint).at(at));
+        }
         if Self::is_aggregate(&name) {
             return self.aggregate(&name, written, names, at);
         }

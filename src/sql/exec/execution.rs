@@ -176,11 +176,7 @@ impl Execution {
     }
 
     fn check_read_only(&self, tx: &Transaction) -> Result<()> {
-        if !self.plan.writes() || !tx.options().read_only {
-            return Ok(());
-        }
-        let message = format!("cannot execute {} in a read-only transaction", self.plan.command.name());
-        Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+        if self.plan.writes() { tx.check_writable(self.plan.command.name()) } else { Ok(()) }
     }
 
     fn step_reading(

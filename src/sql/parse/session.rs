@@ -206,7 +206,8 @@ fn set(cursor: &mut Cursor) -> Result<Statement> {
     }
     if cursor.accept(&["transaction"]) {
         if cursor.is_next(&["snapshot"]) {
-            return Err(cursor.unsupported("SET TRANSACTION SNAPSHOT"));
+            let hint = "Read all that must fit together in one REPEATABLE READ transaction.";
+            return Err(cursor.unsupported("SET TRANSACTION SNAPSHOT").hint(hint));
         }
         return Ok(Statement::SetTransaction(modes(cursor)?));
     }
