@@ -43,8 +43,22 @@ pub const COPY_LINE_BYTES_MAX: usize = 2 * ROW_BYTES_MAX;
 /// Bytes that a COPY is given at once; what comes after them waits in the socket until they are rows.
 pub const COPY_FEED_BYTES: usize = 64 << 10;
 
-/// Bytes of the writes of one transaction that are held in memory; full: 53400.
+/// Bytes of one transaction's writes, with what memory adds to them, at which it spills to disk. A smaller commit is
+/// written to the log and installed by the committer, so this bounds how long others wait for it.
+pub const WRITE_SET_CHUNK_BYTES: usize = 16 << 20;
+
+/// Bytes that one transaction spills; full: 53400.
+pub const BIG_COMMIT_BYTES_MAX: u64 = 64 << 30;
+
+/// Bytes of one transaction's writes that cannot be spilled (rows of STREAM tables, notifications); full: 53400.
 pub const WRITE_SET_BYTES_MAX: usize = 512 << 20;
+
+/// Bulk commits that wait to be folded; full: the next one waits with its commit, and nobody else. Each is one more
+/// place where every read looks.
+pub const BULKS_MAX: usize = 4;
+
+/// Bytes of one of LMDB's commits while a bulk commit is folded: other folds get their turn after it.
+pub const BULK_FOLD_PART_BYTES: usize = 32 << 20;
 
 /// Bytes of the commits that share one log record; full: the others are the next group. A larger commit has a record of
 /// its own.

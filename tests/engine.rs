@@ -100,7 +100,8 @@ impl Fixture {
 }
 
 fn options(dir: &tempfile::TempDir) -> EngineOptions {
-    EngineOptions { map_size: 1 << 30, ..EngineOptions::new(dir.path().join("data")) }
+    // large commits are in the log here; those that are not are in big_transactions.rs
+    EngineOptions { map_size: 1 << 30, write_set_chunk_bytes: 1 << 30, ..EngineOptions::new(dir.path().join("data")) }
 }
 
 fn commit(transaction: Transaction) -> CommitSeq {

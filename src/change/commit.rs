@@ -4,6 +4,7 @@ use super::TopicAppend;
 use crate::catalog::Catalog;
 use crate::env::UnixMicros;
 use crate::error::Result;
+use crate::storage::bulk::Bulk;
 use crate::types::{CommitSeq, Oid, ScopeId, Str};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct Commit {
     pub time: UnixMicros,
     /// Net effect per row, at most one a key, in the order of first writes.
     pub changes: Vec<Change>,
+    /// The rest of them where the commit was too large for memory: [`bulk_changes`](Commit::bulk_changes).
+    pub bulk: Option<Arc<Bulk>>,
     /// NOTIFY and pg_notify, duplicates merged, in order.
     pub notifications: Vec<Notification>,
     /// Topics that got messages.

@@ -2,11 +2,13 @@
 //!
 //! Everything reactive (topics, live queries, LISTEN, resume) is derived from these types and from nothing else.
 
+mod bulk;
 mod commit;
 mod net;
 mod spilled;
 mod write_set;
 
+pub use bulk::BulkChanges;
 pub use commit::{AtEnd, Change, ChangeKind, Commit, Derive, Notification, TopicArrival};
 pub use net::net_changes;
 pub use spilled::{Net, NetWrite, StoredChange};

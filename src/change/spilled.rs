@@ -74,6 +74,38 @@ pub struct NetWrite {
     pub value: Option<Bytes>,
 }
 
+impl NetWrite {
+    /// As bytes, for sorting.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let change = self.change.as_ref();
+        let key = self.key.clone();
+        let change = change.map(|change| RowChange {
+            relation: change.relation,
+            scope: change.scope,
+            old: change.old.clone(),
+            moved_from: None,
+            moves_away: false,
+        });
+        let write = Write { command: 0, key, value: self.value.clone(), volatile: false, change };
+        encode_head(&write, out);
+        out.extend_from_slice(self.value.as_deref().unwrap_or_default());
+        out.extend_from_slice(write.change.as_ref().and_then(|change| change.old.as_deref()).unwrap_or_default());
+        // the key last: its length is what is left
+        out.extend_from_slice(&self.key);
+        out.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.order.to_le_bytes());
+    }
+
+    /// From bytes.
+    pub fn decode(mut bytes: Bytes) -> Result<NetWrite> {
+        let mut tail = bytes.len().checked_sub(12).map(|at| bytes.split_off(at)).ok_or_else(damaged)?;
+        let (length, order) = (tail.get_u32_le() as usize, tail.get_u64_le());
+        let key = bytes.len().checked_sub(length).map(|at| bytes.split_off(at)).ok_or_else(damaged)?;
+        let StoredWrite { value, change, .. } = decode(bytes)?;
+        Ok(NetWrite { key, order, change, value })
+    }
+}
+
 impl Spilled {
     pub(super) fn new(file: SpillFile) -> Spilled {
         Spilled { file, writes: Vec::new(), appends: Vec::new(), dead: Vec::new() }

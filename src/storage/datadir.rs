@@ -4,6 +4,7 @@
 //! VERSION   "tertulia 1\n"
 //! LOCK      the server's process id, locked while it runs
 //! log/      the commit log
+//! bulk/     commits that are too large for a record of it; what open transactions spill
 //! index/    LMDB
 //! pgpass    the superuser's password, where the server made it
 //! ```
@@ -128,7 +129,7 @@ fn check_version(path: &Path, found: &str) -> Result<()> {
 fn refuse_foreign(path: &Path) -> Result<()> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
-        if !["LOCK", "log", "index", "pgpass", UNFINISHED].iter().any(|ours| name == *ours) {
+        if !["LOCK", "log", "bulk", "index", "pgpass", UNFINISHED].iter().any(|ours| name == *ours) {
             let message = format!("directory \"{}\" is not empty and is no data directory", path.display());
             let detail = format!("It holds \"{}\".", name.to_string_lossy());
             return Err(Error::new(SqlState::CONFIG_FILE_ERROR, message).detail(detail));

@@ -7,6 +7,7 @@ pub mod bulk;
 pub mod datadir;
 pub mod disk;
 pub mod fault;
+mod fold;
 mod index;
 mod lmdb;
 pub mod log;
@@ -15,6 +16,7 @@ mod recent;
 pub mod run;
 mod snapshot;
 mod store;
+mod tier;
 
 pub use index::Index;
 pub use memory::MemoryIndex;

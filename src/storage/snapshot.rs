@@ -1,8 +1,8 @@
 //! Snapshots: the map as of one commit, for point reads and ordered scans.
 
 use super::index::Reader;
-use super::recent::Generation;
 use super::store::{Generations, Store};
+use super::tier::{Tier, TierRef};
 use super::{Direction, is_empty_range};
 use crate::error::Result;
 use crate::limits::SCAN_BATCH;
@@ -40,16 +40,17 @@ impl StoreSnapshot {
     }
 
     /// The memory tiers, newest first; the volatile twin's keys are its own.
-    fn tiers(&self) -> impl Iterator<Item = &Arc<Generation>> {
-        std::iter::once(&self.store.volatile)
-            .chain(std::iter::once(&self.generations.active))
-            .chain(&self.generations.frozen)
+    fn tiers(&self) -> impl Iterator<Item = TierRef<'_>> {
+        [&self.store.volatile, &self.generations.active]
+            .into_iter()
+            .map(|map| TierRef::Map(map))
+            .chain(self.generations.frozen.iter().map(Tier::view))
     }
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         for tier in self.tiers() {
-            if let Some(found) = tier.get(key, self.seq) {
+            if let Some(found) = tier.get(key, self.seq)? {
                 return Ok(found);
             }
         }
@@ -136,7 +137,7 @@ impl StoreCursor {
         for (source, tier) in self.sources[..index].iter_mut().zip(snapshot.tiers()) {
             while source.ahead.is_empty() && !source.exhausted {
                 let range = (&source.from, &source.to);
-                source.exhausted = tier.batch(range, direction, snapshot.seq, count, &mut source.ahead);
+                source.exhausted = tier.batch(range, direction, snapshot.seq, count, &mut source.ahead)?;
                 source.advance(direction);
             }
         }

@@ -3,9 +3,12 @@
 //! Invariants: only published commits are in a frozen generation; a generation is dropped only after LMDB has its
 //! content durably; a snapshot sees exactly the commits up to its sequence.
 
+use super::bulk::Bulk;
+use super::fold::Folding;
 use super::index::Index;
 use super::recent::Generation;
 use super::snapshot::StoreSnapshot;
+use super::tier::{BulkTier, Tier};
 use super::{Entry, Pressure};
 use crate::error::{Error, Result, SqlState};
 use crate::types::CommitSeq;
@@ -37,33 +40,46 @@ pub(super) struct Generations {
     pub fold: u64,
     pub active: Arc<Generation>,
     /// Newest first.
-    pub frozen: Vec<Arc<Generation>>,
+    pub frozen: Vec<Tier>,
 }
 
 /// The store.
 pub struct Store {
     pub(super) index: Index,
-    options: StoreOptions,
-    generations: RwLock<Arc<Generations>>,
+    pub(super) options: StoreOptions,
+    pub(super) generations: RwLock<Arc<Generations>>,
     pub(super) volatile: Arc<Generation>,
-    position: AtomicU64,
+    pub(super) position: AtomicU64,
     published: AtomicU64,
     /// How many snapshots read at each sequence, so that the volatile twin knows what nobody can see.
     snapshots: Mutex<BTreeMap<CommitSeq, usize>>,
     /// Who waits for room, and for something to fold.
-    waiting: Mutex<Waiting>,
-    /// One fold at a time. Holds folded generations that a snapshot still had, so that the folding thread frees them
-    /// and not the session that lets go last: that takes up to a quarter of a second.
-    folding: Mutex<Vec<Arc<Generation>>>,
+    pub(super) waiting: Mutex<Waiting>,
+    /// One fold at a time.
+    pub(super) folding: Mutex<Folding>,
     prune_cursor: Mutex<Option<Bytes>>,
     /// Whether the last fold failed: a full disk, most likely. The next one may succeed.
-    fold_failed: AtomicBool,
+    pub(super) fold_failed: AtomicBool,
 }
 
 #[derive(Default)]
-struct Waiting {
-    room: Vec<Signal>,
+pub(super) struct Waiting {
+    pub room: Vec<Signal>,
     frozen: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Generations {
+    /// Freezes the active generation, and puts one over it that is frozen already.
+    fn frozen_with(&self, newest: Option<Tier>) -> Arc<Generations> {
+        let active = (!self.active.is_empty()).then(|| Tier::Map(self.active.clone()));
+        let frozen = newest.into_iter().chain(active).chain(self.frozen.iter().cloned()).collect();
+        Arc::new(Generations { fold: self.fold, active: Arc::default(), frozen })
+    }
+}
+
+fn no_room() -> Error {
+    let message = "could not write: recent commits cannot be folded into the store";
+    Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log.")
 }
 
 impl Store {
@@ -96,7 +112,7 @@ impl Store {
         CommitSeq(self.published.load(Ordering::Acquire))
     }
 
-    fn generations(&self) -> Arc<Generations> {
+    pub(super) fn generations(&self) -> Arc<Generations> {
         self.generations.read().clone()
     }
 
@@ -126,12 +142,62 @@ impl Store {
     fn freeze(&self) {
         {
             let mut slot = self.generations.write();
-            let mut frozen = vec![slot.active.clone()];
-            frozen.extend(slot.frozen.iter().cloned());
-            *slot = Arc::new(Generations { fold: slot.fold, active: Arc::default(), frozen });
+            *slot = slot.frozen_with(None);
         }
+        self.wake_folding();
+    }
+
+    fn wake_folding(&self) {
         if let Some(wake) = &self.waiting.lock().frozen {
             wake();
+        }
+    }
+
+    /// Makes a bulk commit a generation of the store and publishes it, whatever its size. Committer only; everything that
+    /// was installed is published.
+    pub fn adopt(&self, bulk: Arc<Bulk>) {
+        {
+            let mut slot = self.generations.write();
+            assert!(slot.active.last() <= self.published(), "what was installed before a bulk commit is published");
+            let before = self.published.swap(bulk.seq().0, Ordering::AcqRel);
+            assert!(before < bulk.seq().0, "sequences are published in order: {} after {before}", bulk.seq());
+            *slot = slot.frozen_with(Some(Tier::Bulk(BulkTier::new(bulk))));
+        }
+        self.wake_folding();
+    }
+
+    /// Names the files of the bulk commits that were replayed, so that the next start finds them when the rest is swept.
+    pub fn keep_bulks(&self) -> Result<()> {
+        for tier in &self.generations().frozen {
+            if let Tier::Bulk(tier) = tier {
+                tier.bulk.keep()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bulk commits wait to be folded.
+    pub fn bulks(&self) -> usize {
+        self.generations().frozen.iter().filter(|tier| matches!(tier, Tier::Bulk(_))).count()
+    }
+
+    /// Blocks until fewer than `max` bulk commits wait to be folded.
+    ///
+    /// # Errors
+    /// 53100 where a fold has failed, or none has been done for `limit`.
+    pub fn wait_for_bulks(&self, max: usize, limit: Duration) -> Result<()> {
+        loop {
+            let (signal, wait) = wait::pair(Some(limit));
+            self.waiting.lock().room.push(signal);
+            if self.bulks() < max {
+                return Ok(());
+            }
+            if !self.fold_failed.load(Ordering::Acquire) {
+                wait.block();
+            }
+            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
+                return Err(no_room());
+            }
         }
     }
 
@@ -189,7 +255,7 @@ impl Store {
 
     fn recent_bytes(&self) -> usize {
         let generations = self.generations();
-        generations.active.bytes() + generations.frozen.iter().map(|frozen| frozen.bytes()).sum::<usize>()
+        generations.active.bytes() + generations.frozen.iter().map(Tier::bytes).sum::<usize>()
     }
 
     /// Bytes of what is in memory only.
@@ -225,15 +291,9 @@ impl Store {
                 wait.block();
             }
             if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
-                let message = "could not write: recent commits cannot be folded into the store";
-                return Err(Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log."));
+                return Err(no_room());
             }
         }
-    }
-
-    /// Whether a generation is frozen and waits to be folded.
-    pub fn needs_fold(&self) -> bool {
-        !self.generations().frozen.is_empty()
     }
 
     /// Whom to wake when a generation has been frozen.
@@ -248,60 +308,5 @@ impl Store {
         if !now.active.is_empty() && now.active.last() <= self.published() {
             self.freeze();
         }
-    }
-
-    /// Folds the oldest frozen generation into LMDB and lets go of it. Blocks on the disk; for a background thread.
-    /// Returns the new position, none where nothing was frozen.
-    pub fn fold(&self) -> Result<Option<CommitSeq>> {
-        let folded = self.fold_oldest();
-        self.fold_failed.store(folded.is_err(), Ordering::Release);
-        // after a failure too: who waits is told
-        let waiting = std::mem::take(&mut self.waiting.lock().room);
-        waiting.iter().for_each(Signal::fire);
-        folded
-    }
-
-    fn fold_oldest(&self) -> Result<Option<CommitSeq>> {
-        let mut retired = self.folding.lock();
-        retired.retain(|generation| Arc::strong_count(generation) > 1);
-        let Some(oldest) = self.generations().frozen.last().cloned() else { return Ok(None) };
-        assert!(oldest.last() <= self.published(), "a frozen generation holds published commits only");
-        let mut write = Some(self.index.write()?);
-        let mut part = 0;
-        oldest.for_each_newest(|key, value| -> Result<()> {
-            if part > self.options.fold_part_bytes {
-                write.take().expect("a part is open").commit(None)?;
-                write = Some(self.index.write()?);
-                part = 0;
-            }
-            part += key.len() + value.map_or(0, <[u8]>::len);
-            write.as_mut().expect("a part is open").put(key, value)
-        })?;
-        write.expect("a part is open").commit(Some(oldest.last()))?;
-        let fold = {
-            let mut slot = self.generations.write();
-            let mut frozen = slot.frozen.clone();
-            let dropped = frozen.pop();
-            assert!(dropped.is_some_and(|dropped| Arc::ptr_eq(&dropped, &oldest)), "only a fold removes generations");
-            *slot = Arc::new(Generations { fold: slot.fold + 1, active: slot.active.clone(), frozen });
-            slot.fold
-        };
-        self.position.store(oldest.last().0, Ordering::Release);
-        self.index.begin_fold(fold);
-        let position = oldest.last();
-        if Arc::strong_count(&oldest) > 1 {
-            retired.push(oldest);
-        }
-        Ok(Some(position))
-    }
-
-    /// Removes up to `limit` folded keys of a range that no snapshot and no statement uses any more; whether all are
-    /// gone. What is still in a recent generation comes back with its fold: call again after it.
-    pub fn delete_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
-        let _one_at_a_time = self.folding.lock();
-        let mut write = self.index.write()?;
-        let all = write.delete_range(from, to, limit)?;
-        write.commit(None)?;
-        Ok(all)
     }
 }

@@ -14,6 +14,7 @@ use crate::change::{Change, Commit};
 use crate::encoding::row;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{GROUP_BYTES_MAX, ROOM_WAIT_MS_MAX, SEQ_RESERVE};
+use crate::storage::bulk::Bulk;
 use crate::storage::{Entry, Pressure};
 use crate::types::{CommitSeq, Oid, StorageId};
 use crate::wait;
@@ -200,12 +201,13 @@ impl Committer {
     }
 }
 
-/// Takes commits for one record: one, and more as long as the record stays below [`GROUP_BYTES_MAX`].
+/// Takes commits for one record: one, and more as long as the record stays below [`GROUP_BYTES_MAX`]. A bulk commit has
+/// its record to itself: it becomes a generation of the store, which holds nothing unpublished.
 fn take_group(waiting: &mut Vec<Prepared>) -> Vec<Prepared> {
     let mut bytes = 0;
     let fits = |prepared: &&Prepared| {
         bytes += prepared.durable.as_ref().map_or(0, Vec::len);
-        bytes <= GROUP_BYTES_MAX
+        bytes <= GROUP_BYTES_MAX && prepared.bulk.is_none()
     };
     let count = waiting.iter().take_while(fits).count().max(1).min(waiting.len());
     let rest = waiting.split_off(count);
@@ -267,6 +269,8 @@ impl Counters {
             Err(error) => {
                 // what no record reserves is not reserved: the next one must
                 (self.reserved, self.snowflake_reserved) = reserved;
+                // offsets that were given out have no messages: the store knows where they go on
+                self.offsets.clear();
                 Err((error, group))
             }
         }
@@ -278,6 +282,7 @@ impl Counters {
         for (at, prepared) in group.iter_mut().enumerate() {
             let seq = CommitSeq(first.0 + at as u64);
             self.patch(engine, prepared, seq)?;
+            self.patch_bulk(engine, prepared)?;
             if let Some(fragment) = &prepared.durable {
                 self.record.extend_from_slice(fragment);
             }
@@ -332,7 +337,7 @@ impl Counters {
                 PartKind::Plain => {}
                 PartKind::Row | PartKind::Expiring(_) => row::set_seq(value.of_mut(buffer), seq),
                 PartKind::Message { storage, partition, offset_at, .. } => {
-                    let offset = self.next_offset(engine, storage, partition)?;
+                    let offset = self.take_offsets(engine, storage, partition, 1)?;
                     let key = part.key.of_mut(buffer);
                     let tail = key.len() - 8;
                     key[tail..].copy_from_slice(&offset.to_be_bytes());
@@ -345,12 +350,23 @@ impl Counters {
         Ok(())
     }
 
-    fn next_offset(&mut self, engine: &Engine, storage: StorageId, partition: u32) -> Result<u64> {
+    /// Gives the messages of a bulk commit their first offsets.
+    fn patch_bulk(&mut self, engine: &Engine, prepared: &mut Prepared) -> Result<()> {
+        let (Some(bulk), Some(fragment)) = (&mut prepared.bulk, &mut prepared.durable) else { return Ok(()) };
+        for (partition, &(storage, number)) in bulk.file.named.partitions.iter_mut().zip(&bulk.partitions) {
+            partition.base = self.take_offsets(engine, storage, number, partition.count)?;
+        }
+        bulk.place.of_mut(fragment).copy_from_slice(&bulk.file.named.encode());
+        Ok(())
+    }
+
+    /// The next offset of a partition, for so many messages.
+    fn take_offsets(&mut self, engine: &Engine, storage: StorageId, partition: u32, count: u64) -> Result<u64> {
         let next = match self.offsets.get(&(storage, partition)) {
             Some(next) => *next,
             None => engine.offset_end(storage, partition)?,
         };
-        self.offsets.insert((storage, partition), next + 1);
+        self.offsets.insert((storage, partition), next + count);
         Ok(next)
     }
 }
@@ -365,12 +381,16 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
     let mut catalog: Option<Arc<Catalog>> = None;
     let mut last = CommitSeq::ZERO;
     for Numbered { seq, mut prepared } in group {
+        let bulk = prepared.bulk.take().map(|bulk| bulk.file.published(seq));
         let installed = install(engine, &mut prepared, seq);
+        if let Some(bulk) = &bulk {
+            engine.store.adopt(bulk.clone());
+        }
         if !prepared.catalog.is_empty() {
             catalog = Some(apply_catalog(&catalog.unwrap_or_else(|| engine.catalog()), &prepared));
         }
         let changed = (!prepared.catalog.is_empty()).then(|| catalog.clone()).flatten();
-        commits.push(Arc::new(make_commit(&mut prepared, installed, seq, changed)));
+        commits.push(Arc::new(make_commit(&mut prepared, installed, seq, bulk, changed)));
         // before anybody can see it, so that no snapshot is in doubt whether it does
         if let Some(id) = prepared.serializable {
             engine.serializable.commit(id, Some(seq));
@@ -442,7 +462,13 @@ fn install(engine: &Engine, prepared: &mut Prepared, seq: CommitSeq) -> Installe
     installed
 }
 
-fn make_commit(prepared: &mut Prepared, installed: Installed, seq: CommitSeq, catalog: Option<Arc<Catalog>>) -> Commit {
+fn make_commit(
+    prepared: &mut Prepared,
+    installed: Installed,
+    seq: CommitSeq,
+    bulk: Option<Arc<Bulk>>,
+    catalog: Option<Arc<Catalog>>,
+) -> Commit {
     let parts = &prepared.parts;
     let changes = prepared.changes.drain(..).map(|change| {
         let part = &parts[change.part];
@@ -457,7 +483,7 @@ fn make_commit(prepared: &mut Prepared, installed: Installed, seq: CommitSeq, ca
         }
     });
     let changes = changes.collect();
-    let mut arrivals = Vec::new();
+    let mut arrivals = bulk.as_ref().map_or_else(Vec::new, |bulk| record::bulk_arrivals(bulk.partitions()));
     for part in parts {
         if let PartKind::Message { topic, .. } = part.kind {
             record::add_arrival(&mut arrivals, topic, &part.key.of(installed.buffer(part)))
@@ -468,6 +494,7 @@ fn make_commit(prepared: &mut Prepared, installed: Installed, seq: CommitSeq, ca
         seq,
         time: prepared.time,
         changes,
+        bulk,
         notifications: std::mem::take(&mut prepared.notifications),
         arrivals,
         catalog,

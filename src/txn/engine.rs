@@ -14,7 +14,11 @@ use crate::catalog::{self, Catalog};
 use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX};
+use crate::limits::{
+    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX,
+    WRITE_SET_CHUNK_BYTES,
+};
+use crate::storage::bulk::BulkDir;
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
@@ -46,6 +50,10 @@ pub struct EngineOptions {
     pub recent_bytes_max: usize,
     /// Size of one of LMDB's commits while it is folded.
     pub fold_part_bytes: usize,
+    /// Bytes of a transaction's writes at which it spills to disk.
+    pub write_set_chunk_bytes: usize,
+    /// Bytes that one transaction may spill.
+    pub big_commit_bytes_max: u64,
     /// How the commit log is kept.
     pub log: LogOptions,
     /// Size at which STREAM tables take no more rows.
@@ -65,6 +73,8 @@ impl EngineOptions {
             generation_bytes: GENERATION_BYTES,
             recent_bytes_max: RECENT_BYTES_MAX,
             fold_part_bytes: FOLD_PART_BYTES,
+            write_set_chunk_bytes: WRITE_SET_CHUNK_BYTES,
+            big_commit_bytes_max: BIG_COMMIT_BYTES_MAX,
             log: LogOptions::default(),
             stream_bytes_max: STREAM_BYTES_MAX,
             change_retention: CHANGE_RETENTION,
@@ -92,6 +102,7 @@ pub struct Engine {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) store: Arc<Store>,
     pub(crate) log: Arc<dyn CommitLog>,
+    pub(super) bulks: Arc<BulkDir>,
     pub(super) locks: LockTable,
     pub(super) serializable: Serializable,
     pub(super) committer: Committer,
@@ -111,6 +122,8 @@ pub struct Engine {
     options: EngineOptions,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Threads that prepare bulk commits.
+    pub(super) bulk_threads: Mutex<Vec<JoinHandle<()>>>,
     threads: bool,
     /// Held for its lock on the directory.
     _dir: Option<DataDir>,
@@ -135,9 +148,12 @@ impl Engine {
             fold_part_bytes: options.fold_part_bytes,
         };
         let store = Arc::new(Store::open(index, store)?);
+        let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;
         let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log)?;
         let log: Arc<dyn CommitLog> = Arc::new(log);
-        let (replayed, last) = recovery::replay(&store, &*log, &log_report)?;
+        let (replayed, last) = recovery::replay(&store, &*log, &bulks, &log_report)?;
+        store.keep_bulks()?;
+        bulks.sweep()?;
         let snapshot = store.snapshot()?;
         let mut catalog = recovery::load_catalog(&snapshot)?;
         let created = catalog.roles().next().is_none();
@@ -159,6 +175,8 @@ impl Engine {
             store,
             log,
             serializable: Serializable::default(),
+            bulks,
+            bulk_threads: Mutex::new(Vec::new()),
             committer: Committer::new(current.next()),
             feed: Arc::new(Feed::new(current)),
             scopes: Scopes::new(scope_end),
@@ -335,7 +353,7 @@ impl Engine {
 
     /// A follower of the commits after a position.
     pub fn feed_after(&self, seq: CommitSeq) -> FeedReader {
-        FeedReader::new(self.feed.clone(), self.log.clone(), seq)
+        FeedReader::new(self.feed.clone(), self.log.clone(), self.bulks.clone(), seq)
     }
 
     /// Ends the waits of all followers, so that they look at what else they were told.
@@ -349,7 +367,7 @@ impl Engine {
     pub fn commits_after(&self, seq: CommitSeq) -> Result<Box<dyn Iterator<Item = Result<Arc<Commit>>> + Send>> {
         match self.recent_commits_after(seq) {
             Some(commits) => Ok(Box::new(commits.into_iter().map(Ok))),
-            None => Ok(Box::new(LoggedCommits::new(&*self.log, seq, self.current())?)),
+            None => Ok(Box::new(LoggedCommits::new(&*self.log, &self.bulks, seq, self.current())?)),
         }
     }
 
@@ -398,6 +416,10 @@ impl Engine {
     pub fn shutdown(&self) -> Result<()> {
         self.stopping.store(true, Ordering::Release);
         self.committer.stop();
+        for thread in std::mem::take(&mut *self.bulk_threads.lock()) {
+            let joined = thread.join();
+            joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the thread of a bulk commit panicked"))?;
+        }
         if let Some(thread) = self.thread.lock().take() {
             let joined = thread.join();
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;

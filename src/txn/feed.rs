@@ -7,6 +7,7 @@ use super::record;
 use crate::change::Commit;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{FEED_BYTES_MAX, FEED_COMMITS_MAX};
+use crate::storage::bulk::BulkDir;
 use crate::storage::log::{CommitLog, LogReader};
 use crate::types::CommitSeq;
 use crate::wait::{self, Signal, Wait};
@@ -131,21 +132,28 @@ fn weight(commit: &Commit) -> usize {
         .iter()
         .map(|notification| 64 + notification.payload.len() + notification.channel.len())
         .sum();
-    128 + changes + notifications
+    let bulk = commit.bulk.as_ref().map_or(0, |bulk| bulk.memory());
+    128 + changes + notifications + bulk
 }
 
 /// One follower of the commit sequence.
 pub struct FeedReader {
     feed: Arc<Feed>,
     log: Arc<dyn CommitLog>,
+    bulks: Arc<BulkDir>,
     position: CommitSeq,
     /// What is being read from the log.
     logged: Option<LoggedCommits>,
 }
 
 impl FeedReader {
-    pub(super) fn new(feed: Arc<Feed>, log: Arc<dyn CommitLog>, position: CommitSeq) -> FeedReader {
-        FeedReader { feed, log, position, logged: None }
+    pub(super) fn new(
+        feed: Arc<Feed>,
+        log: Arc<dyn CommitLog>,
+        bulks: Arc<BulkDir>,
+        position: CommitSeq,
+    ) -> FeedReader {
+        FeedReader { feed, log, bulks, position, logged: None }
     }
 
     /// Adds the next commits, `max` at most, in order. False when the reader had fallen so far behind that it continued
@@ -163,7 +171,7 @@ impl FeedReader {
             Some(logged) => logged,
             None => {
                 let gone = self.feed.ring.lock().gone;
-                self.logged.insert(LoggedCommits::new(&*self.log, self.position, gone)?)
+                self.logged.insert(LoggedCommits::new(&*self.log, &self.bulks, self.position, gone)?)
             }
         };
         for _ in 0..max {
@@ -206,6 +214,7 @@ impl FeedReader {
 /// Commits read back from the log, up to a position.
 pub(super) struct LoggedCommits {
     reader: LogReader,
+    bulks: Arc<BulkDir>,
     ready: VecDeque<Arc<Commit>>,
     after: CommitSeq,
     upto: CommitSeq,
@@ -214,24 +223,38 @@ pub(super) struct LoggedCommits {
 
 impl LoggedCommits {
     /// Those after `after`, up to and with `upto`. 72000 where the log does not reach back so far.
-    pub(super) fn new(log: &dyn CommitLog, after: CommitSeq, upto: CommitSeq) -> Result<LoggedCommits> {
+    pub(super) fn new(
+        log: &dyn CommitLog,
+        bulks: &Arc<BulkDir>,
+        after: CommitSeq,
+        upto: CommitSeq,
+    ) -> Result<LoggedCommits> {
         if after < log.oldest() {
-            let message = format!("changes after position {after} are not kept any more");
-            return Err(Error::new(SqlState::SNAPSHOT_TOO_OLD, message)
-                .hint("Read the rows again, and keep changes longer with change_retention."));
+            return Err(not_kept(after));
         }
-        Ok(LoggedCommits { reader: log.read_from(after)?, ready: VecDeque::new(), after, upto, failed: false })
+        let (reader, bulks) = (log.read_from(after)?, bulks.clone());
+        Ok(LoggedCommits { reader, bulks, ready: VecDeque::new(), after, upto, failed: false })
     }
 
     fn fill(&mut self) -> Result<bool> {
         let Some(record) = self.reader.next().transpose()? else { return Ok(false) };
         for fragment in record::fragments(record.payload)? {
             if fragment.seq > self.after && fragment.seq <= self.upto {
-                self.ready.push_back(Arc::new(fragment.commit()?));
+                let commit = fragment.commit(&self.bulks).map_err(|error| match error.code() {
+                    // a bulk file goes with the segment that names it, which this reader still has open
+                    SqlState::UNDEFINED_FILE => not_kept(self.after),
+                    _ => error,
+                })?;
+                self.ready.push_back(Arc::new(commit));
             }
         }
         Ok(record.first <= self.upto)
     }
+}
+
+fn not_kept(after: CommitSeq) -> Error {
+    Error::new(SqlState::SNAPSHOT_TOO_OLD, format!("changes after position {after} are not kept any more"))
+        .hint("Read the rows again, and keep changes longer with change_retention.")
 }
 
 impl Iterator for LoggedCommits {

@@ -4,17 +4,20 @@ use super::record;
 use super::recovery;
 use crate::catalog::Catalog;
 use crate::error::Result;
+use crate::storage::bulk::BulkDir;
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
 use crate::storage::log::{CommitLog, FileLog, LogReport, Scan};
-use crate::storage::{Index, Store, StoreOptions, StoreSnapshot};
+use crate::storage::{Direction, Index, Store, StoreOptions, StoreSnapshot};
 use crate::types::{CommitSeq, ScopeId, StorageId};
 use bytes::Bytes;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The store and the log after it, recovered in memory.
 pub struct Inspection {
     log: FileLog,
+    bulks: Arc<BulkDir>,
     snapshot: StoreSnapshot,
     catalog: Catalog,
     /// The commit up to which the store was folded.
@@ -47,10 +50,11 @@ impl Inspection {
         let position = store.position();
         let report = LogReport { tail_cut: None, last: scan.report.last };
         let log = FileLog::sealed(Arc::new(RealDisk::new()), &dir.log(), scan);
-        let (replayed, _) = recovery::replay(&store, &log, &report)?;
+        let bulks = BulkDir::to_read(Arc::new(RealDisk::new()), &dir.path().join("bulk"));
+        let (replayed, _) = recovery::replay(&store, &log, &bulks, &report)?;
         let snapshot = store.snapshot()?;
         let catalog = recovery::load_catalog(&snapshot)?;
-        Ok(Inspection { log, snapshot, catalog, position, replayed })
+        Ok(Inspection { log, bulks, snapshot, catalog, position, replayed })
     }
 
     /// What is stored.
@@ -85,6 +89,14 @@ impl Inspection {
         let mut records = self.log.read_from(self.log.oldest())?;
         while let Some(record) = records.next().transpose()? {
             for fragment in record::fragments(record.payload)? {
+                if let Some(named) = fragment.bulk()? {
+                    let bulk = self.bulks.open_named(&named, fragment.seq)?;
+                    for entry in bulk.range(Bound::Unbounded, Bound::Unbounded, Direction::Forward) {
+                        let entry = entry?;
+                        visit(LoggedWrite { seq: fragment.seq, key: entry.key, value: entry.value })?;
+                    }
+                    continue;
+                }
                 for entry in fragment.entries()? {
                     visit(LoggedWrite { seq: fragment.seq, key: entry.key, value: entry.value })?;
                 }

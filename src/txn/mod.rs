@@ -7,8 +7,10 @@
 //! Invariants: positions strictly increase and are published in order; what is published is durable (or was never
 //! meant to be); locks are released after publication, so whoever gets one reads what its last holder wrote.
 
+mod bulk;
 mod committer;
 mod cursor;
+mod ending;
 mod engine;
 mod expiry;
 mod feed;

@@ -1,5 +1,6 @@
 //! From a write set to what the committer needs: all of a commit's work that can be done before it has a number.
 
+use super::bulk::PreparedBulk;
 use super::engine::Engine;
 use super::lock::LockOwner;
 use super::record::{FragmentWriter, Meaning, Span};
@@ -10,9 +11,10 @@ use crate::encoding::key::{self, Space};
 use crate::encoding::row;
 use crate::env::UnixMicros;
 use crate::error::Result;
+use crate::storage::bulk::NewBulk;
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) catalog: Vec<(CatalogKey, Option<CatalogEntry>)>,
     /// Scopes whose names this commit stores.
     pub(super) named: Vec<ScopeId>,
+    /// The file of a bulk commit.
+    pub(super) bulk: Option<PreparedBulk>,
     pub(super) time: UnixMicros,
     pub(super) locks: LockOwner,
     /// Its number, if it is a serializable transaction whose reads matter to others.
@@ -81,7 +85,6 @@ struct Encoded {
     volatile: FragmentWriter,
     parts: Vec<Part>,
     changes: Vec<PreparedChange>,
-    named: Vec<ScopeId>,
 }
 
 /// The result of preparing: a [`Prepared`] less who waits for it.
@@ -91,6 +94,7 @@ pub(super) struct Finished {
     parts: Vec<Part>,
     changes: Vec<PreparedChange>,
     named: Vec<ScopeId>,
+    bulk: Option<PreparedBulk>,
 }
 
 /// Encodes a write set. Fails where a message cannot be derived; nothing has happened then.
@@ -102,21 +106,64 @@ pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished
             deriver.derive(change, handover.time, &mut appends)?;
         }
     }
-    let mut encoded = Encoded {
-        durable: FragmentWriter::new(handover.time, set.bytes() + 64),
-        volatile: FragmentWriter::new(handover.time, 0),
-        parts: Vec::with_capacity(set.net().size_hint().0 + appends.len()),
-        changes: Vec::with_capacity(changes.len()),
-        named: Vec::new(),
-    };
+    let mut encoded = Encoded::new(set, handover, set.bytes() + 64, appends.len());
     encoded.rows(set, changes, handover)?;
     encoded.messages(&appends);
-    encoded.catalog(set, handover)?;
-    encoded.names(handover);
-    encoded.finish()
+    let (entries, named) = additions(set, handover)?;
+    for (key, value) in entries {
+        encoded.entry(false, &key, value.as_deref(), &Meaning::Plain, PartKind::Plain);
+    }
+    encoded.finish(named)
+}
+
+/// Encodes what is left in memory of a spilled write set, and the name of the file that has the rest.
+pub(super) fn encode_bulk(
+    set: &WriteSet,
+    handover: &Handover<'_>,
+    scopes: Vec<ScopeId>,
+    file: NewBulk,
+    partitions: Vec<(StorageId, u32)>,
+) -> Result<Finished> {
+    let mut encoded = Encoded::new(set, handover, 64, 0);
+    let (_, place) = encoded.durable.entry(&[], Some(&file.named.encode()), &Meaning::Bulk);
+    let place = place.expect("a value was given");
+    encoded.rows(set, net_changes(set), handover)?;
+    Ok(Finished { bulk: Some(PreparedBulk { file, place, partitions }), ..encoded.finish(scopes)? })
+}
+
+/// An entry of the map that is no row.
+type PlainEntry = (Bytes, Option<Bytes>);
+
+/// What a commit stores beside its writes: catalog entries, counters, the names of scopes; and which scopes those are.
+pub(super) fn additions(set: &WriteSet, handover: &Handover<'_>) -> Result<(Vec<PlainEntry>, Vec<ScopeId>)> {
+    let mut entries: BTreeMap<Bytes, Option<Bytes>> = BTreeMap::new();
+    for (name, entry) in set.catalog() {
+        let value = entry.as_ref().map(catalog::encode_entry).transpose()?;
+        entries.insert(Bytes::from(catalog::entry_key(*name)), value.map(Bytes::from));
+    }
+    if !set.catalog().is_empty() {
+        let (key, value) = handover.engine.counters_entry();
+        entries.insert(key, Some(value));
+    }
+    let mut named = Vec::new();
+    for scope in handover.scopes {
+        let Some(names) = handover.engine.scopes.entries_if_unstored(*scope) else { continue };
+        entries.extend(names.into_iter().map(|(key, value)| (key, Some(value))));
+        named.push(*scope);
+    }
+    Ok((entries.into_iter().collect(), named))
 }
 
 impl Encoded {
+    fn new(set: &WriteSet, handover: &Handover<'_>, bytes: usize, messages: usize) -> Encoded {
+        Encoded {
+            durable: FragmentWriter::new(handover.time, bytes),
+            volatile: FragmentWriter::new(handover.time, 0),
+            parts: Vec::with_capacity(set.net().size_hint().0 + messages),
+            changes: Vec::new(),
+        }
+    }
+
     fn rows(&mut self, set: &WriteSet, changes: Vec<Change>, handover: &Handover<'_>) -> Result<()> {
         let mut changes = changes.into_iter().peekable();
         for (first, last) in set.net() {
@@ -165,28 +212,6 @@ impl Encoded {
         }
     }
 
-    fn catalog(&mut self, set: &WriteSet, handover: &Handover<'_>) -> Result<()> {
-        for (name, entry) in set.catalog() {
-            let value = entry.as_ref().map(catalog::encode_entry).transpose()?;
-            self.entry(false, &catalog::entry_key(*name), value.as_deref(), &Meaning::Plain, PartKind::Plain);
-        }
-        if !set.catalog().is_empty() {
-            let (key, value) = handover.engine.counters_entry();
-            self.entry(false, &key, Some(&value), &Meaning::Plain, PartKind::Plain);
-        }
-        Ok(())
-    }
-
-    fn names(&mut self, handover: &Handover<'_>) {
-        for scope in handover.scopes {
-            let Some(entries) = handover.engine.scopes.entries_if_unstored(*scope) else { continue };
-            for (key, value) in entries {
-                self.entry(false, &key, Some(&value), &Meaning::Plain, PartKind::Plain);
-            }
-            self.named.push(*scope);
-        }
-    }
-
     fn entry(&mut self, volatile: bool, key: &[u8], value: Option<&[u8]>, meaning: &Meaning<'_>, kind: PartKind) {
         let writer = if volatile { &mut self.volatile } else { &mut self.durable };
         let (key, value) = writer.entry(key, value, meaning);
@@ -194,13 +219,14 @@ impl Encoded {
     }
 
     /// Completes the buffers, which fails where they are too large.
-    fn finish(self) -> Result<Finished> {
+    fn finish(self, named: Vec<ScopeId>) -> Result<Finished> {
         Ok(Finished {
             durable: (!self.durable.is_empty()).then(|| self.durable.finish()).transpose()?,
             volatile: self.volatile.finish()?,
             parts: self.parts,
             changes: self.changes,
-            named: self.named,
+            named,
+            bulk: None,
         })
     }
 }
@@ -223,6 +249,7 @@ impl Finished {
             notifications: set.notifications().to_vec(),
             catalog: set.catalog().to_vec(),
             named: self.named,
+            bulk: self.bulk,
             time,
             locks,
             serializable,
@@ -247,6 +274,12 @@ fn ttl_of(catalog: &Catalog, relation: Oid) -> Option<i64> {
 impl Prepared {
     /// Gives everything back after a failure.
     pub(super) fn fail(mut self, engine: &Engine, error: crate::error::Error) {
+        // a record that may or may not be on the disk must find its file at the next start
+        if let Some(bulk) = self.bulk.take()
+            && !engine.log.has_failed()
+        {
+            bulk.file.discard();
+        }
         for hook in self.at_end.drain(..) {
             hook.end(None);
         }

@@ -7,6 +7,7 @@
 //! tail      plain: nothing
 //!           insert, update, delete: relation u32, scope u64, old length u32 (ffffffff: none), old row
 //!           message: topic u32
+//!           bulk: nothing; the value names the file that has all of the commit's entries
 //! ```
 //!
 //! A session encodes its fragment before it submits, with the places where the committer then writes what only it
@@ -15,8 +16,10 @@
 
 use crate::change::{Change, ChangeKind, Commit, TopicArrival};
 use crate::error::{Error, Result, SqlState};
+use crate::storage::bulk::{BulkDir, BulkPartition, BulkRef};
 use crate::types::{CommitSeq, Oid, ScopeId};
 use bytes::{Buf, Bytes};
+use std::sync::Arc;
 
 /// Length, sequence and time.
 const HEADER_BYTES: usize = 20;
@@ -27,6 +30,7 @@ const INSERT: u8 = 1;
 const UPDATE: u8 = 2;
 const DELETE: u8 = 3;
 const MESSAGE: u8 = 4;
+const BULK: u8 = 5;
 
 /// A place in a fragment's buffer.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +59,8 @@ pub(super) enum Meaning<'a> {
     Change(&'a Change),
     /// A topic message.
     Message(Oid),
+    /// The name of a bulk file.
+    Bulk,
 }
 
 /// A fragment that is being written.
@@ -81,6 +87,7 @@ impl FragmentWriter {
         let kind = match meaning {
             Meaning::Plain => PLAIN,
             Meaning::Message(_) => MESSAGE,
+            Meaning::Bulk => BULK,
             Meaning::Change(change) => match change.kind {
                 ChangeKind::Insert => INSERT,
                 ChangeKind::Update => UPDATE,
@@ -93,7 +100,7 @@ impl FragmentWriter {
         let key = self.bytes(key);
         let value = value.map(|value| self.bytes(value));
         match meaning {
-            Meaning::Plain => {}
+            Meaning::Plain | Meaning::Bulk => {}
             Meaning::Message(topic) => self.buffer.extend_from_slice(&topic.0.to_le_bytes()),
             Meaning::Change(change) => {
                 self.buffer.extend_from_slice(&change.relation.0.to_le_bytes());
@@ -181,17 +188,31 @@ impl Fragment {
         Ok(entries)
     }
 
+    /// The bulk file that has the commit's entries, where it has one; there are no others then.
+    pub(super) fn bulk(&self) -> Result<Option<BulkRef>> {
+        if self.entries.first() != Some(&BULK) {
+            return Ok(None);
+        }
+        let named = entry(&mut self.entries.clone())?.value.and_then(BulkRef::decode);
+        named.map(Some).ok_or_else(corrupt)
+    }
+
     /// The commit as its readers saw it, without notifications, which nobody may see twice, and without what was in
     /// memory only.
-    pub(super) fn commit(&self) -> Result<Commit> {
+    pub(super) fn commit(&self, bulks: &Arc<BulkDir>) -> Result<Commit> {
+        let named = self.bulk()?;
         let mut commit = Commit {
             seq: self.seq,
             time: self.time,
             changes: Vec::new(),
+            bulk: named.map(|named| bulks.open_named(&named, self.seq)).transpose()?,
             notifications: Vec::new(),
             arrivals: Vec::new(),
             catalog: None,
         };
+        if let Some(bulk) = &commit.bulk {
+            commit.arrivals = bulk_arrivals(bulk.partitions());
+        }
         for entry in self.entries()? {
             let kind = match entry.kind {
                 INSERT => ChangeKind::Insert,
@@ -224,7 +245,7 @@ fn entry(rest: &mut Bytes) -> Result<LoggedEntry> {
     let value = value_length.map(|length| take(rest, length)).transpose()?;
     let mut entry = LoggedEntry { key, value, kind, relation: Oid::INVALID, scope: ScopeId::SHARED, old: None };
     match kind {
-        PLAIN => {}
+        PLAIN | BULK => {}
         MESSAGE => entry.relation = Oid(rest.try_get_u32_le().map_err(|_| corrupt())?),
         INSERT | UPDATE | DELETE => {
             entry.relation = Oid(rest.try_get_u32_le().map_err(|_| corrupt())?);
@@ -246,6 +267,17 @@ fn take(rest: &mut Bytes, length: usize) -> Result<Bytes> {
         return Err(corrupt());
     }
     Ok(rest.split_to(length))
+}
+
+/// The messages that a bulk commit brings.
+pub(super) fn bulk_arrivals(partitions: &[BulkPartition]) -> Vec<TopicArrival> {
+    let arrival = |partition: &BulkPartition| TopicArrival {
+        topic: partition.topic,
+        partition: partition.prefix.last_chunk().map_or(0, |number| u32::from_be_bytes(*number)),
+        first: partition.base,
+        count: partition.count,
+    };
+    partitions.iter().map(arrival).collect()
 }
 
 /// Counts a message whose key is complete.
@@ -293,7 +325,9 @@ mod tests {
 
         let fragments = fragments(Bytes::from(record)).unwrap();
         assert_eq!(fragments.len(), 2);
-        let commit = fragments[0].commit().unwrap();
+        let disk = Arc::new(crate::storage::disk::MemoryDisk::default());
+        let bulks = BulkDir::open(disk, std::path::Path::new("bulk")).unwrap();
+        let commit = fragments[0].commit(&bulks).unwrap();
         assert_eq!((commit.seq, commit.time), (CommitSeq(11), 5));
         assert_eq!(commit.changes.len(), 1);
         assert_eq!(commit.changes[0].old, change.old);

@@ -4,11 +4,13 @@ use super::record;
 use crate::catalog::{self, Catalog};
 use crate::encoding::key::{self, Space, prefix_successor};
 use crate::error::{Error, Result, SqlState};
+use crate::storage::bulk::BulkDir;
 use crate::storage::log::{CommitLog, LogReport};
-use crate::storage::{Direction, Entry, Store, StoreSnapshot};
+use crate::storage::{Direction, Entry, Pressure, Store, StoreSnapshot};
 use crate::types::{CommitSeq, ScopeId, StorageId};
 use bytes::Bytes;
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// After the prefix of a storage in space Meta: the storage is to be freed. The space's number follows.
 pub(super) const DROPPED: &[u8] = b"dropped";
@@ -83,7 +85,12 @@ pub(super) fn read_marks(snapshot: &StoreSnapshot) -> Result<Marks> {
 }
 
 /// Installs what the log has after the store's position. Says how many commits that were, and the last one's number.
-pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> Result<(u64, CommitSeq)> {
+pub(super) fn replay(
+    store: &Store,
+    log: &dyn CommitLog,
+    bulks: &Arc<BulkDir>,
+    report: &LogReport,
+) -> Result<(u64, CommitSeq)> {
     let position = store.position();
     if position > report.last {
         let message = format!("the store is at commit {position} but the commit log ends at {}", report.last);
@@ -105,12 +112,16 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> 
             if fragment.seq <= position {
                 continue;
             }
+            replayed += 1;
+            if let Some(named) = fragment.bulk()? {
+                store.adopt(bulks.open_named(&named, fragment.seq)?);
+                continue;
+            }
             let entries = fragment.entries()?.into_iter();
             store.install(
                 fragment.seq,
                 entries.map(|entry| Entry { key: entry.key, value: entry.value, volatile: false }),
             );
-            replayed += 1;
         }
         last = last.max(record.last);
         store.publish(last);
@@ -122,7 +133,8 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, report: &LogReport) -> 
 /// Folds during a replay, so that memory stays bounded. Where the disk has no room for that, what is replayed stays in
 /// memory, where it was before the start too: reads go on, and writers wait until a fold succeeds.
 fn fold_what_is_frozen(store: &Store, folding: &mut bool) {
-    while *folding && store.needs_fold() {
+    // a bulk commit takes no memory and can wait for the server's start
+    while *folding && store.needs_fold() && store.pressure() != Pressure::None {
         if let Err(error) = store.fold() {
             tracing::warn!(%error, "what the log has cannot be folded yet");
             *folding = false;

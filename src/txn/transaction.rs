@@ -6,14 +6,11 @@
 
 use super::engine::Engine;
 use super::lock::{AdvisoryKey, AdvisoryLevel, LockKey, LockMark, LockMode, LockOwner, LockPolicy, Locked, RowLock};
-use super::prepare::{self, Handover};
-use super::ticket::{self, CommitTicket};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey};
 use crate::change::{AtEnd, Derive, Mark, Notification, TopicAppend, Write, WriteSet};
 use crate::encoding::key::{self, Space};
 use crate::env::UnixMicros;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::WRITE_SET_BYTES_MAX;
 use crate::storage::StoreSnapshot;
 use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use crate::wait::Wait;
@@ -93,10 +90,10 @@ struct OwnCatalog {
 }
 
 /// How a table's net changes become messages, and by which catalog.
-struct Derivers {
-    table: Oid,
+pub(super) struct Derivers {
+    pub(super) table: Oid,
     catalog: Arc<Catalog>,
-    derive: Vec<Arc<dyn Derive>>,
+    pub(super) derive: Vec<Arc<dyn Derive>>,
 }
 
 /// What came of an attempt to lock a row or key, for which those who only lock it need not be waited for.
@@ -134,12 +131,12 @@ pub struct Transaction {
     pub(super) writes: WriteSet,
     /// The newest catalog with this transaction's own DDL, as of the last look.
     own_catalog: RefCell<Option<OwnCatalog>>,
-    locks: LockOwner,
+    pub(super) locks: LockOwner,
     /// What was said of each table; the last counts.
-    derivers: Vec<Derivers>,
+    pub(super) derivers: Vec<Derivers>,
     /// Scopes that were written durably: their user ids must be stored with the commit.
-    scopes: Vec<ScopeId>,
-    at_end: Vec<Box<dyn AtEnd>>,
+    pub(super) scopes: Vec<ScopeId>,
+    pub(super) at_end: Vec<Box<dyn AtEnd>>,
 }
 
 impl Transaction {
@@ -365,16 +362,7 @@ impl Transaction {
             self.scopes.push(change.scope);
         }
         self.writes.push(write);
-        Ok(())
-    }
-
-    /// 53400 beyond the bound of a transaction.
-    fn check_size(&self) -> Result<()> {
-        if self.writes.bytes() <= WRITE_SET_BYTES_MAX {
-            return Ok(());
-        }
-        let message = format!("transaction writes more than {WRITE_SET_BYTES_MAX} bytes");
-        Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("Split it into smaller transactions."))
+        self.spill_if_large()
     }
 
     /// A plain durable write that is no table row: acknowledgements, marks.
@@ -397,8 +385,9 @@ impl Transaction {
     }
 
     /// Adds a topic message that a statement made itself.
-    pub fn append(&mut self, append: TopicAppend) {
+    pub fn append(&mut self, append: TopicAppend) -> Result<()> {
         self.writes.append(append);
+        self.spill_if_large()
     }
 
     /// Says how a table's net changes become messages; asked at commit. Replaces what was said before, until that is
@@ -504,62 +493,5 @@ impl Transaction {
         }
         *self.own_catalog.get_mut() = None;
         self.give_back_to(savepoint.locks);
-    }
-
-    /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so
-    /// does an error that the ticket tells.
-    pub fn start_commit(mut self) -> Result<CommitTicket> {
-        self.engine.locks.stop_waiting(&mut self.locks);
-        if self.writes.is_empty() && self.scopes.is_empty() {
-            if std::mem::take(&mut self.noted) {
-                self.engine.serializable.prepare(self.id).inspect_err(|_| self.engine.serializable.abort(self.id))?;
-                self.engine.serializable.commit(self.id, None);
-            }
-            // nothing to publish: what is done beside the map is done now
-            let seq = self.engine.current();
-            for hook in self.at_end.drain(..) {
-                hook.end(Some(seq));
-            }
-            return Ok(CommitTicket::done(seq));
-        }
-        let catalog = self.catalog();
-        let derivers = self.derivers.iter().map(|said| (said.table, said.derive.as_slice())).collect();
-        let handover = Handover {
-            engine: &self.engine,
-            catalog: &catalog,
-            derivers: &derivers,
-            scopes: &self.scopes,
-            time: self.engine.env.now(),
-        };
-        // an error up to here drops the transaction, which ends its hooks and locks
-        let finished = prepare::encode(&self.writes, &handover)?;
-        if self.noted {
-            self.engine.serializable.prepare(self.id)?;
-        }
-        let time = handover.time;
-        let (receipt, ticket) = ticket::pair();
-        let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
-        let at_end = std::mem::take(&mut self.at_end);
-        let serializable = std::mem::take(&mut self.noted).then_some(self.id);
-        let prepared = finished.submit_as(&self.writes, time, (locks, serializable), at_end, receipt);
-        self.pinned = None;
-        self.engine.committer.submit(&self.engine, prepared);
-        Ok(ticket)
-    }
-
-    /// Ends the transaction and everything it did.
-    pub fn rollback(self) {
-        drop(self);
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        for hook in self.at_end.drain(..) {
-            hook.end(None);
-        }
-        self.stop_noting();
-        self.engine.locks.release(&mut self.locks);
-        self.engine.count_end();
     }
 }

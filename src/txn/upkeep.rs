@@ -48,7 +48,8 @@ impl Engine {
 
     /// Gives up log segments whose commits are folded, up to a position that nobody resumes from any more.
     pub fn release_log(&self, upto: CommitSeq) -> Result<()> {
-        self.log.release(upto.min(self.store.position()))
+        self.log.release(upto.min(self.store.position()))?;
+        self.bulks.release(self.log.oldest())
     }
 
     /// Removes STREAM rows whose time is over. No reader sees them any more, so the commit has no changes.

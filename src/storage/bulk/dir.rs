@@ -8,7 +8,7 @@
 //!
 //! At a start recovery asks for the files that the log names, which gives them their names; what is left is swept.
 
-use super::{Bulk, BulkPartition, BulkPayload};
+use super::{Bulk, BulkPartition, BulkPayload, BulkRef, NewBulk};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::run::{Run, RunWriter};
@@ -29,24 +29,16 @@ pub struct BulkDir {
     next: AtomicU64,
 }
 
-/// What the log's record says of a bulk file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BulkRef {
-    /// Its number as a new file.
-    pub number: u64,
-    /// Bytes of the whole file.
-    pub bytes: u64,
-    /// The CRC of its index.
-    pub crc: u32,
-    /// The messages in it.
-    pub partitions: Vec<BulkPartition>,
-}
-
 impl BulkDir {
     /// Opens the directory, or makes it.
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Arc<BulkDir>> {
         disk.create_dir(path)?;
         Ok(Arc::new(BulkDir { disk, path: path.to_owned(), next: AtomicU64::new(1) }))
+    }
+
+    /// The directory of a server that does not run, of which nothing is changed.
+    pub fn to_read(disk: Arc<dyn Disk>, path: &Path) -> Arc<BulkDir> {
+        Arc::new(BulkDir { disk, path: path.to_owned(), next: AtomicU64::new(1) })
     }
 
     fn new_file(&self, number: u64) -> PathBuf {
@@ -77,14 +69,14 @@ impl BulkDir {
     }
 
     /// Removes a new file whose commit is not in the log.
-    pub fn discard(&self, number: u64) {
+    pub(super) fn discard(&self, number: u64) {
         if let Err(error) = self.disk.remove(&self.new_file(number)) {
             tracing::warn!(%error, "the file of a commit that failed stays until the next start");
         }
     }
 
     /// Gives the file of a published commit its name, durably.
-    pub fn keep(&self, bulk: &Bulk) -> Result<()> {
+    pub(super) fn keep(&self, bulk: &Bulk) -> Result<()> {
         let (from, to) = (self.new_file(bulk.number), self.kept_file(bulk.seq));
         if self.disk.open(&to).is_ok() {
             return Ok(());
@@ -96,20 +88,21 @@ impl BulkDir {
     /// Opens the file of a commit that the log names.
     ///
     /// # Errors
-    /// XX001 where it is missing or is not what was named.
-    pub fn open_named(&self, named: &BulkRef, seq: CommitSeq) -> Result<Arc<Bulk>> {
+    /// 58P01 where it is missing, XX001 where it is not what was named.
+    pub fn open_named(self: &Arc<BulkDir>, named: &BulkRef, seq: CommitSeq) -> Result<Arc<Bulk>> {
         let file = match self.disk.open(&self.kept_file(seq)) {
             Ok(file) => file,
             Err(_) => self.disk.open(&self.new_file(named.number)).map_err(|error| {
                 let message = format!("the file of bulk commit {seq} cannot be opened: {error}");
-                Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory as a whole.")
+                Error::new(SqlState::UNDEFINED_FILE, message).hint("Restore the data directory as a whole.")
             })?,
         };
         let run = read_index(file, named).ok_or_else(|| {
             let message = format!("the file of bulk commit {seq} is damaged");
             Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
         })?;
-        Ok(Arc::new(Bulk { run: Arc::new(run), seq, number: named.number, partitions: named.partitions.clone() }))
+        let (number, partitions) = (named.number, named.partitions.clone());
+        Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, number, partitions }))
     }
 
     /// Removes what no commit of the log needs: called once, after recovery has named the files of all that it replayed.
@@ -198,15 +191,24 @@ pub struct BulkWriter {
 }
 
 impl BulkWriter {
+    /// Adds an entry whose payload was encoded by [`BulkPayload::encode`].
+    pub fn push_encoded(&mut self, key: &[u8], payload: &[u8]) -> Result<()> {
+        self.run.push(key, 0, &[payload])
+    }
+
+    /// How many entries were added.
+    pub fn entries(&self) -> u64 {
+        self.run.entries()
+    }
+
     /// Adds an entry; keys come in order, each once.
     pub fn push(&mut self, key: &[u8], payload: &BulkPayload<'_>) -> Result<()> {
         payload.head(&mut self.head);
         self.run.push(key, 0, &[&self.head, payload.value.unwrap_or_default(), payload.note])
     }
 
-    /// Completes the file and makes it durable. What the log's record is to say of it; the bases of its partitions are
-    /// the committer's.
-    pub fn finish(mut self, partitions: Vec<BulkPartition>) -> Result<BulkRef> {
+    /// Completes the file and makes it durable.
+    pub fn finish(mut self, partitions: Vec<BulkPartition>) -> Result<NewBulk> {
         let fresh = RunWriter::new(self.file.clone(), 0, 0, None);
         let (run, at) = std::mem::replace(&mut self.run, fresh).finish()?;
         let mut tail = Vec::new();
@@ -223,7 +225,8 @@ impl BulkWriter {
         self.file.sync_data()?;
         self.dir.disk.sync_dir(&self.dir.path)?;
         self.finished = true;
-        Ok(BulkRef { number: self.number, bytes: at + tail.len() as u64, crc, partitions })
+        let named = BulkRef { number: self.number, bytes: at + tail.len() as u64, crc, partitions };
+        Ok(NewBulk { dir: self.dir.clone(), run: Arc::new(run), named })
     }
 }
 

@@ -36,6 +36,13 @@ pub struct BulkEntry {
 }
 
 impl BulkPayload<'_> {
+    /// The payload as it is stored, for what is sorted first.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.head(out);
+        out.extend_from_slice(self.value.unwrap_or_default());
+        out.extend_from_slice(self.note);
+    }
+
     /// The head of the payload; value and note follow.
     pub(super) fn head(&self, out: &mut Vec<u8>) {
         out.clear();

@@ -16,10 +16,12 @@
 
 mod dir;
 mod entry;
+mod named;
 mod place;
 
-pub use dir::{BulkDir, BulkRef, BulkWriter, SpillFile};
+pub use dir::{BulkDir, BulkWriter, SpillFile};
 pub use entry::{BulkEntry, BulkPayload};
+pub use named::BulkRef;
 pub use place::BulkPartition;
 
 use super::Direction;
@@ -29,8 +31,30 @@ use crate::types::CommitSeq;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A bulk commit: its file, and what the committer gave it.
+/// A finished bulk file whose commit has no number yet.
+pub struct NewBulk {
+    dir: Arc<BulkDir>,
+    run: Arc<Run>,
+    /// What the log's record is to say of it; the bases of its partitions are the committer's.
+    pub named: BulkRef,
+}
+
+impl NewBulk {
+    /// The commit, once its record is durable.
+    pub fn published(self, seq: CommitSeq) -> Arc<Bulk> {
+        let NewBulk { dir, run, named } = self;
+        Arc::new(Bulk { dir, run, seq, number: named.number, partitions: named.partitions })
+    }
+
+    /// Removes the file of a commit that failed, with nothing of it in the log.
+    pub fn discard(self) {
+        self.dir.discard(self.named.number);
+    }
+}
+
+/// A bulk commit that was published: its file, and what the committer gave it.
 pub struct Bulk {
+    dir: Arc<BulkDir>,
     run: Arc<Run>,
     seq: CommitSeq,
     number: u64,
@@ -48,12 +72,24 @@ impl Bulk {
         self.run.entries()
     }
 
+    /// About the bytes of it that are in memory.
+    pub fn memory(&self) -> usize {
+        self.run.memory()
+    }
+
+    /// Gives its file the name by which the next start knows that the commit is in the log.
+    pub fn keep(&self) -> Result<()> {
+        self.dir.keep(self)
+    }
+
+    /// Whether it may write a key.
+    pub(super) fn may_have(&self, key: &[u8]) -> bool {
+        self.inner_key(key).is_some_and(|inner| self.run.may_have(&inner, hash_of(&inner)))
+    }
+
     /// The entry of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<BulkEntry>> {
-        let inner = match self.inner_bound(Bound::Included(key), true) {
-            Bound::Included(inner) => inner,
-            _ => return Ok(None),
-        };
+        let Some(inner) = self.inner_key(key) else { return Ok(None) };
         if !self.run.may_have(&inner, hash_of(&inner)) {
             return Ok(None);
         }
@@ -77,6 +113,12 @@ impl Bulk {
         let near = near.as_ref().map(Vec::as_slice);
         let run = (!outside).then(|| self.run.cursor(near, direction));
         BulkCursor { bulk: self.clone(), run, far, direction }
+    }
+}
+
+impl std::fmt::Debug for Bulk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bulk").field("seq", &self.seq).field("entries", &self.run.entries()).finish_non_exhaustive()
     }
 }
 

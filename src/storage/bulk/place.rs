@@ -33,6 +33,14 @@ impl Bulk {
         &self.partitions
     }
 
+    /// A key of the store in the file; none where the file cannot have it.
+    pub(super) fn inner_key(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let Some(partition) = self.partition_of(key) else { return Some(key.to_vec()) };
+        let (_, offset) = key.split_at(partition.prefix.len());
+        let inner = u64::from_be_bytes(offset.try_into().ok()?).checked_sub(partition.base)?;
+        Some([&*partition.prefix, &inner.to_be_bytes()].concat())
+    }
+
     /// A bound of a range of the store, among the keys of the file.
     pub(super) fn inner_bound(&self, bound: Bound<&[u8]>, lower: bool) -> Bound<Vec<u8>> {
         let (Bound::Included(key) | Bound::Excluded(key)) = bound else { return Bound::Unbounded };

@@ -241,6 +241,10 @@ impl CommitLog for FileLog {
         }
     }
 
+    fn has_failed(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
+
     fn read_from(&self, after: CommitSeq) -> Result<LogReader> {
         let state = self.state.lock();
         if state.segments.front().is_some_and(|oldest| oldest.previous > after) {

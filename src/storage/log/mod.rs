@@ -28,6 +28,9 @@ pub trait CommitLog: Send + Sync {
     /// Makes everything appended durable. No lock is held meanwhile.
     fn sync(&self) -> Result<()>;
 
+    /// Whether a write or a sync has failed, so that nobody knows whether the last record is on the disk.
+    fn has_failed(&self) -> bool;
+
     /// Reads the records that hold commits after `after`, up to what has been appended by now.
     ///
     /// # Errors

@@ -14,12 +14,14 @@ mod block;
 mod cursor;
 mod filter;
 mod merge;
+mod sorter;
 mod stored;
 mod writer;
 
 pub use cursor::RunCursor;
 pub use filter::hash_of;
 pub use merge::Merge;
+pub use sorter::Sorter;
 pub use writer::{BLOCK_BYTES, RunWriter};
 
 use crate::error::{Error, Result, SqlState};
@@ -69,6 +71,12 @@ impl Run {
     /// Where it begins in its file; none for one without entries.
     pub fn begin(&self) -> Option<u64> {
         self.blocks.first().map(|block| block.offset)
+    }
+
+    /// About the bytes of it that are in memory.
+    pub fn memory(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(|block| block.first.len() + size_of::<BlockAt>() + 16).sum();
+        blocks + self.filter.bytes()
     }
 
     /// Whether a key may be in it. `hash` is the key's [`hash_of`].

@@ -1,0 +1,108 @@
+//! The changes of a bulk commit, which are in its file and never all in memory.
+//!
+//! ```text
+//! note  kind u8, [relation u32, scope u64, [old row]]
+//! ```
+//!
+//! A row whose key changed is the delete of one and the insert of another here: judging it needs all writes at once.
+
+use super::{Change, ChangeKind, Commit, NetWrite};
+use crate::encoding::key::prefix_successor;
+use crate::error::{Error, Result, SqlState};
+use crate::storage::Direction;
+use crate::storage::bulk::{BulkCursor, BulkEntry};
+use crate::types::{Oid, ScopeId};
+use bytes::Buf;
+use std::ops::Bound;
+
+const NOTHING: u8 = 0;
+const INSERT: u8 = 1;
+const UPDATE: u8 = 2;
+const DELETE: u8 = 3;
+
+impl NetWrite {
+    /// What happened to the row; none where the key is no row's.
+    pub fn kind(&self) -> Option<ChangeKind> {
+        match (&self.change.as_ref()?.old, &self.value) {
+            (None, None) => None,
+            (None, Some(_)) => Some(ChangeKind::Insert),
+            (Some(_), Some(_)) => Some(ChangeKind::Update),
+            (Some(_), None) => Some(ChangeKind::Delete),
+        }
+    }
+
+    /// As a change for whoever derives messages from it; the new row has no commit sequence yet.
+    pub fn to_change(&self) -> Option<Change> {
+        let (kind, change) = (self.kind()?, self.change.clone()?);
+        Some(Change {
+            relation: change.relation,
+            scope: change.scope,
+            kind,
+            key: self.key.clone(),
+            old: change.old,
+            new: self.value.clone(),
+        })
+    }
+
+    /// What a bulk file notes of it.
+    pub fn note(&self, out: &mut Vec<u8>) {
+        out.clear();
+        let (Some(kind), Some(change)) = (self.kind(), &self.change) else {
+            out.push(NOTHING);
+            return;
+        };
+        out.push(match kind {
+            ChangeKind::Insert => INSERT,
+            ChangeKind::Update => UPDATE,
+            ChangeKind::Delete => DELETE,
+        });
+        out.extend_from_slice(&change.relation.0.to_le_bytes());
+        out.extend_from_slice(&change.scope.0.to_le_bytes());
+        out.extend_from_slice(change.old.as_deref().unwrap_or_default());
+    }
+}
+
+/// The changes of a range of keys.
+pub struct BulkChanges(Option<BulkCursor>);
+
+impl Commit {
+    /// The changes of a bulk commit to keys that begin with a prefix, in key order, read from its file as they are
+    /// asked for. None of another commit's, which has all in [`changes`](Commit::changes).
+    pub fn bulk_changes(&self, prefix: &[u8]) -> BulkChanges {
+        let to = prefix_successor(prefix);
+        let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bulk = self.bulk.as_ref();
+        BulkChanges(bulk.map(|bulk| bulk.range(Bound::Included(prefix), to, Direction::Forward)))
+    }
+}
+
+impl Iterator for BulkChanges {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Result<Change>> {
+        loop {
+            match self.0.as_mut()?.next()?.and_then(change_of) {
+                Ok(None) => {}
+                Ok(Some(change)) => return Some(Ok(change)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The change that an entry of a bulk file is; none where it is no row's.
+fn change_of(entry: BulkEntry) -> Result<Option<Change>> {
+    let mut note = entry.note;
+    let damaged = || Error::new(SqlState::DATA_CORRUPTED, "an entry of a bulk commit cannot be decoded");
+    let kind = match note.try_get_u8().map_err(|_| damaged())? {
+        NOTHING => return Ok(None),
+        INSERT => ChangeKind::Insert,
+        UPDATE => ChangeKind::Update,
+        DELETE => ChangeKind::Delete,
+        _ => return Err(damaged()),
+    };
+    let relation = Oid(note.try_get_u32_le().map_err(|_| damaged())?);
+    let scope = ScopeId(note.try_get_u64_le().map_err(|_| damaged())?);
+    let old = (kind != ChangeKind::Insert).then_some(note);
+    Ok(Some(Change { relation, scope, kind, key: entry.key, old, new: entry.value }))
+}

@@ -1,0 +1,145 @@
+//! The end of a transaction, and how large it may grow until then.
+
+use super::bulk;
+use super::engine::Engine;
+use super::lock::LockOwner;
+use super::prepare::{self, Finished, Handover};
+use super::ticket::{self, CommitTicket, Receipt};
+use super::transaction::Transaction;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::WRITE_SET_BYTES_MAX;
+use crate::types::CommitSeq;
+use std::sync::Arc;
+
+impl Transaction {
+    /// 53400 beyond the bound of a transaction.
+    pub(super) fn check_size(&self) -> Result<()> {
+        let spilled_max = self.engine().options().big_commit_bytes_max;
+        let message = if self.writes.kept_bytes() > WRITE_SET_BYTES_MAX {
+            format!("transaction writes more than {WRITE_SET_BYTES_MAX} bytes of STREAM rows and notifications")
+        } else if self.writes.spilled_bytes() > spilled_max {
+            format!("transaction writes more than {spilled_max} bytes")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("Split it into smaller transactions."))
+    }
+
+    /// Puts the writes on disk once they are more than memory should hold.
+    pub(super) fn spill_if_large(&mut self) -> Result<()> {
+        let engine = self.engine().clone();
+        if self.writes.durable_bytes() <= engine.options().write_set_chunk_bytes {
+            return Ok(());
+        }
+        self.writes.spill(&engine.bulks)?;
+        self.check_size()
+    }
+
+    /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so
+    /// does an error that the ticket tells.
+    pub fn start_commit(mut self) -> Result<CommitTicket> {
+        let engine = self.engine().clone();
+        self.stop_waiting();
+        if self.writes.is_empty() && self.scopes.is_empty() {
+            if std::mem::take(&mut self.noted) {
+                engine.serializable.prepare(self.id).inspect_err(|_| engine.serializable.abort(self.id))?;
+                engine.serializable.commit(self.id, None);
+            }
+            // nothing to publish: what is done beside the map is done now
+            let seq = engine.current();
+            for hook in self.at_end.drain(..) {
+                hook.end(Some(seq));
+            }
+            return Ok(CommitTicket::done(seq));
+        }
+        let (receipt, ticket) = ticket::pair();
+        if self.writes.spilled_bytes() > 0 {
+            self.start_bulk_commit(&engine, receipt)?;
+            return Ok(ticket);
+        }
+        self.submit(&engine, receipt)?;
+        Ok(ticket)
+    }
+
+    /// Hands everything to the committer, which ends the transaction. An error drops it, which ends its hooks and locks.
+    fn submit(mut self, engine: &Arc<Engine>, receipt: Receipt) -> Result<()> {
+        let (finished, time) = self.prepare(engine)?;
+        let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
+        let at_end = std::mem::take(&mut self.at_end);
+        let serializable = std::mem::take(&mut self.noted).then_some(self.id);
+        self.pinned = None;
+        let prepared = finished.submit_as(&self.writes, time, (locks, serializable), at_end, receipt);
+        engine.committer.submit(engine, prepared);
+        Ok(())
+    }
+
+    fn prepare(&mut self, engine: &Arc<Engine>) -> Result<(Finished, i64)> {
+        let catalog = self.catalog();
+        let derivers = self.derivers.iter().map(|said| (said.table, said.derive.as_slice())).collect();
+        let time = engine.env.now();
+        let handover = Handover { engine, catalog: &catalog, derivers: &derivers, scopes: &self.scopes, time };
+        let finished = if self.writes.spilled_bytes() > 0 {
+            bulk::encode(&mut self.writes, &handover)?
+        } else {
+            prepare::encode(&self.writes, &handover)?
+        };
+        if self.noted {
+            engine.serializable.prepare(self.id)?;
+        }
+        Ok((finished, time))
+    }
+
+    /// Commits what was spilled. Writing its file and giving back its locks take long, so they have a thread of their
+    /// own; the session, and everybody else, goes on meanwhile.
+    fn start_bulk_commit(self, engine: &Arc<Engine>, receipt: Receipt) -> Result<()> {
+        if !engine.has_threads() {
+            return self.submit(engine, receipt);
+        }
+        let own = engine.clone();
+        let commit = move || {
+            let (inner, ticket) = ticket::pair();
+            let outcome = self.commit_bulk_and_end(&own, inner, &ticket);
+            receipt.settle(outcome);
+        };
+        let thread = std::thread::Builder::new().name("bulk-commit".to_owned()).spawn(commit)?;
+        let mut threads = engine.bulk_threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    fn commit_bulk_and_end(
+        mut self,
+        engine: &Arc<Engine>,
+        receipt: Receipt,
+        ticket: &CommitTicket,
+    ) -> Result<CommitSeq> {
+        let (finished, time) = self.prepare(engine)?;
+        self.pinned = None;
+        let serializable = std::mem::take(&mut self.noted).then_some(self.id);
+        let nobody = (LockOwner::nobody(), serializable);
+        let prepared = finished.submit_as(&self.writes, time, nobody, Vec::new(), receipt);
+        engine.committer.submit(engine, prepared);
+        let seq = ticket.block()?;
+        for hook in self.at_end.drain(..) {
+            hook.end(Some(seq));
+        }
+        Ok(seq)
+    }
+
+    /// Ends the transaction and everything it did.
+    pub fn rollback(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        for hook in self.at_end.drain(..) {
+            hook.end(None);
+        }
+        self.stop_noting();
+        self.engine.locks.release(&mut self.locks);
+        self.engine.count_end();
+    }
+}

@@ -1,0 +1,715 @@
+//! Transactions beyond memory: what they see of themselves, what others see of them, and what a crash leaves.
+//!
+//! The engine spills from a few kilobytes on here, so that each of these transactions is a large one. It has no threads:
+//! a commit is flushed when the test says so, a fold is a step, and the disk crashes where a seed says.
+
+mod support;
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::sync::Arc;
+use support::random::Random;
+use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind};
+use tertulia::change::{Change, ChangeKind, Derive, TopicAppend};
+use tertulia::encoding::key::{Space, prefix, prefix_successor};
+use tertulia::encoding::row::{self, RowLayout, RowView};
+use tertulia::env::{ManualEnv, UnixMicros};
+use tertulia::error::{Result, SqlState};
+use tertulia::storage::disk::Disk;
+use tertulia::storage::fault::{FaultDisk, FaultRates, Faults};
+use tertulia::storage::log::LogOptions;
+use tertulia::storage::{Direction, Index, MemoryIndex};
+use tertulia::table::Model;
+use tertulia::txn::{
+    Engine, EngineOptions, LockKey, LockMode, LockPolicy, LockedRow, Parts, Patience, RowLock, Savepoint,
+    StatementView, Transaction, TxnOptions, Written,
+};
+use tertulia::types::{CommitSeq, Oid, ScopeId, SqlType, StorageId, Value};
+
+const START: UnixMicros = 1_700_000_000_000_000;
+const SHARED: ScopeId = ScopeId::SHARED;
+
+/// A machine with one engine on it.
+struct World {
+    engine: Arc<Engine>,
+    env: Arc<ManualEnv>,
+    faults: Faults,
+    disk: Arc<FaultDisk>,
+    index: MemoryIndex,
+}
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        write_set_chunk_bytes: 4 << 10,
+        generation_bytes: 16 << 10,
+        fold_part_bytes: 2 << 10,
+        log: LogOptions { segment_bytes: 32 << 10, threads: false },
+        ..EngineOptions::new("data")
+    }
+}
+
+fn open(env: &Arc<ManualEnv>, disk: &Arc<FaultDisk>, index: &MemoryIndex) -> Result<Arc<Engine>> {
+    let parts =
+        Parts { env: env.clone(), disk: disk.clone(), index: Index::memory(index.clone()), threads: false, dir: None };
+    Engine::open_with(options(), parts).map(|(engine, _)| engine)
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let faults = Faults::new(seed);
+        let (disk, index) = (Arc::new(FaultDisk::new(faults.clone())), MemoryIndex::with_faults(faults.clone()));
+        let env = Arc::new(ManualEnv::new(START, seed));
+        let engine = open(&env, &disk, &index).unwrap();
+        World { engine, env, faults, disk, index }
+    }
+
+    /// The machine stops and starts again.
+    fn crash(&mut self) {
+        self.faults.set_rates(FaultRates::default());
+        self.faults.crash();
+        self.disk.restart();
+        self.engine = open(&self.env, &self.disk, &self.index).unwrap();
+    }
+
+    fn begin(&self) -> Transaction {
+        self.engine.begin(TxnOptions::default()).unwrap()
+    }
+
+    fn table(&self) -> Arc<Model> {
+        let mut transaction = self.begin();
+        let column = |name: &str, ty| Column {
+            name: name.into(),
+            ty,
+            not_null: false,
+            default: None,
+            dropped: false,
+            missing: None,
+        };
+        let relation = Arc::new(Relation {
+            oid: transaction.alloc_oid(),
+            schema: Schema::PUBLIC,
+            name: "t".into(),
+            owner: Oid(10),
+            kind: RelationKind::Table(TableKind::Shared),
+            storage: transaction.alloc_storage(),
+            columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
+            row_version: 0,
+            primary_key: Some(PrimaryKey { oid: transaction.alloc_oid(), name: "t_pkey".into(), columns: vec![0] }),
+            uniques: Vec::new(),
+            indexes: Vec::new(),
+            checks: Vec::new(),
+            acl: Vec::new(),
+            options: Vec::new(),
+        });
+        let entry = CatalogEntry::Relation(relation.clone());
+        transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::Wait).unwrap();
+        transaction.put_catalog(entry).unwrap();
+        self.commit(transaction).unwrap();
+        self.model(relation.oid)
+    }
+
+    fn model(&self, oid: Oid) -> Arc<Model> {
+        Model::new(self.engine.catalog().relation(oid).unwrap()).unwrap()
+    }
+
+    fn commit(&self, transaction: Transaction) -> Result<CommitSeq> {
+        let ticket = transaction.start_commit()?;
+        while ticket.poll().is_none() {
+            self.engine.step_commits(Patience::Over);
+        }
+        ticket.poll().unwrap()
+    }
+
+    /// The committed rows as a session sees them now.
+    fn rows(&self, model: &Model) -> BTreeMap<i64, String> {
+        let mut transaction = self.begin();
+        let view = transaction.statement().unwrap();
+        rows(&transaction, &view, model)
+    }
+
+    fn names(&self, directory: &str) -> Vec<String> {
+        self.disk.list(&PathBuf::from("data").join(directory)).unwrap()
+    }
+
+    /// Writes rows of about a hundred bytes, `count` from `from` on.
+    fn fill(&self, transaction: &mut Transaction, model: &Model, from: i64, count: i64, text: &str) {
+        let view = transaction.statement().unwrap();
+        for id in from..from + count {
+            insert(transaction, &view, model, id, &body(id, text));
+        }
+    }
+
+    fn fold_all(&self) {
+        while self.engine.fold().unwrap() {}
+    }
+}
+
+fn body(id: i64, text: &str) -> String {
+    format!("{text} {id} {}", "x".repeat(80))
+}
+
+fn values(id: i64, body: &str) -> Vec<Value> {
+    vec![Value::Int(id), Value::text(body)]
+}
+
+fn insert(transaction: &mut Transaction, view: &StatementView, model: &Model, id: i64, body: &str) {
+    let written = transaction.insert_row(view, model, SHARED, &values(id, body)).unwrap();
+    assert!(matches!(written, Written::Done(_)), "{id} must be free");
+}
+
+fn locked(transaction: &mut Transaction, view: &StatementView, model: &Model, id: i64) -> (Bytes, Bytes) {
+    let key = model.row_key(SHARED, &values(id, ""), 0).unwrap();
+    match transaction.lock_row(view, (model.relation().oid, &key), RowLock::Update, true, LockPolicy::Wait).unwrap() {
+        LockedRow::Granted(row) => (key, row.expect("the row is there")),
+        _ => panic!("must not wait"),
+    }
+}
+
+fn update(transaction: &mut Transaction, view: &StatementView, model: &Model, id: i64, new: (i64, &str)) {
+    let (key, old) = locked(transaction, view, model, id);
+    let written = transaction.update_row(view, model, SHARED, (&key, &old), &values(new.0, new.1)).unwrap();
+    assert!(matches!(written, Written::Done(_)));
+}
+
+fn delete(transaction: &mut Transaction, view: &StatementView, model: &Model, id: i64) {
+    let (key, old) = locked(transaction, view, model, id);
+    transaction.delete_row(view, model, SHARED, &key, &old).unwrap();
+}
+
+fn scan(
+    transaction: &Transaction,
+    view: &StatementView,
+    prefix: Vec<u8>,
+    direction: Direction,
+    batch: usize,
+) -> Vec<(Bytes, Bytes)> {
+    let to = prefix_successor(&prefix).unwrap();
+    let mut cursor = transaction.cursor(view, Bound::Included(prefix), Bound::Excluded(to), direction);
+    let mut out = Vec::new();
+    let mut more = true;
+    while more {
+        let before = out.len();
+        more = cursor.next_batch(transaction, view, &mut out, batch).unwrap();
+        assert!(out.len() <= before + batch, "a batch is bounded whatever the transaction wrote");
+    }
+    out
+}
+
+fn decode(model: &Model, row: &Bytes) -> (i64, String) {
+    let values = model.decode(row).unwrap();
+    let (Value::Int(id), Value::Text(body)) = (&values[0], &values[1]) else { panic!("{values:?}") };
+    (*id, body.to_string())
+}
+
+fn rows(transaction: &Transaction, view: &StatementView, model: &Model) -> BTreeMap<i64, String> {
+    let rows = scan(transaction, view, model.key_prefix(SHARED), Direction::Forward, 7);
+    let mut backward = scan(transaction, view, model.key_prefix(SHARED), Direction::Backward, 5);
+    backward.reverse();
+    assert_eq!(rows, backward);
+    for (key, row) in &rows {
+        assert_eq!(transaction.get(view, key).unwrap().as_ref(), Some(row));
+    }
+    rows.iter().map(|(_, row)| decode(model, row)).collect()
+}
+
+/// What a transaction should see, by savepoints.
+type State = BTreeMap<i64, String>;
+
+/// Writes at random and compares what the transaction sees; the state at its end.
+fn live_through(
+    world: &World,
+    transaction: &mut Transaction,
+    model: &Model,
+    random: &mut Random,
+    mut now: State,
+) -> State {
+    let mut savepoints: Vec<(Savepoint, State)> = Vec::new();
+    let mut views: VecDeque<(StatementView, State)> = VecDeque::new();
+    for step in 0..120 {
+        let view = transaction.statement().unwrap();
+        let before = now.clone();
+        let text = random.text(1, 6);
+        match random.below(8) {
+            0 => savepoints.push((transaction.savepoint(), now.clone())),
+            1 if !savepoints.is_empty() => {
+                let at = random.below(savepoints.len() as u64) as usize;
+                savepoints.truncate(at + 1);
+                now = savepoints[at].1.clone();
+                transaction.rollback_to(savepoints[at].0);
+                // what was declared since may not be read any more
+                views.clear();
+                continue;
+            }
+            2 => {
+                let ids: Vec<i64> = now.keys().copied().filter(|_| random.once_in(3)).collect();
+                for id in ids {
+                    delete(transaction, &view, model, id);
+                    now.remove(&id);
+                }
+            }
+            3 | 4 => {
+                let ids: Vec<i64> = now.keys().copied().filter(|_| random.once_in(2)).collect();
+                for id in ids {
+                    update(transaction, &view, model, id, (id, &body(id, &text)));
+                    now.insert(id, body(id, &text));
+                }
+            }
+            _ => {
+                for _ in 0..random.below(40) {
+                    let id = random.below(400) as i64;
+                    if let std::collections::btree_map::Entry::Vacant(free) = now.entry(id) {
+                        insert(transaction, &view, model, id, &body(id, &text));
+                        free.insert(body(id, &text));
+                    }
+                }
+            }
+        }
+        if step % 10 == 0 {
+            assert_eq!(rows(transaction, &view, model), before, "a statement does not see itself");
+            for (view, state) in &views {
+                assert_eq!(rows(transaction, view, model), *state, "an older cursor sees what it saw");
+            }
+        }
+        views.push_back((view, before));
+        if views.len() > 3 {
+            views.pop_front();
+        }
+    }
+    assert!(world.names("bulk").iter().any(|name| name.ends_with(".spill")), "it was meant to be large");
+    now
+}
+
+#[test]
+fn a_large_transaction_sees_itself_across_savepoints_and_cursors() {
+    let (mut random, _) = Random::seeded("BIG_SEED");
+    for _ in 0..3 {
+        let world = World::new(random.next());
+        let model = world.table();
+        let mut state = State::new();
+        for round in 0..4 {
+            let mut transaction = world.begin();
+            let after = live_through(&world, &mut transaction, &model, &mut random, state.clone());
+            if round == 2 {
+                transaction.rollback();
+            } else {
+                world.commit(transaction).unwrap();
+                state = after;
+            }
+            assert_eq!(world.rows(&model), state);
+            assert!(world.names("bulk").iter().all(|name| !name.ends_with(".spill")), "what was spilled has gone");
+            if random.once_in(2) {
+                world.fold_all();
+                assert_eq!(world.rows(&model), state);
+            }
+        }
+    }
+}
+
+#[test]
+fn others_see_all_of_a_large_commit_or_nothing() {
+    let world = World::new(1);
+    let model = world.table();
+    let mut transaction = world.begin();
+    world.fill(&mut transaction, &model, 0, 500, "a");
+    assert!(world.rows(&model).is_empty());
+    let mut early = world.begin();
+    let early_view = early.statement().unwrap();
+    let ticket = transaction.start_commit().unwrap();
+    assert!(world.rows(&model).is_empty(), "it has no number yet");
+    world.engine.step_commits(Patience::Over);
+    let seq = ticket.poll().unwrap().unwrap();
+    assert_eq!(world.rows(&model).len(), 500);
+    assert!(rows(&early, &early_view, &model).is_empty(), "an older snapshot stays as it was");
+    let mut reader = world.begin();
+    let view = reader.statement().unwrap();
+    for (_, row) in scan(&reader, &view, model.key_prefix(SHARED), Direction::Forward, 100) {
+        assert_eq!(model.view(row).unwrap().seq(), seq, "each row has the commit's position");
+    }
+    assert!(world.names("log").len() <= 2, "nothing of it is in the log");
+}
+
+#[test]
+fn later_commits_are_folded_ahead_of_a_large_one_and_hide_what_they_wrote() {
+    let world = World::new(2);
+    let model = world.table();
+    let mut transaction = world.begin();
+    world.fill(&mut transaction, &model, 0, 1000, "old");
+    world.commit(transaction).unwrap();
+    let mut state: State = (0..1000).map(|id| (id, body(id, "old"))).collect();
+    let mut random = Random::new(7);
+    let mut steps = 0;
+    let held = world.engine.snapshot().unwrap();
+    while world.engine.fold().unwrap() {
+        steps += 1;
+        assert!(steps < 10_000, "folding comes to an end");
+        let mut small = world.begin();
+        let view = small.statement().unwrap();
+        for _ in 0..10 {
+            let id = random.below(1200) as i64;
+            let text = random.text(1, 5);
+            match state.remove(&id) {
+                Some(_) if random.once_in(3) => delete(&mut small, &view, &model, id),
+                Some(_) => {
+                    // a second write in one statement would be PostgreSQL's "already updated"
+                    update(&mut small, &view, &model, id, (id, &body(id, &text)));
+                    state.insert(id, body(id, &text));
+                }
+                None => {
+                    insert(&mut small, &view, &model, id, &body(id, &text));
+                    state.insert(id, body(id, &text));
+                }
+            }
+        }
+        if steps < 60 {
+            world.commit(small).unwrap();
+        } else {
+            break;
+        }
+        let mut check = world.begin();
+        let view = check.statement().unwrap();
+        if steps % 6 == 0 {
+            assert_eq!(rows(&check, &view, &model), world.rows(&model));
+        }
+    }
+    drop(held);
+}
+
+#[test]
+fn a_crash_between_the_parts_of_a_fold_loses_nothing() {
+    let mut world = World::new(3);
+    let oid = world.table().relation().oid;
+    let mut state = State::new();
+    for round in 0..6_i64 {
+        let model = world.model(oid);
+        let mut transaction = world.begin();
+        world.fill(&mut transaction, &model, round * 300, 300, "big");
+        let view = transaction.statement().unwrap();
+        for id in (0..round * 300).step_by(3) {
+            if state.contains_key(&id) {
+                update(&mut transaction, &view, &model, id, (id, &body(id, "again")));
+                state.insert(id, body(id, "again"));
+            }
+        }
+        world.commit(transaction).unwrap();
+        state.extend((round * 300..round * 300 + 300).map(|id| (id, body(id, "big"))));
+        for step in 0..=round * 3 {
+            let mut small = world.begin();
+            let view = small.statement().unwrap();
+            for id in (step * 17..round * 300 + 300).step_by(59) {
+                if state.remove(&id).is_some() {
+                    delete(&mut small, &view, &model, id);
+                }
+            }
+            world.commit(small).unwrap();
+            world.engine.fold().unwrap();
+            assert_eq!(world.rows(&model), state, "round {round}, step {step}");
+        }
+        world.crash();
+        let model = world.model(oid);
+        assert_eq!(world.rows(&model), state, "after the crash of round {round}");
+    }
+    world.fold_all();
+    assert_eq!(world.rows(&world.model(oid)), state);
+    world.crash();
+    assert_eq!(world.rows(&world.model(oid)), state, "from the index alone");
+}
+
+/// Ends the machine somewhere in a history of large and small transactions, again and again.
+#[test]
+fn a_crash_at_any_point_leaves_no_half_of_a_large_transaction() {
+    let (mut random, _) = Random::seeded("BIG_CRASH_SEED");
+    let mut seen = [0; 3];
+    for _ in 0..40 {
+        let seed = random.next();
+        let mut world = World::new(seed);
+        let oid = world.table().relation().oid;
+        let mut state = State::new();
+        for round in 0..4 {
+            world.faults.set_rates(FaultRates { crash: 40 + random.below(300), ..FaultRates::default() });
+            let model = world.model(oid);
+            let outcome = history(&world, &model, &mut random, &mut state, round);
+            world.crash();
+            let found = world.rows(&world.model(oid));
+            match outcome {
+                // it may have been durable when the machine stopped
+                Some(unknown) if found == unknown => {
+                    seen[0] += 1;
+                    state = unknown;
+                }
+                Some(_) => seen[1] += 1,
+                None => seen[2] += 1,
+            }
+            assert_eq!(found, state, "seed {seed}, round {round}");
+            assert!(world.names("bulk").iter().all(|name| name.ends_with(".bulk")), "{:?}", world.names("bulk"));
+        }
+    }
+    eprintln!("unacknowledged but durable, lost, finished: {seen:?}");
+}
+
+/// Commits until the machine stops. The state that the last commit would have made, where nobody heard what became of it.
+fn history(world: &World, model: &Model, random: &mut Random, state: &mut State, round: i64) -> Option<State> {
+    for part in 0..6 {
+        let mut after = state.clone();
+        let Ok(mut transaction) = world.engine.begin(TxnOptions::default()) else { return None };
+        let large = random.once_in(2);
+        let first = (round * 6 + part) * 1000;
+        let count = if large { 150 + random.below(200) as i64 } else { 5 };
+        let text = random.text(1, 5);
+        for id in first..first + count {
+            let Ok(view) = transaction.statement() else { return None };
+            match transaction.insert_row(&view, model, SHARED, &values(id, &body(id, &text))) {
+                Ok(_) => after.insert(id, body(id, &text)),
+                Err(_) => return None,
+            };
+        }
+        match world.commit(transaction) {
+            Ok(_) => *state = after,
+            Err(_) if world.faults.has_crashed() => return Some(after),
+            Err(error) => panic!("nothing but a crash was to go wrong: {error}"),
+        }
+        for _ in 0..random.below(4) {
+            if world.engine.fold().is_err() {
+                return None;
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn a_rolled_back_large_transaction_leaves_nothing() {
+    let mut world = World::new(4);
+    let model = world.table();
+    let log = world.names("log");
+    let mut transaction = world.begin();
+    world.fill(&mut transaction, &model, 0, 2000, "a");
+    transaction.rollback();
+    assert!(world.rows(&model).is_empty());
+    assert!(world.names("bulk").is_empty());
+    assert_eq!(world.names("log"), log, "the log has nothing of it");
+    // and one that a crash ends
+    let mut transaction = world.begin();
+    world.fill(&mut transaction, &model, 0, 2000, "a");
+    let ticket = transaction.start_commit().unwrap();
+    world.crash();
+    assert!(ticket.poll().is_none());
+    assert!(world.rows(&world.model(model.relation().oid)).is_empty());
+    assert!(world.names("bulk").is_empty());
+}
+
+/// A message of the row's number, in a topic of two partitions.
+struct Messages {
+    topic: Oid,
+    storage: StorageId,
+    layout: RowLayout,
+    model: Arc<Model>,
+}
+
+impl Derive for Messages {
+    fn derive(&self, change: &Change, _: UnixMicros, out: &mut Vec<TopicAppend>) -> Result<()> {
+        let new = change.new.as_ref().or(change.old.as_ref()).expect("a change has a row");
+        let id = decode(&self.model, new).0;
+        let kind = i64::from(change.kind == ChangeKind::Insert);
+        let row = row::encode(&self.layout, 0, None, &[Value::Int(0), Value::Int(id), Value::Int(kind)])?;
+        let offset_at = row::fixed_i64_place(&row, &self.layout, 0) as u32;
+        let (topic, storage) = (self.topic, self.storage);
+        out.push(TopicAppend { command: 0, topic, storage, partition: (id % 2) as u32, row: row.into(), offset_at });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_topic_gets_every_message_of_a_large_commit_in_the_order_of_the_writes() {
+    let mut world = World::new(5);
+    let model = world.table();
+    let storage = world.begin().alloc_storage();
+    let layout = RowLayout::new(&[SqlType::INT8, SqlType::INT8, SqlType::INT8]);
+    let topic = Oid(99);
+    let derive: Arc<dyn Derive> = Arc::new(Messages { topic, storage, layout: layout.clone(), model: model.clone() });
+    let begin = world.engine.current();
+    let mut expected: [Vec<i64>; 2] = Default::default();
+    for round in 0..4_i64 {
+        let count = if round % 2 == 0 { 600 } else { 3 };
+        let mut transaction = world.begin();
+        transaction.derive_with(model.relation().oid, vec![derive.clone()]);
+        let view = transaction.statement().unwrap();
+        // not in the order of keys
+        for id in (round * 1000..round * 1000 + count).rev() {
+            insert(&mut transaction, &view, &model, id, &body(id, "m"));
+            expected[(id % 2) as usize].push(id);
+        }
+        let view = transaction.statement().unwrap();
+        delete(&mut transaction, &view, &model, round * 1000 + 1);
+        expected[1].retain(|&id| id != round * 1000 + 1);
+        world.commit(transaction).unwrap();
+    }
+    let arrivals = |world: &World| -> Vec<(u32, u64, u64)> {
+        let commits = world.engine.commits_after(begin).unwrap().map(Result::unwrap);
+        let commits: Vec<_> = commits.collect();
+        commits.iter().flat_map(|commit| &commit.arrivals).map(|a| (a.partition, a.first, a.count)).collect()
+    };
+    let told = arrivals(&world);
+    let check = |world: &World| {
+        let mut reader = world.begin();
+        let view = reader.statement().unwrap();
+        for partition in 0..2_u32 {
+            let mut keys = prefix(Space::Topic, storage, SHARED);
+            keys.extend(partition.to_be_bytes());
+            let found = scan(&reader, &view, keys.clone(), Direction::Forward, 11);
+            let mut backward = scan(&reader, &view, keys.clone(), Direction::Backward, 11);
+            backward.reverse();
+            assert_eq!(found, backward);
+            for (at, (key, row)) in found.iter().enumerate() {
+                assert_eq!(key[key.len() - 8..], (at as u64).to_be_bytes(), "offsets are dense");
+                assert_eq!(reader.get(&view, key).unwrap().as_ref(), Some(row));
+                let row = RowView::new(row.clone(), &layout).unwrap();
+                assert_eq!(row.column(0).unwrap(), Some(Value::Int(at as i64)));
+                assert!(row.seq() > begin);
+            }
+            let ids: Vec<i64> = found
+                .iter()
+                .map(|(_, row)| match RowView::new(row.clone(), &layout).unwrap().column(1).unwrap() {
+                    Some(Value::Int(id)) => id,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(ids, expected[partition as usize], "partition {partition}");
+            // a consumer that begins in the middle, and behind the end
+            for from in [0_u64, 1, 299, 300, 301, 302, 700, 5000] {
+                let mut at = keys.clone();
+                at.extend(from.to_be_bytes());
+                let to = prefix_successor(&keys).unwrap();
+                let mut cursor = reader.cursor(&view, Bound::Included(at), Bound::Excluded(to), Direction::Forward);
+                let mut out = Vec::new();
+                while cursor.next_batch(&reader, &view, &mut out, 100).unwrap() {}
+                assert_eq!(out, found[(from as usize).min(found.len())..]);
+            }
+        }
+    };
+    check(&world);
+    world.crash();
+    check(&world);
+    assert_eq!(arrivals(&world), told);
+    for _ in 0..5 {
+        world.engine.fold().unwrap();
+        check(&world);
+    }
+    world.fold_all();
+    check(&world);
+}
+
+/// The changes of all commits after a position, applied.
+fn replayed(world: &World, model: &Model, after: CommitSeq) -> State {
+    let mut state = State::new();
+    for commit in world.engine.commits_after(after).unwrap() {
+        let commit = commit.unwrap();
+        let bulk: Vec<Change> = commit.bulk_changes(&model.key_prefix(SHARED)).map(Result::unwrap).collect();
+        assert!(bulk.is_empty() || commit.changes.is_empty());
+        for change in commit.changes.iter().chain(&bulk) {
+            let old = change.old.as_ref().map(|row| decode(model, row));
+            let new = change.new.as_ref().map(|row| decode(model, row));
+            assert_eq!(change.relation, model.relation().oid);
+            if let Some((id, body)) = old {
+                assert_eq!(state.remove(&id), Some(body), "the old row is what was there");
+            }
+            if let Some((id, body)) = new {
+                assert_eq!(state.insert(id, body), None);
+            }
+        }
+    }
+    state
+}
+
+#[test]
+fn readers_of_the_commit_sequence_find_every_change_of_a_large_commit() {
+    let mut random = Random::new(11);
+    let mut world = World::new(6);
+    let model = world.table();
+    let begin = world.engine.current();
+    let mut state = State::new();
+    for _ in 0..4 {
+        let mut transaction = world.begin();
+        state = live_through(&world, &mut transaction, &model, &mut random, state);
+        world.commit(transaction).unwrap();
+    }
+    assert_eq!(replayed(&world, &model, begin), state);
+    world.crash();
+    let model = world.model(model.relation().oid);
+    assert_eq!(replayed(&world, &model, begin), state, "from the log and the files beside it");
+    world.fold_all();
+    world.crash();
+    assert_eq!(replayed(&world, &model, begin), state, "after they were folded too");
+}
+
+#[test]
+fn the_file_of_a_large_commit_stays_for_as_long_as_the_log_names_it() {
+    let mut world = World::new(7);
+    let model = world.table();
+    let begin = world.engine.current();
+    let mut seqs = Vec::new();
+    for round in 0..3_i64 {
+        let mut transaction = world.begin();
+        world.fill(&mut transaction, &model, round * 1000, 100, "a");
+        seqs.push(world.commit(transaction).unwrap());
+        // enough small commits for a few segments
+        for part in 0..100_i64 {
+            let mut small = world.begin();
+            world.fill(&mut small, &model, round * 1000 + 100 + part * 5, 5, "b");
+            world.commit(small).unwrap();
+        }
+    }
+    world.fold_all();
+    assert_eq!(world.names("bulk").len(), 3);
+    world.engine.release_log(CommitSeq(seqs[0].0 - 1)).unwrap();
+    assert_eq!(world.names("bulk").len(), 3);
+    world.engine.release_log(CommitSeq(seqs[2].0 - 1)).unwrap();
+    assert_eq!(world.names("bulk").len(), 1, "those before the log's first segment are gone");
+    world.crash();
+    let error = match world.engine.commits_after(begin) {
+        Err(error) => error,
+        Ok(mut commits) => commits.find_map(Result::err).unwrap_or_else(|| panic!("must be refused")),
+    };
+    assert_eq!(error.code(), SqlState::SNAPSHOT_TOO_OLD);
+    assert_eq!(world.rows(&model).len(), 3 * 600);
+}
+
+#[test]
+fn a_transaction_that_spills_more_than_it_may_is_refused() {
+    let world = World::new(8);
+    let model = world.table();
+    let EngineOptions { big_commit_bytes_max, .. } = options();
+    assert!(big_commit_bytes_max > 1 << 30, "the default is no obstacle");
+    let (disk, index) = (world.disk.clone(), world.index.clone());
+    let parts = Parts { env: world.env.clone(), disk, index: Index::memory(index), threads: false, dir: None };
+    let small = EngineOptions { big_commit_bytes_max: 20 << 10, ..options() };
+    let (engine, _) = Engine::open_with(small, parts).unwrap();
+    let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+    let view = transaction.statement().unwrap();
+    let error = (0..10_000)
+        .find_map(|id| transaction.insert_row(&view, &model, SHARED, &values(id, &body(id, "a"))).err())
+        .expect("it is refused");
+    assert_eq!(error.code(), SqlState::CONFIGURATION_LIMIT_EXCEEDED);
+    drop(transaction);
+    assert!(world.names("bulk").is_empty());
+}
+
+#[test]
+fn a_full_disk_refuses_a_large_transaction_and_gives_its_room_back() {
+    let world = World::new(9);
+    let model = world.table();
+    world.faults.set_capacity(world.disk.bytes() + (40 << 10));
+    let mut transaction = world.begin();
+    let view = transaction.statement().unwrap();
+    let error = (0..10_000)
+        .find_map(|id| transaction.insert_row(&view, &model, SHARED, &values(id, &body(id, "a"))).err())
+        .or_else(|| world.commit(transaction).err())
+        .expect("there is no room for it");
+    assert_eq!(error.code(), SqlState::DISK_FULL);
+    assert!(world.names("bulk").is_empty());
+    let mut small = world.begin();
+    world.fill(&mut small, &model, 0, 5, "b");
+    world.commit(small).unwrap();
+    assert_eq!(world.rows(&model).len(), 5);
+}
