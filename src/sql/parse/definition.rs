@@ -66,6 +66,26 @@ pub enum Definition {
         /// CASCADE
         cascade: bool,
     },
+    /// CREATE INDEX
+    CreateIndex(CreateIndex),
+    /// ALTER INDEX … RENAME TO
+    RenameIndex {
+        /// The index.
+        name: ObjectName,
+        /// IF EXISTS
+        if_exists: bool,
+        /// The new name.
+        to: String,
+    },
+    /// DROP INDEX
+    DropIndex {
+        /// Names.
+        names: Vec<ObjectName>,
+        /// IF EXISTS
+        if_exists: bool,
+        /// CASCADE
+        cascade: bool,
+    },
     /// CREATE TOPIC
     CreateTopic {
         /// Name.
@@ -133,6 +153,9 @@ impl Definition {
             Definition::AlterTable { .. } => "ALTER TABLE",
             Definition::DropRelation { topic: false, .. } => "DROP TABLE",
             Definition::DropRelation { topic: true, .. } => "DROP TOPIC",
+            Definition::CreateIndex(_) => "CREATE INDEX",
+            Definition::RenameIndex { .. } => "ALTER INDEX",
+            Definition::DropIndex { .. } => "DROP INDEX",
             Definition::CreateTopic { .. } => "CREATE TOPIC",
             Definition::AlterTopic { .. } => "ALTER TOPIC",
             Definition::ClearTopic(_) => "CLEAR TOPIC",
@@ -169,6 +192,32 @@ pub struct CreateTable {
     pub constraints: Vec<Constraint>,
     /// WITH
     pub options: Vec<Opt>,
+}
+
+/// CREATE INDEX
+#[derive(Clone, Debug)]
+pub struct CreateIndex {
+    /// Name; none for one that is chosen.
+    pub name: Option<String>,
+    /// IF NOT EXISTS
+    pub if_not_exists: bool,
+    /// UNIQUE
+    pub unique: bool,
+    /// The table.
+    pub table: ObjectName,
+    /// What it is sorted by.
+    pub columns: Vec<IndexedColumn>,
+}
+
+/// A column of an index.
+#[derive(Clone, Debug)]
+pub struct IndexedColumn {
+    /// The column.
+    pub name: ColumnName,
+    /// DESC
+    pub descending: bool,
+    /// NULLS FIRST, or DESC without anything about NULLs.
+    pub nulls_first: bool,
 }
 
 /// A column's definition.

@@ -8,6 +8,7 @@ mod copy;
 mod cursor;
 mod definition;
 mod depth;
+mod index;
 mod keywords;
 mod lexer;
 mod literal;
@@ -146,6 +147,7 @@ fn define(cursor: &mut Cursor) -> Result<Statement> {
     let definition = match kind.as_str() {
         "schema" | "namespace" => table::schema(cursor)?,
         "table" => table::statement(cursor)?,
+        "index" | "unique" => index::statement(cursor)?,
         "topic" => topic::definition(cursor)?,
         "role" | "user" => role::statement(cursor)?,
         _ if FOREIGN_KINDS.contains(&kind.as_str()) => return Err(refused_kind(cursor)),
@@ -174,7 +176,6 @@ const FOREIGN_KINDS: &[&str] = &[
     "function",
     "global",
     "group",
-    "index",
     "language",
     "large",
     "local",
@@ -202,7 +203,6 @@ const FOREIGN_KINDS: &[&str] = &[
     "trigger",
     "trusted",
     "type",
-    "unique",
     "unlogged",
     "view",
 ];

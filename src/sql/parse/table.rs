@@ -59,7 +59,8 @@ fn option_value(cursor: &mut Cursor) -> Result<String> {
     }
 }
 
-fn cascade(cursor: &mut Cursor) -> bool {
+/// CASCADE, or RESTRICT, which need not be said.
+pub fn cascade(cursor: &mut Cursor) -> bool {
     let cascade = cursor.accept(&["cascade"]);
     if !cascade {
         cursor.accept(&["restrict"]);
