@@ -103,6 +103,9 @@ impl Definer<'_, '_> {
             Definition::DropRelation { topic, names, if_exists, cascade } => {
                 self.drop_relations(*topic, names, *if_exists, *cascade)
             }
+            Definition::CreateIndex(_) | Definition::RenameIndex { .. } | Definition::DropIndex { .. } => {
+                Err(Error::unsupported("an index"))
+            }
             Definition::CreateTopic { name, if_not_exists, partitions, options } => {
                 self.create_topic(name, *if_not_exists, *partitions, options)
             }

@@ -1,6 +1,7 @@
 //! System relations: pg_catalog, information_schema and system.*, whose rows are computed from the catalog and the
 //! session when a scan begins. The planner and the executor know them as a kind of scan and nothing more.
 
+mod indexes;
 mod information;
 mod pg;
 mod tertulia;
@@ -51,7 +52,7 @@ pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
 
 /// All system relations.
 pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
-    pg::RELATIONS.iter().chain(information::RELATIONS).chain(tertulia::RELATIONS)
+    pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(information::RELATIONS).chain(tertulia::RELATIONS)
 }
 
 fn oid(oid: Oid) -> Value {

@@ -104,7 +104,7 @@ fn classes(cx: &SystemContext) -> Result<Vec<Row>> {
             text(if matches!(relation.kind, RelationKind::System) { "v" } else { "r" }),
             Value::Int(relation.columns.len() as i64),
             Value::Int(relation.checks.len() as i64),
-            Value::Bool(relation.primary_key.is_some() || !relation.uniques.is_empty()),
+            Value::Bool(relation.primary_key.is_some() || relation.index_storages().next().is_some()),
         ]
     };
     let own = cx.catalog.relations().map(|relation| row(relation));
