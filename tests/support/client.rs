@@ -21,6 +21,7 @@ pub struct Report {
     pub detail: Option<String>,
     pub hint: Option<String>,
     pub position: Option<String>,
+    pub context: Option<String>,
 }
 
 /// One message of the server.
@@ -33,13 +34,22 @@ pub enum Event {
     Empty,
     NoData,
     Suspended,
+    /// The server waits for so many columns.
+    CopyIn(usize),
     ParseComplete,
     BindComplete,
     CloseComplete,
     Error(Report),
     Notice(Report),
-    Notification { channel: String, payload: String, pid: i32 },
-    Status { name: String, value: String },
+    Notification {
+        channel: String,
+        payload: String,
+        pid: i32,
+    },
+    Status {
+        name: String,
+        value: String,
+    },
     Ready(u8),
 }
 
@@ -64,6 +74,7 @@ fn report(mut fields: backend::ErrorFields<'_>) -> io::Result<Report> {
             b'D' => report.detail = Some(value),
             b'H' => report.hint = Some(value),
             b'P' => report.position = Some(value),
+            b'W' => report.context = Some(value),
             _ => {}
         }
     }
@@ -186,6 +197,7 @@ impl Client {
             }
             M::CommandComplete(body) => Event::Tag(body.tag()?.to_owned()),
             M::EmptyQueryResponse => Event::Empty,
+            M::CopyInResponse(body) => Event::CopyIn(body.column_formats().count()?),
             M::NoData => Event::NoData,
             M::PortalSuspended => Event::Suspended,
             M::ParseComplete => Event::ParseComplete,
@@ -335,6 +347,31 @@ impl Client {
     /// A simple query, to be sent with what is written beside it.
     pub fn write_query(&mut self, sql: &str) {
         frontend::query(sql, &mut self.outgoing).unwrap();
+    }
+
+    pub fn write_copy_data(&mut self, data: &[u8]) {
+        frontend::CopyData::new(data).unwrap().write(&mut self.outgoing);
+    }
+
+    pub fn write_copy_done(&mut self) {
+        frontend::copy_done(&mut self.outgoing);
+    }
+
+    /// A COPY that has begun to take rows.
+    pub fn begin_copy(&mut self, sql: &str) {
+        self.write_query(sql);
+        self.send();
+        match self.next().unwrap() {
+            Event::CopyIn(_) => {}
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+
+    /// The end of a COPY: what the server says to it.
+    pub fn end_copy(&mut self) -> Vec<Event> {
+        self.write_copy_done();
+        self.send();
+        self.until_ready()
     }
 
     pub fn write_sync(&mut self) {

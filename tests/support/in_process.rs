@@ -127,6 +127,7 @@ fn report(error: &Error) -> Report {
         detail: fields.detail.clone(),
         hint: fields.hint.clone(),
         position: fields.position.map(|position| position.to_string()),
+        context: fields.context.clone(),
     }
 }
 

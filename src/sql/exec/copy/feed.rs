@@ -5,7 +5,11 @@
 
 use crate::error::{Error, Result, SqlState};
 use crate::limits::COPY_LINE_BYTES_MAX;
+use crate::types::{Str, binary};
 use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of the longest character.
+const LONGEST_CHARACTER: usize = 4;
 
 /// What a client sends to a COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub struct CopyFeed {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
     /// A line without its end.
-    Text(Bytes),
+    Text(Str),
     /// The rest has not come yet.
     More,
     /// There is none.
@@ -94,7 +98,8 @@ impl CopyFeed {
     /// The next line.
     ///
     /// # Errors
-    /// 22P04 for line ends that differ and for a bad end marker, 54000 for a line that is too long.
+    /// 22021 for what is no text, 22P04 for line ends that differ and for a bad end marker, 54000 for a line that is too
+    /// long.
     pub(super) fn next_line(&mut self) -> Result<Line> {
         if !self.block.is_empty() {
             match scan(&self.block, 0, &mut self.eol, false)? {
@@ -131,12 +136,12 @@ impl CopyFeed {
     fn take(&mut self, found: Scan) -> Result<Line> {
         match found {
             Scan::Line { end, next } => {
-                let line = self.block.slice(..end);
+                let line = checked(&self.block, end)?;
                 self.block.advance(next);
                 Ok(Line::Text(line))
             }
             Scan::Marker { end } => {
-                let line = self.block.slice(..end);
+                let line = checked(&self.block, end)?;
                 self.marked = true;
                 self.block.clear();
                 if line.is_empty() { self.next_line() } else { Ok(Line::Text(line)) }
@@ -164,20 +169,24 @@ fn scan(data: &[u8], from: usize, eol: &mut Eol, last: bool) -> Result<Scan> {
         match (data[at], data.get(at + 1)) {
             (b'\n', _) => {
                 if matches!(eol, Eol::Cr | Eol::CrLf) {
-                    return Err(literal("newline", 'n'));
+                    return Err(refuse(data, at, literal("newline", 'n')));
                 }
                 *eol = Eol::Lf;
                 return Ok(Scan::Line { end: at, next: at + 1 });
             }
-            (b'\r', _) if *eol == Eol::Lf => return Err(literal("carriage return", 'r')),
+            (b'\r', _) if *eol == Eol::Lf => return Err(refuse(data, at, literal("carriage return", 'r'))),
             (b'\r', _) if *eol == Eol::Cr => return Ok(Scan::Line { end: at, next: at + 1 }),
             (b'\r', Some(b'\n')) => {
                 *eol = Eol::CrLf;
                 return Ok(Scan::Line { end: at, next: at + 2 });
             }
             (_, None) if !last => return Ok(Scan::More(at)),
-            (b'\r', _) if *eol == Eol::CrLf => return Err(literal("carriage return", 'r')),
+            (b'\r', _) if *eol == Eol::CrLf => return Err(refuse(data, at, literal("carriage return", 'r'))),
             (b'\r', _) => {
+                // PostgreSQL looks at the character after the first carriage return
+                if !is_text_at(data, at + 1, last)? {
+                    return Ok(Scan::More(at));
+                }
                 *eol = Eol::Cr;
                 return Ok(Scan::Line { end: at, next: at + 1 });
             }
@@ -192,8 +201,8 @@ fn scan(data: &[u8], from: usize, eol: &mut Eol, last: bool) -> Result<Scan> {
 
 /// `\.`, which must be followed by a line's end as the lines before had it.
 fn marker(data: &[u8], at: usize, eol: Eol, last: bool) -> Result<Scan> {
-    let corrupt = || Err(bad_format("end-of-copy marker corrupt"));
-    let mismatch = || Err(bad_format("end-of-copy marker does not match previous newline style"));
+    let corrupt = || Err(refuse(data, at, bad_format("end-of-copy marker corrupt")));
+    let mismatch = || Err(refuse(data, at, bad_format("end-of-copy marker does not match previous newline style")));
     let byte = |place: usize| match data.get(place) {
         None if !last => None,
         byte => Some(byte.copied().unwrap_or(0)),
@@ -215,6 +224,31 @@ fn marker(data: &[u8], at: usize, eol: Eol, last: bool) -> Result<Scan> {
     }
 }
 
+/// The error at a place, unless what stands before it is no text, which PostgreSQL finds first.
+fn refuse(data: &[u8], at: usize, error: Error) -> Error {
+    checked(&Bytes::copy_from_slice(data), at).err().unwrap_or(error)
+}
+
+/// The front of some data as text. 22021 shows bytes behind it too where a character would go on there.
+fn checked(data: &Bytes, end: usize) -> Result<Str> {
+    binary::utf8(data.slice(..end)).map_err(|error| {
+        let longer = data.slice(..data.len().min(end + LONGEST_CHARACTER - 1));
+        binary::utf8(longer).err().unwrap_or(error)
+    })
+}
+
+/// Whether a character begins at a place: false where its rest has not come yet, 22021 where there is none.
+fn is_text_at(data: &[u8], at: usize, last: bool) -> Result<bool> {
+    let front = &data[at..data.len().min(at + LONGEST_CHARACTER)];
+    match std::str::from_utf8(front) {
+        Err(error) if error.valid_up_to() == 0 && (last || error.error_len().is_some()) => {
+            binary::utf8(Bytes::copy_from_slice(front)).map(|_| true)
+        }
+        Err(error) => Ok(error.valid_up_to() > 0),
+        Ok(_) => Ok(true),
+    }
+}
+
 fn literal(what: &str, letter: char) -> Error {
     bad_format(format!("literal {what} found in data")).hint(format!("Use \"\\{letter}\" to represent {what}."))
 }
@@ -229,13 +263,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn lines(pieces: &[&[u8]]) -> Result<Vec<Bytes>> {
+    fn lines(pieces: &[&[u8]]) -> Result<Vec<String>> {
         let mut feed = CopyFeed::default();
         let mut pieces = pieces.iter();
         let mut lines = Vec::new();
         loop {
             match feed.next_line()? {
-                Line::Text(line) => lines.push(line),
+                Line::Text(line) => lines.push(line.to_string()),
                 Line::End(end) => {
                     assert_eq!(end, End::Done);
                     return Ok(lines);

@@ -10,7 +10,7 @@ use super::write::check;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::plan::{Copy, CopyHeader};
 use crate::txn::Written;
-use crate::types::{Row, SqlType, Str, Value, binary, text};
+use crate::types::{Row, SqlType, Str, Value, text};
 use feed::{End, Line, bad_format};
 use fields::Fields;
 use std::sync::Arc;
@@ -142,13 +142,12 @@ impl Operator for CopyOp {
             if !run.spend() {
                 return Ok(Pull::Yield);
             }
-            let bytes = match feed(run)?.next_line().map_err(at_line)? {
-                Line::Text(bytes) => bytes,
+            let line = match feed(run)?.next_line().map_err(at_line)? {
+                Line::Text(line) => line,
                 Line::More => return Ok(Pull::Input),
                 Line::End(End::Done) => return Ok(Pull::Done),
                 Line::End(end) => return Err(at_line(ended(&end))),
             };
-            let line = binary::utf8(bytes).map_err(at_line)?;
             let taken = self.take_line(number, line.clone(), run).map_err(|error| match error.fields().context {
                 Some(_) => error,
                 None => error.context(format!("{}: \"{}\"", place(&node, number), shown(&line))),
