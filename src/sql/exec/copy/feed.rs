@@ -181,11 +181,13 @@ fn scan(data: &[u8], from: usize, eol: &mut Eol, last: bool) -> Result<Scan> {
                 return Ok(Scan::Line { end: at, next: at + 2 });
             }
             (_, None) if !last => return Ok(Scan::More(at)),
-            (b'\r', _) if *eol == Eol::CrLf => return Err(refuse(data, at, literal("carriage return", 'r'))),
             (b'\r', _) => {
-                // PostgreSQL looks at the character after the first carriage return
+                // PostgreSQL looks at the next character first, which may be none
                 if !is_text_at(data, at + 1, last)? {
                     return Ok(Scan::More(at));
+                }
+                if *eol == Eol::CrLf {
+                    return Err(refuse(data, at, literal("carriage return", 'r')));
                 }
                 *eol = Eol::Cr;
                 return Ok(Scan::Line { end: at, next: at + 1 });
