@@ -53,6 +53,12 @@ pub const BIG_COMMIT_BYTES_MAX: u64 = 64 << 30;
 /// Bytes of one transaction's writes that cannot be spilled (rows of STREAM tables, notifications); full: 53400.
 pub const WRITE_SET_BYTES_MAX: usize = 512 << 20;
 
+/// Changes of a bulk commit to one table and scope that live queries are shown; more: they get `lagged`, and begin anew.
+pub const BULK_CHANGES_SHOWN_MAX: usize = 50_000;
+
+/// Bytes of those changes; more: the same.
+pub const BULK_BYTES_SHOWN_MAX: usize = 32 << 20;
+
 /// Bulk commits that wait to be folded; full: the next one waits with its commit, and nobody else. Each is one more
 /// place where every read looks.
 pub const BULKS_MAX: usize = 4;

@@ -605,7 +605,7 @@ fn replayed(world: &World, model: &Model, after: CommitSeq) -> State {
     let mut state = State::new();
     for commit in world.engine.commits_after(after).unwrap() {
         let commit = commit.unwrap();
-        let bulk: Vec<Change> = commit.bulk_changes(&model.key_prefix(SHARED)).map(Result::unwrap).collect();
+        let bulk: Vec<Change> = commit.bulk_changes(model.relation().oid, SHARED).map(Result::unwrap).collect();
         assert!(bulk.is_empty() || commit.changes.is_empty());
         for change in commit.changes.iter().chain(&bulk) {
             let old = change.old.as_ref().map(|row| decode(model, row));

@@ -320,6 +320,39 @@ fn a_client_resumes_after_the_last_whole_commit_even_over_a_restart() {
     assert_eq!(never.code, "22023");
 }
 
+/// A commit beyond memory is in a file of its own. Who has few changes in it is told them, who has more than may be shown
+/// lags, and resuming from before it is refused.
+#[test]
+fn a_commit_beyond_memory_is_told_to_whom_it_changes_little() {
+    const ROWS: u64 = 50_001;
+    let dir = tempfile::tempdir().unwrap();
+    let (_server, address) = server(&dir);
+    let mut root = Session::superuser(address);
+    root.run("CREATE TABLE chat.m (id BIGINT PRIMARY KEY, body TEXT)");
+    root.run("CREATE TABLE chat.few (id BIGINT PRIMARY KEY, body TEXT)");
+    let mut few = Session::superuser(address);
+    few.run("SUBSCRIBE live TO chat.few");
+    few.acknowledged();
+    let mut many = Session::superuser(address);
+    many.run("SUBSCRIBE live TO chat.m");
+    let since = many.acknowledged();
+    root.run("BEGIN");
+    root.run("INSERT INTO chat.few VALUES (1, 'first')");
+    root.run(&format!("INSERT INTO chat.m SELECT id, repeat('x', 200) FROM generate_series(1, {ROWS}) AS g(id)"));
+    root.run("INSERT INTO chat.few VALUES (2, 'last'); UPDATE chat.few SET body = 'changed' WHERE id = 1");
+    root.run("COMMIT");
+    assert_eq!(few.change(), "insert 1 2");
+    let event = many.told();
+    assert_eq!(event["type"], "lagged");
+    assert!(event["seq"].as_u64().unwrap() >= since);
+    many.run(&format!("SUBSCRIBE again TO chat.m OPTIONS (from_seq = {since})"));
+    many.acknowledged();
+    assert_eq!(many.told()["code"], "72000");
+    few.run(&format!("SUBSCRIBE again TO chat.few OPTIONS (from_seq = {since})"));
+    few.acknowledged();
+    assert_eq!(few.change(), "insert 1 2");
+}
+
 #[test]
 fn a_row_too_large_for_an_event_comes_as_its_key() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@
 //! A row whose key changed is the delete of one and the insert of another here: judging it needs all writes at once.
 
 use super::{Change, ChangeKind, Commit, NetWrite};
-use crate::encoding::key::prefix_successor;
+use crate::encoding::key::{self, Space, prefix_successor};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::Direction;
 use crate::storage::bulk::{BulkCursor, BulkEntry};
@@ -62,17 +62,21 @@ impl NetWrite {
     }
 }
 
-/// The changes of a range of keys.
-pub struct BulkChanges(Option<BulkCursor>);
+/// The changes to a table's rows of one scope.
+pub struct BulkChanges(Vec<BulkCursor>);
 
 impl Commit {
-    /// The changes of a bulk commit to keys that begin with a prefix, in key order, read from its file as they are
-    /// asked for. None of another commit's, which has all in [`changes`](Commit::changes).
-    pub fn bulk_changes(&self, prefix: &[u8]) -> BulkChanges {
-        let to = prefix_successor(prefix);
-        let to = to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let bulk = self.bulk.as_ref();
-        BulkChanges(bulk.map(|bulk| bulk.range(Bound::Included(prefix), to, Direction::Forward)))
+    /// The changes of a bulk commit to a table's rows of one scope, in key order, read from its file as they are asked
+    /// for. None of another commit's, which has all in [`changes`](Commit::changes).
+    pub fn bulk_changes(&self, table: Oid, scope: ScopeId) -> BulkChanges {
+        let cursors = self.bulk.iter().flat_map(|bulk| {
+            bulk.storages(table).map(move |storage| {
+                let from = key::prefix(Space::Row, storage, scope);
+                let to = prefix_successor(&from).expect("a space's number is not ff");
+                bulk.range(Bound::Included(&from), Bound::Excluded(&to), Direction::Forward)
+            })
+        });
+        BulkChanges(cursors.collect())
     }
 }
 
@@ -81,7 +85,11 @@ impl Iterator for BulkChanges {
 
     fn next(&mut self) -> Option<Result<Change>> {
         loop {
-            match self.0.as_mut()?.next()?.and_then(change_of) {
+            let Some(entry) = self.0.last_mut()?.next() else {
+                self.0.pop();
+                continue;
+            };
+            match entry.and_then(change_of) {
                 Ok(None) => {}
                 Ok(Some(change)) => return Some(Ok(change)),
                 Err(error) => return Some(Err(error)),

@@ -76,6 +76,11 @@ impl Audiences {
         self.tables.contains_key(&(relation, scope))
     }
 
+    /// The relations and scopes that concern any.
+    pub(super) fn tables(&self) -> Vec<(Oid, ScopeId)> {
+        self.tables.keys().copied().collect()
+    }
+
     /// Calls `tell` for each shape over a relation and scope; members that it removes are gone.
     pub(super) fn each_shape(&mut self, relation: Oid, scope: ScopeId, mut tell: impl FnMut(&Shape, &mut Members)) {
         let Some(shapes) = self.tables.get_mut(&(relation, scope)) else { return };

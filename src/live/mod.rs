@@ -6,6 +6,7 @@
 //! ended rather than told less than everything.
 
 mod audience;
+mod bulk;
 mod event;
 mod hub;
 mod listener;

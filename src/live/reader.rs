@@ -5,7 +5,8 @@
 //! then they join the others. Each remembers the last commit it was shown, so it is shown every commit once and in
 //! order whichever way it comes.
 
-use super::audience::Audiences;
+use super::audience::{Audiences, Members};
+use super::bulk;
 use super::event;
 use super::hub::{Member, Shared};
 use super::outbox::Taken;
@@ -15,7 +16,7 @@ use crate::change::{Change, Commit, TopicArrival};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{CATCH_UP_COMMITS, SCAN_BATCH};
 use crate::txn::{Engine, FeedReader};
-use crate::types::CommitSeq;
+use crate::types::{CommitSeq, Str};
 use crate::wait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -217,22 +218,11 @@ impl Reader {
         let mut ended = Vec::new();
         for ((relation, scope), changes) in concerned {
             self.audiences.each_shape(relation, scope, |shape, members| {
-                let events = shape.events(commit, &changes);
-                members.retain(|_, member| {
-                    if !member.awaits(commit.seq) {
-                        return true;
-                    }
-                    match &events {
-                        Ok(events) => match push(member, events, commit.seq, false) {
-                            Taken::Yes => return true,
-                            Taken::Full => ended.push((member.clone(), None)),
-                            Taken::Closed => {}
-                        },
-                        Err(error) => ended.push((member.clone(), Some(error.clone()))),
-                    }
-                    false
-                });
+                tell(shape.events(commit, &changes).map(Some), members, commit.seq, &mut ended);
             });
+        }
+        if commit.bulk.is_some() {
+            self.deliver_bulk(commit, &mut ended);
         }
         for (member, error) in ended {
             match error {
@@ -243,6 +233,24 @@ impl Reader {
         for arrival in &commit.arrivals {
             self.audiences.of_topic(arrival.topic, |member| {
                 !member.awaits(commit.seq) || arrive(member, arrival) != Taken::Closed
+            });
+        }
+    }
+
+    /// Those of a bulk commit's changes that concern somebody.
+    fn deliver_bulk(&mut self, commit: &Commit, ended: &mut Vec<Ended>) {
+        for (relation, scope) in self.audiences.tables() {
+            let changes = bulk::changes(commit, relation, scope);
+            if matches!(&changes, Ok(Some(changes)) if changes.is_empty()) {
+                continue;
+            }
+            self.audiences.each_shape(relation, scope, |shape, members| {
+                let events = match &changes {
+                    Ok(Some(changes)) => shape.events(commit, &changes.iter().collect::<Vec<_>>()).map(Some),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.clone()),
+                };
+                tell(events, members, commit.seq, ended);
             });
         }
     }
@@ -314,7 +322,29 @@ impl Reader {
     }
 }
 
-fn push(member: &Member, events: &[crate::types::Str], seq: CommitSeq, whatever_size: bool) -> Taken {
+/// A live channel that ends: with an error, or because it missed something.
+type Ended = (Arc<Member>, Option<Error>);
+
+/// Tells events to the live channels of one shape, or that there are too many of them.
+fn tell(events: Result<Option<Vec<Str>>>, members: &mut Members, seq: CommitSeq, ended: &mut Vec<Ended>) {
+    members.retain(|_, member| {
+        if !member.awaits(seq) {
+            return true;
+        }
+        match &events {
+            Ok(Some(events)) => match push(member, events, seq, false) {
+                Taken::Yes => return true,
+                Taken::Full => ended.push((member.clone(), None)),
+                Taken::Closed => {}
+            },
+            Ok(None) => ended.push((member.clone(), None)),
+            Err(error) => ended.push((member.clone(), Some(error.clone()))),
+        }
+        false
+    });
+}
+
+fn push(member: &Member, events: &[Str], seq: CommitSeq, whatever_size: bool) -> Taken {
     if events.is_empty() {
         return Taken::Yes;
     }
@@ -339,7 +369,9 @@ fn show(member: &Member, commit: &Commit) -> Result<()> {
     match &subscription.subject {
         Subject::Rows(shape) => {
             let concerns = |change: &&Change| change.relation == relation && change.scope == subscription.scope;
-            let changes: Vec<&Change> = commit.changes.iter().filter(concerns).collect();
+            let bulk =
+                bulk::changes(commit, relation, subscription.scope)?.ok_or_else(|| bulk::too_many(commit.seq))?;
+            let changes: Vec<&Change> = commit.changes.iter().chain(&bulk).filter(concerns).collect();
             if !changes.is_empty() {
                 push(member, &shape.events(commit, &changes)?, commit.seq, true);
             }

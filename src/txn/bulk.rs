@@ -14,7 +14,7 @@ use crate::limits::{BULKS_MAX, ROOM_WAIT_MS_MAX};
 use crate::storage::bulk::{BulkPartition, BulkPayload, NewBulk, SpillFile};
 use crate::storage::run::Sorter;
 use crate::types::{Oid, ScopeId, StorageId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
     let Extras { sorter, partitions, _file, .. } = extras;
     let mut extras = sorter.finish()?;
     let mut extra = extras.next_entry()?;
-    let mut note = Vec::new();
+    let (mut note, mut tables) = (Vec::new(), BTreeSet::new());
     if let Some(mut net) = set.spilled_net()? {
         while let Some(write) = next(engine, || net.next_net())? {
             while let Some(before) = extra.take_if(|extra| extra.key < write.key) {
@@ -75,6 +75,9 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
             // what every commit adds is newer than what the transaction itself wrote there
             if extra.as_ref().is_some_and(|extra| extra.key == write.key) {
                 continue;
+            }
+            if let (Some(change), Some(storage)) = (&write.change, write.key.get(1..5).and_then(<[u8]>::first_chunk)) {
+                tables.insert((change.relation, StorageId(u32::from_be_bytes(*storage))));
             }
             write.note(&mut note);
             let payload = BulkPayload {
@@ -96,7 +99,7 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
         base: 0,
         count,
     });
-    Ok((writer.finish(named.collect())?, partitions.into_keys().collect()))
+    Ok((writer.finish(tables.into_iter().collect(), named.collect())?, partitions.into_keys().collect()))
 }
 
 /// The next entry, unless the server is stopping: nobody should wait then for a commit that will be refused.

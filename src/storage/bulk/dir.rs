@@ -12,7 +12,7 @@ use super::{Bulk, BulkPartition, BulkPayload, BulkRef, NewBulk};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::run::{Run, RunWriter};
-use crate::types::CommitSeq;
+use crate::types::{CommitSeq, Oid, StorageId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,7 +77,7 @@ impl BulkDir {
 
     /// Gives the file of a published commit its name, durably.
     pub(super) fn keep(&self, bulk: &Bulk) -> Result<()> {
-        let (from, to) = (self.new_file(bulk.number), self.kept_file(bulk.seq));
+        let (from, to) = (self.new_file(bulk.named.number), self.kept_file(bulk.seq));
         if self.disk.open(&to).is_ok() {
             return Ok(());
         }
@@ -101,8 +101,7 @@ impl BulkDir {
             let message = format!("the file of bulk commit {seq} is damaged");
             Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
         })?;
-        let (number, partitions) = (named.number, named.partitions.clone());
-        Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, number, partitions }))
+        Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, named: named.clone() }))
     }
 
     /// Removes what no commit of the log needs: called once, after recovery has named the files of all that it replayed.
@@ -208,7 +207,7 @@ impl BulkWriter {
     }
 
     /// Completes the file and makes it durable.
-    pub fn finish(mut self, partitions: Vec<BulkPartition>) -> Result<NewBulk> {
+    pub fn finish(mut self, tables: Vec<(Oid, StorageId)>, partitions: Vec<BulkPartition>) -> Result<NewBulk> {
         let fresh = RunWriter::new(self.file.clone(), 0, 0, None);
         let (run, at) = std::mem::replace(&mut self.run, fresh).finish()?;
         let mut tail = Vec::new();
@@ -225,7 +224,7 @@ impl BulkWriter {
         self.file.sync_data()?;
         self.dir.disk.sync_dir(&self.dir.path)?;
         self.finished = true;
-        let named = BulkRef { number: self.number, bytes: at + tail.len() as u64, crc, partitions };
+        let named = BulkRef { number: self.number, bytes: at + tail.len() as u64, crc, tables, partitions };
         Ok(NewBulk { dir: self.dir.clone(), run: Arc::new(run), named })
     }
 }

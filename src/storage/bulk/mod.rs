@@ -27,7 +27,7 @@ pub use place::BulkPartition;
 use super::Direction;
 use super::run::{Run, RunCursor, hash_of};
 use crate::error::Result;
-use crate::types::CommitSeq;
+use crate::types::{CommitSeq, Oid, StorageId};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl NewBulk {
     /// The commit, once its record is durable.
     pub fn published(self, seq: CommitSeq) -> Arc<Bulk> {
         let NewBulk { dir, run, named } = self;
-        Arc::new(Bulk { dir, run, seq, number: named.number, partitions: named.partitions })
+        Arc::new(Bulk { dir, run, seq, named })
     }
 
     /// Removes the file of a commit that failed, with nothing of it in the log.
@@ -57,8 +57,7 @@ pub struct Bulk {
     dir: Arc<BulkDir>,
     run: Arc<Run>,
     seq: CommitSeq,
-    number: u64,
-    partitions: Vec<BulkPartition>,
+    named: BulkRef,
 }
 
 impl Bulk {
@@ -70,6 +69,11 @@ impl Bulk {
     /// How many keys it writes.
     pub fn entries(&self) -> u64 {
         self.run.entries()
+    }
+
+    /// Where the rows are that it writes of a table.
+    pub fn storages(&self, table: Oid) -> impl Iterator<Item = StorageId> {
+        self.named.tables.iter().filter(move |(written, _)| *written == table).map(|(_, storage)| *storage)
     }
 
     /// About the bytes of it that are in memory.

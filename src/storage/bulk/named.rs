@@ -1,7 +1,7 @@
 //! What the log's record says of a bulk file.
 
 use super::BulkPartition;
-use crate::types::Oid;
+use crate::types::{Oid, StorageId};
 use bytes::{Buf, Bytes};
 
 /// A bulk file as the log names it.
@@ -13,18 +13,25 @@ pub struct BulkRef {
     pub bytes: u64,
     /// The CRC of its index.
     pub crc: u32,
+    /// The tables whose rows it writes, and where those are.
+    pub tables: Vec<(Oid, StorageId)>,
     /// The messages in it.
     pub partitions: Vec<BulkPartition>,
 }
 
 impl BulkRef {
-    /// As bytes: number, bytes, crc, then for each partition its topic, prefix, base and count. The length does not
+    /// As bytes: number, bytes, crc, the number of tables, each with its storage, then for each partition its topic, prefix, base and count. The length does not
     /// depend on the bases.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.bytes.to_le_bytes());
         out.extend_from_slice(&self.crc.to_le_bytes());
+        out.extend_from_slice(&(self.tables.len() as u32).to_le_bytes());
+        for (table, storage) in &self.tables {
+            out.extend_from_slice(&table.0.to_le_bytes());
+            out.extend_from_slice(&storage.0.to_le_bytes());
+        }
         for partition in &self.partitions {
             out.extend_from_slice(&partition.topic.0.to_le_bytes());
             out.extend_from_slice(&(partition.prefix.len() as u16).to_le_bytes());
@@ -40,6 +47,10 @@ impl BulkRef {
         let rest = &mut bytes;
         let (number, length) = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
         let crc = rest.try_get_u32_le().ok()?;
+        let mut tables = Vec::new();
+        for _ in 0..rest.try_get_u32_le().ok()? {
+            tables.push((Oid(rest.try_get_u32_le().ok()?), StorageId(rest.try_get_u32_le().ok()?)));
+        }
         let mut partitions = Vec::new();
         while !rest.is_empty() {
             let topic = Oid(rest.try_get_u32_le().ok()?);
@@ -48,6 +59,6 @@ impl BulkRef {
             let (base, count) = (rest.try_get_u64_le().ok()?, rest.try_get_u64_le().ok()?);
             partitions.push(BulkPartition { topic, prefix, base, count });
         }
-        Some(BulkRef { number, bytes: length, crc, partitions })
+        Some(BulkRef { number, bytes: length, crc, tables, partitions })
     }
 }

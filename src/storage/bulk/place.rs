@@ -25,12 +25,12 @@ const OFFSET_BYTES: usize = 8;
 
 impl Bulk {
     fn partition_of(&self, key: &[u8]) -> Option<&BulkPartition> {
-        self.partitions.iter().find(|partition| key.starts_with(&partition.prefix))
+        self.named.partitions.iter().find(|partition| key.starts_with(&partition.prefix))
     }
 
     /// The messages that it brings.
     pub fn partitions(&self) -> &[BulkPartition] {
-        &self.partitions
+        &self.named.partitions
     }
 
     /// A key of the store in the file; none where the file cannot have it.
