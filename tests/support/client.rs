@@ -154,6 +154,12 @@ impl Client {
         self.stream.write_all(&bytes).expect("the server reads");
     }
 
+    /// The same to a server that may be killed: whether it took it.
+    pub fn try_send(&mut self) -> bool {
+        let bytes = self.outgoing.split();
+        self.stream.write_all(&bytes).is_ok()
+    }
+
     /// What has been written to the buffer, which is then empty.
     pub fn take_written(&mut self) -> BytesMut {
         self.outgoing.split()
