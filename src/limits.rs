@@ -105,6 +105,9 @@ pub const OPERATOR_CHAIN_MAX: usize = 1_000;
 /// What is not used costs no memory.
 pub const STACK_BYTES: usize = 32 << 20;
 
+/// Rows that a definition judges or stores anew before others may have the thread, and before an interrupt is looked at.
+pub const DEFINITION_STEP_ROWS: usize = 1_024;
+
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 

@@ -96,6 +96,7 @@ impl World {
             storage: transaction.alloc_storage(),
             columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
             row_version: 0,
+            readable_from: 0,
             primary_key: Some(PrimaryKey { oid: transaction.alloc_oid(), name: "t_pkey".into(), columns: vec![0] }),
             uniques: Vec::new(),
             indexes: Vec::new(),

@@ -4,13 +4,18 @@ use std::sync::Arc;
 use tertulia::catalog::{Catalog, Column, Privilege, Relation, Role, TableKind};
 use tertulia::env::ManualEnv;
 use tertulia::error::{Error, Result};
-use tertulia::sql::ddl::{self, Condition, ConditionOf, Constant, DefineContext, Defined, Expressions};
+use tertulia::expr::{EvalContext, Expr};
+use tertulia::sql::ddl::{self, Condition, ConditionOf, Constant, DefineContext, Defined, Expressions, Progress};
 use tertulia::sql::parse::{Expression, Statement, parse};
 use tertulia::txn::{Engine, EngineOptions, TxnOptions};
-use tertulia::types::{Oid, SqlType};
+use tertulia::types::{Oid, SqlType, Value};
 
 /// Stands in for the binder: keeps texts as written.
 struct AsWritten;
+
+fn nothing() -> Expr {
+    Expr::Literal { value: Value::Null, ty: SqlType::BOOL }
+}
 
 impl Expressions for AsWritten {
     fn default(&self, _: &Arc<Catalog>, default: &Expression, _: &Column) -> Result<String> {
@@ -25,7 +30,26 @@ impl Expressions for AsWritten {
         _: ConditionOf,
     ) -> Result<Condition> {
         let used = relation.live_columns().filter(|(_, column)| condition.text.contains(&column.name));
-        Ok(Condition { text: condition.text.clone(), columns: used.map(|(position, _)| position).collect() })
+        let columns = used.map(|(position, _)| position).collect();
+        Ok(Condition { text: condition.text.clone(), columns, expr: nothing() })
+    }
+
+    fn kept(&self, _: &Arc<Catalog>, text: &str, over: (&Relation, &Relation), _: ConditionOf) -> Result<Condition> {
+        let used = over.0.live_columns().filter(|(_, column)| text.contains(&column.name));
+        let columns = used.map(|(position, _)| position).collect();
+        Ok(Condition { text: text.to_owned(), columns, expr: nothing() })
+    }
+
+    fn converted(&self, _: &Arc<Catalog>, _: &Relation, _: usize, _: SqlType, _: Option<&Expression>) -> Result<Expr> {
+        Ok(nothing())
+    }
+
+    fn default_as(&self, _: &Arc<Catalog>, default: &str, _: &str, _: SqlType) -> Result<String> {
+        Ok(default.to_owned())
+    }
+
+    fn world(&self) -> &EvalContext<'_> {
+        panic!("no row is looked at here")
     }
 
     fn constant(&self, _: &Arc<Catalog>, default: &Expression, _: SqlType) -> Result<Constant> {
@@ -59,10 +83,11 @@ impl Server {
                 search_path: &path,
                 database: "tertulia",
                 expressions: &AsWritten,
+                in_use: &[],
             };
-            match ddl::execute(&mut tx, &definition, cx)? {
+            match ddl::execute(&mut tx, &definition, cx, &mut Progress::default())? {
                 Defined::Done(new) => notices.extend(new.iter().map(|notice| notice.fields().message.clone())),
-                Defined::Wait(_) => panic!("{text}: nothing else runs"),
+                Defined::Wait(_) | Defined::Yield => panic!("{text}: nothing else runs, and nothing takes long"),
             }
         }
         tx.start_commit()?.block()?;
@@ -157,12 +182,12 @@ fn what_others_depend_on_falls_only_with_cascade() {
 fn tables_are_altered() {
     let server = Server::new();
     server.run("CREATE TABLE t (id int PRIMARY KEY, a text)");
-    server.run("ALTER TABLE t ADD COLUMN b int NOT NULL DEFAULT 5, DROP COLUMN a, ALTER b DROP NOT NULL");
+    server.run("ALTER TABLE t ADD COLUMN b int NOT NULL DEFAULT 5, DROP COLUMN a, ALTER b SET DEFAULT 6");
     server.run("ALTER TABLE t RENAME b TO c");
     server.run("ALTER TABLE t RENAME TO u");
     let table = server.relation("public", "u");
     assert_eq!(table.live_columns().map(|(_, column)| column.name.as_str()).collect::<Vec<_>>(), ["id", "c"]);
-    assert_eq!(table.row_version, 2);
+    assert_eq!(table.row_version, 3);
     assert_eq!(server.refusal("ALTER TABLE u DROP x"), "42703 column \"x\" of relation \"u\" does not exist");
 }
 

@@ -68,6 +68,7 @@ impl Fixture {
             storage: transaction.alloc_storage(),
             columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
             row_version: 0,
+            readable_from: 0,
             primary_key: Some(PrimaryKey {
                 oid: transaction.alloc_oid(),
                 name: format!("{name}_pkey"),

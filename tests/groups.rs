@@ -94,6 +94,7 @@ impl Fixture {
             storage: transaction.alloc_storage(),
             columns: Vec::new(),
             row_version: 0,
+            readable_from: 0,
             primary_key: None,
             indexes: Vec::new(),
             uniques: Vec::new(),

@@ -5,7 +5,7 @@ use tertulia::env::SystemEnv;
 use tertulia::error::Result;
 use tertulia::expr::{IdSource, Identity, Notifier, Settings};
 use tertulia::sql::bind::{BindContext, Definitions, bind};
-use tertulia::sql::ddl::{DefineContext, Defined, execute};
+use tertulia::sql::ddl::{DefineContext, Defined, Progress, execute};
 use tertulia::sql::exec::{ExecContext, Execution, Step};
 use tertulia::sql::parse::{Statement, parse};
 use tertulia::txn::{Engine, EngineOptions, Transaction, TxnOptions};
@@ -101,10 +101,11 @@ impl Database {
                     search_path: &path,
                     database: "tertulia",
                     expressions: &expressions,
+                    in_use: &[],
                 };
-                match execute(tx, definition, define)? {
+                match execute(tx, definition, define, &mut Progress::default())? {
                     Defined::Done(_) => shown.push_str(definition.tag()),
-                    Defined::Wait(_) => panic!("nobody else defines"),
+                    Defined::Wait(_) | Defined::Yield => panic!("nobody else defines, and nothing takes long"),
                 }
                 continue;
             }

@@ -23,6 +23,9 @@ pub struct Relation {
     pub columns: Vec<Column>,
     /// Counts the changes of the stored columns; a row says under which version it was written.
     pub row_version: u16,
+    /// The first row version whose rows can be read with the columns' present types: a row of an older one is met in the
+    /// log only.
+    pub readable_from: u16,
     /// The primary key; without one rows have a hidden row id.
     pub primary_key: Option<PrimaryKey>,
     /// UNIQUE constraints.
@@ -211,6 +214,12 @@ impl Relation {
     pub fn index_storages(&self) -> impl Iterator<Item = StorageId> {
         let uniques = self.uniques.iter().map(|unique| unique.storage);
         uniques.chain(self.indexes.iter().map(|index| index.storage))
+    }
+
+    /// The same, to be given others.
+    pub fn index_storages_mut(&mut self) -> impl Iterator<Item = &mut StorageId> {
+        let uniques = self.uniques.iter_mut().map(|unique| &mut unique.storage);
+        uniques.chain(self.indexes.iter_mut().map(|index| &mut index.storage))
     }
 
     /// Whether each user id has its own rows.

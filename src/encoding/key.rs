@@ -76,6 +76,12 @@ const NUMERIC_NAN: u8 = 5;
 /// Bytes of [`prefix`].
 pub const PREFIX_BYTES: usize = 13;
 
+/// The scope in a key that begins with a [`prefix`]; the shared one for bytes that do not.
+pub fn scope_of(key: &[u8]) -> ScopeId {
+    let scope = key.get(5..13).and_then(|scope| scope.try_into().ok());
+    scope.map_or(ScopeId::SHARED, |scope| ScopeId(u64::from_be_bytes(scope)))
+}
+
 /// `[space u8][storage u32 BE][scope u64 BE]`: what all keys of one scope of one storage begin with.
 pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);

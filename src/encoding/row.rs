@@ -223,6 +223,11 @@ pub fn set_seq(row: &mut [u8], seq: CommitSeq) {
     row[SEQ_AT..COLUMNS_AT].copy_from_slice(&seq.0.to_le_bytes());
 }
 
+/// The row version that an encoded row was written under; 0 also for bytes that are no row.
+pub fn version(row: &[u8]) -> u16 {
+    row.get(2..4).map_or(0, |bytes| u16::from_le_bytes(array(bytes)))
+}
+
 /// Overwrites a non-null bigint or timestamp column of an encoded row.
 pub fn set_fixed_i64(row: &mut [u8], layout: &RowLayout, column: usize, value: i64) {
     let at = fixed_i64_place(row, layout, column);

@@ -64,7 +64,7 @@ impl Subscription {
     /// it and act for its user.
     ///
     /// # Errors
-    /// 42P01, 0A000 where its columns have changed, 42501.
+    /// 42P01, 0A000 where its columns have changed, 55000 where its rows were replaced as a whole, 42501.
     pub fn check(&self, catalog: &Catalog) -> Result<()> {
         let before = self.relation();
         let name = || catalog.qualified_name(before);
@@ -73,6 +73,11 @@ impl Subscription {
         };
         if relation.topic().is_none() && relation.row_version != before.row_version {
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("the columns of {} have changed", name())));
+        }
+        if relation.topic().is_none() && relation.storage != before.storage {
+            let message = format!("the rows of {} were replaced", name());
+            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .hint("The table was truncated or stored anew. Subscribe again."));
         }
         let Some(role) = catalog.role(self.role) else {
             return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "the role of this live query does not exist"));

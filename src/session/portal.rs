@@ -6,6 +6,7 @@
 use super::prepared::Prepared;
 use super::{Format, Output};
 use crate::expr::Identity;
+use crate::sql::ddl::Progress;
 use crate::sql::exec::Execution;
 use crate::sql::plan::Plan;
 use crate::types::{Row, ScopeId, Value};
@@ -26,6 +27,8 @@ pub(super) struct Portal {
     pub rows_max: usize,
     /// Rows given out in this Execute.
     pub rows_given: usize,
+    /// How far its definition is, if it is one.
+    pub definition: Progress,
     /// Part of a simple query that has yet to say what its rows look like.
     pub undescribed: bool,
     /// How many savepoints there were when it was made: it ends with any made later.
@@ -68,6 +71,7 @@ impl Portal {
             state: State::Ready,
             rows_max: 0,
             rows_given: 0,
+            definition: Progress::default(),
             undescribed: false,
             depth: 0,
         }

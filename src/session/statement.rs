@@ -8,9 +8,9 @@ use super::query::{Acting, Silent, check_setting};
 use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::bind::{Definitions, bind_arguments};
-use crate::sql::ddl::{DefineContext, Defined, execute};
+use crate::sql::ddl::{DefineContext, Defined, Progress, execute};
 use crate::sql::parse::{Definition, Discard, Set, Statement, TransactionModes};
-use crate::types::{Row, ScopeId, Value};
+use crate::types::{Oid, Row, ScopeId, Value};
 use std::collections::VecDeque;
 
 /// How a statement went.
@@ -50,6 +50,7 @@ impl Session {
                 Ok(None)
             }
             Statement::Execute { .. } => self.execute_prepared(statement, portal).map(|()| None),
+            Statement::Define(definition) => self.define(definition, &mut portal.definition, output).map(Some),
             _ => self.carry_out(statement, output).map(Some),
         }
     }
@@ -92,7 +93,6 @@ impl Session {
             Statement::Unlisten(channel) => self.unlisten(channel.as_ref()),
             Statement::Notify { channel, payload } => self.notify(channel, payload.as_deref()),
             Statement::KillLiveQuery(id) => self.kill_live_query(id),
-            Statement::Define(definition) => self.define(definition, output),
             _ => Err(Error::unsupported("this statement").hint("README.md says what this version carries out.")),
         }
     }
@@ -206,11 +206,12 @@ impl Session {
         }
     }
 
-    fn define(&mut self, definition: &Definition, output: &mut dyn Output) -> Result<Outcome> {
+    fn define(&mut self, definition: &Definition, progress: &mut Progress, output: &mut dyn Output) -> Result<Outcome> {
         self.ensure_transaction()?;
         let identity = self.identity()?;
         let environment = self.environment();
         let (services, text) = (self.services.clone(), self.text.clone());
+        let in_use = self.relations_in_use();
         let session_role = self.who.session_role;
         let acting =
             Acting { identity: &identity, scope: ScopeId::SHARED, statement_time: services.engine.env().now() };
@@ -224,16 +225,24 @@ impl Session {
                 search_path: &environment.search_path,
                 database: &services.database,
                 expressions: &expressions,
+                in_use: &in_use,
             };
-            execute(transaction, definition, context)
+            execute(transaction, definition, context, progress)
         });
         match defined? {
             Defined::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
+            Defined::Yield => Ok(Outcome::Pause(Flow::Yield)),
             Defined::Done(notices) => {
                 notices.iter().for_each(|notice| self.tell(notice, output));
                 done(definition.tag())
             }
         }
+    }
+
+    /// The relations of portals that are open beside the one under way.
+    fn relations_in_use(&self) -> Vec<Oid> {
+        let open = self.portals.values().filter(|portal| !matches!(portal.state, State::Done));
+        open.filter_map(|portal| portal.prepared.plan.as_ref()).flat_map(|plan| plan.relations.clone()).collect()
     }
 
     /// SET ROLE; without a value, and for `none`, back to the session's role.

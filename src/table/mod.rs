@@ -8,4 +8,6 @@ mod model;
 mod violation;
 
 pub use model::{IndexModel, Model};
-pub use violation::{check_violation, failing_row, unique_violation};
+pub use violation::{
+    check_violation, contains_nulls, duplicate_violation, failing_row, unique_violation, violated_by_some_row,
+};

@@ -154,14 +154,23 @@ impl Model {
         }
     }
 
-    /// A stored row, to be read a column at a time.
+    /// A stored row, to be read a column at a time. 0A000 for one from before a column changed its type, as the log has
+    /// them.
     pub fn view(&self, row: Bytes) -> Result<RowView<'_>> {
+        if row::version(&row) < self.relation.readable_from {
+            return Err(violation::other_types(&self.relation));
+        }
         RowView::new(row, &self.layout)
     }
 
     /// One column of a stored row; for a row older than the column what ADD COLUMN said.
     pub fn column(&self, view: &RowView<'_>, column: usize) -> Result<Value> {
         Ok(view.column(column)?.unwrap_or_else(|| self.missing[column].clone()))
+    }
+
+    /// What a row has in a column that was added after it was stored.
+    pub fn missing(&self, column: usize) -> &Value {
+        &self.missing[column]
     }
 
     /// All values of a stored row.

@@ -27,6 +27,12 @@ pub(super) fn not_null_violation(
     })
 }
 
+/// 0A000 for a row of older column types.
+pub(super) fn other_types(relation: &Relation) -> Error {
+    let message = format!("the types of columns of {} have changed since then", relation.name);
+    Error::new(SqlState::FEATURE_NOT_SUPPORTED, message)
+}
+
 /// 23514.
 pub fn check_violation(relation: &Relation, schema: &str, constraint: &str, values: &[Value], zone: &Zone) -> Error {
     let message = format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", relation.name);
@@ -44,12 +50,54 @@ pub fn unique_violation(
     values: &[Value],
     zone: &Zone,
 ) -> Error {
+    let (names, shown) = key_of(relation, columns, values, zone);
+    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{constraint}\""))
+        .detail(format!("Key ({names})=({shown}) already exists."))
+        .object(constraint_of(relation, schema, constraint))
+}
+
+/// 23502 for rows that are there already. It names no row: on a USER table it may be anybody's.
+pub fn contains_nulls(relation: &Relation, schema: &str, column: usize) -> Error {
+    let name = &relation.columns[column].name;
+    let message = format!("column \"{name}\" of relation \"{}\" contains null values", relation.name);
+    Error::new(SqlState::NOT_NULL_VIOLATION, message).object(ObjectFields {
+        schema: Some(schema.to_owned()),
+        table: Some(relation.name.clone()),
+        column: Some(name.clone()),
+        constraint: None,
+    })
+}
+
+/// 23514 for rows that are there already, likewise.
+pub fn violated_by_some_row(relation: &Relation, schema: &str, constraint: &str) -> Error {
+    let message =
+        format!("check constraint \"{constraint}\" of relation \"{}\" is violated by some row", relation.name);
+    Error::new(SqlState::CHECK_VIOLATION, message).object(constraint_of(relation, schema, constraint))
+}
+
+/// 23505 for rows that are there already. Which key it is, is told only where the rows are everybody's.
+pub fn duplicate_violation(
+    relation: &Relation,
+    schema: &str,
+    constraint: &str,
+    columns: &[usize],
+    values: &[Value],
+) -> Error {
+    let error = Error::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{constraint}\""))
+        .object(constraint_of(relation, schema, constraint));
+    if relation.is_scoped() {
+        return error;
+    }
+    let (names, shown) = key_of(relation, columns, values, &Zone::utc());
+    error.detail(format!("Key ({names})=({shown}) is duplicated."))
+}
+
+/// A key's columns and its values, as a detail shows them.
+fn key_of(relation: &Relation, columns: &[usize], values: &[Value], zone: &Zone) -> (String, String) {
     let names: Vec<&str> = columns.iter().map(|&column| relation.columns[column].name.as_str()).collect();
     let shown: Vec<String> =
         columns.iter().map(|&column| show(&values[column], &relation.columns[column], zone)).collect();
-    Error::new(SqlState::UNIQUE_VIOLATION, format!("duplicate key value violates unique constraint \"{constraint}\""))
-        .detail(format!("Key ({})=({}) already exists.", names.join(", "), shown.join(", ")))
-        .object(constraint_of(relation, schema, constraint))
+    (names.join(", "), shown.join(", "))
 }
 
 /// `Failing row contains (1, null, …).`

@@ -406,6 +406,11 @@ impl Transaction {
         said.is_some_and(|said| Arc::ptr_eq(&said.catalog, &self.catalog()))
     }
 
+    /// Whether changes of a table may become messages at the commit.
+    pub fn has_messages(&self, table: Oid) -> bool {
+        self.derivers.iter().any(|said| said.table == table && !said.derive.is_empty())
+    }
+
     /// Does something with the transaction's end, beside the ordered map.
     pub fn at_end(&mut self, hook: Box<dyn AtEnd>) {
         self.at_end.push(hook);

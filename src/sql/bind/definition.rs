@@ -1,13 +1,14 @@
 //! Expressions of definitions: validated, and spelled as the catalog keeps them.
 
 use super::BindContext;
-use super::stored::{StoredKind, bind_column_default, bind_expression, parse_expression};
+use super::stored::{StoredKind, bind_column_default, bind_expression, bind_transform, parse_expression};
 use crate::catalog::{Catalog, Column, Relation};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{EvalContext, Expr, Volatility, quote_identifier};
 use crate::sql::ddl::{Condition, ConditionOf, Constant, Expressions};
 use crate::sql::parse::Expression;
 use crate::types::{Oid, SqlType, text};
+use sqlparser::ast;
 use std::sync::Arc;
 
 /// The binder as definitions need it.
@@ -19,6 +20,28 @@ pub struct Definitions<'a> {
 }
 
 impl Definitions<'_> {
+    fn condition_over(
+        &self,
+        catalog: &Arc<Catalog>,
+        condition: &ast::Expr,
+        (relation, named): (&Relation, &Relation),
+        of: ConditionOf,
+    ) -> Result<Condition> {
+        let relation = Arc::new(relation.clone());
+        let kind = match of {
+            ConditionOf::Check => StoredKind::Check,
+            ConditionOf::Source => StoredKind::Condition,
+        };
+        let bound = bind_expression(&self.context(catalog), &relation, condition, kind)?;
+        let columns: Vec<usize> = bound.columns_used().into_iter().collect();
+        if columns.iter().any(|column| *column >= relation.columns.len()) {
+            let message = "system columns cannot be used in a stored condition";
+            return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message));
+        }
+        let names: Vec<String> = named.columns.iter().map(|column| column.name.clone()).collect();
+        Ok(Condition { text: spell(&bound, &names)?, columns, expr: bound })
+    }
+
     fn context<'c>(&'c self, catalog: &'c Arc<Catalog>) -> BindContext<'c> {
         BindContext {
             catalog,
@@ -45,25 +68,52 @@ impl Expressions for Definitions<'_> {
         relation: &Relation,
         of: ConditionOf,
     ) -> Result<Condition> {
+        self.condition_over(catalog, &condition.expr, (relation, relation), of)
+    }
+
+    fn kept(
+        &self,
+        catalog: &Arc<Catalog>,
+        text: &str,
+        over: (&Relation, &Relation),
+        of: ConditionOf,
+    ) -> Result<Condition> {
+        self.condition_over(catalog, &parse_expression(text)?, over, of).map_err(|error| error.at(None))
+    }
+
+    fn converted(
+        &self,
+        catalog: &Arc<Catalog>,
+        relation: &Relation,
+        column: usize,
+        ty: SqlType,
+        using: Option<&Expression>,
+    ) -> Result<Expr> {
         let relation = Arc::new(relation.clone());
-        let kind = match of {
-            ConditionOf::Check => StoredKind::Check,
-            ConditionOf::Source => StoredKind::Condition,
-        };
-        let bound = bind_expression(&self.context(catalog), &relation, &condition.expr, kind)?;
-        let columns: Vec<usize> = bound.columns_used().into_iter().collect();
-        if columns.iter().any(|column| *column >= relation.columns.len()) {
-            let message = "system columns cannot be used in a stored condition";
-            return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message));
-        }
-        let names: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
-        Ok(Condition { text: spell(&bound, &names)?, columns })
+        bind_transform(&self.context(catalog), &relation, column, ty, using.map(|using| &using.expr))
+    }
+
+    fn default_as(&self, catalog: &Arc<Catalog>, default: &str, column: &str, ty: SqlType) -> Result<String> {
+        let bound = bind_column_default(&self.context(catalog), &parse_expression(default)?, column, ty);
+        let bound = bound.map_err(|error| match error.code() {
+            SqlState::DATATYPE_MISMATCH => {
+                let message =
+                    format!("default for column \"{column}\" cannot be cast automatically to type {}", ty.base_name());
+                Error::new(SqlState::DATATYPE_MISMATCH, message)
+            }
+            _ => error.at(None),
+        })?;
+        spell(&bound, &[])
+    }
+
+    fn world(&self) -> &EvalContext<'_> {
+        &self.eval
     }
 
     fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant> {
         let bound = bind_column_default(&self.context(catalog), &default.expr, "", ty)?;
         if bound.volatility() == Volatility::Volatile {
-            return Ok(Constant::Volatile);
+            return Ok(Constant::Each(bound));
         }
         let value = bound.eval(&[], &self.eval)?;
         Ok(match value.is_null() {

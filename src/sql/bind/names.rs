@@ -23,6 +23,8 @@ pub(crate) enum Clause {
     Filter,
     Default,
     Check,
+    /// USING of ALTER COLUMN TYPE.
+    Transform,
     /// A value beside the query: of EXECUTE, EXECUTE AS USER.
     Argument,
     /// A condition of our own: a topic source's or a subscription's WHERE.
@@ -47,6 +49,7 @@ impl Clause {
             Clause::Filter => "FILTER",
             Clause::Default => "DEFAULT expressions",
             Clause::Check => "CHECK",
+            Clause::Transform => "transform expressions",
             Clause::Argument => "EXECUTE parameters",
         }
     }

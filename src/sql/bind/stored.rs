@@ -6,7 +6,7 @@ use super::write::null;
 use super::{BindContext, Binder};
 use crate::catalog::{Catalog, Relation};
 use crate::error::{Error, Result, SqlState};
-use crate::expr::Expr;
+use crate::expr::{Expr, quote_identifier};
 use crate::sql::parse::{Statement, parse};
 use crate::sql::plan::Source;
 use crate::table::Model;
@@ -51,6 +51,39 @@ pub fn bind_text(catalog: &Arc<Catalog>, relation: &Arc<Relation>, text: &str, k
 pub(crate) fn bind_column_default(cx: &BindContext, expr: &ast::Expr, column: &str, ty: SqlType) -> Result<Expr> {
     let scope = Scope::default();
     Binder::new(cx).default(expr, column, ty, &mut Names::new(&scope, Clause::Default))
+}
+
+/// Binds what ALTER COLUMN TYPE makes of a row's old values: USING's expression, or the column itself, cast as in an
+/// assignment.
+pub(crate) fn bind_transform(
+    cx: &BindContext,
+    relation: &Arc<Relation>,
+    column: usize,
+    ty: SqlType,
+    using: Option<&ast::Expr>,
+) -> Result<Expr> {
+    let mut binder = Binder::new(cx);
+    let definition = &relation.columns[column];
+    let own = ast::Expr::Identifier(ast::Ident::with_quote('"', definition.name.clone()));
+    let source = Source::Stored(Model::new(relation)?);
+    let scope = Scope::of(ScopeTable::of(&source, relation.name.clone(), None, 0));
+    let bound = binder.expr(using.unwrap_or(&own), &mut Names::new(&scope, Clause::Transform))?;
+    binder.coerce_to(bound, ty, None)?.ok_or_else(|| {
+        let (name, to) = (&definition.name, ty.base_name());
+        match using {
+            Some(_) => {
+                let message =
+                    format!("result of USING clause for column \"{name}\" cannot be cast automatically to type {to}");
+                Error::new(SqlState::DATATYPE_MISMATCH, message).hint("You might need to add an explicit cast.")
+            }
+            None => {
+                let message = format!("column \"{name}\" cannot be cast automatically to type {to}");
+                let cast = format!("{}::{}", quote_identifier(name), ty.display_name());
+                Error::new(SqlState::DATATYPE_MISMATCH, message)
+                    .hint(format!("You might need to specify \"USING {cast}\"."))
+            }
+        }
+    })
 }
 
 impl Binder<'_> {

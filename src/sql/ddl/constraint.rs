@@ -50,7 +50,9 @@ impl Definer<'_, '_> {
     ) -> Result<()> {
         if relation.primary_key.is_some() {
             let message = format!("multiple primary keys for table \"{}\" are not allowed", relation.name);
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(constraint.position));
+            let had = self.catalog().relation(relation.oid).is_some_and(|before| before.primary_key.is_some());
+            let at = constraint.position.filter(|_| !had);
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(at));
         }
         let positions = key_columns(relation, columns, constraint.position, "primary key")?;
         for &position in &positions {
@@ -80,19 +82,24 @@ fn key_columns(relation: &Relation, columns: &[ColumnName], at: Option<u32>, wha
             let message = format!("column \"{}\" appears twice in {what} constraint", column.name);
             return Err(Error::new(SqlState::DUPLICATE_COLUMN, message).at(at));
         }
-        let ty = relation.columns[position].ty;
-        if ty.same(SqlType::JSON) {
-            let message = "data type json has no default operator class for access method \"btree\"";
-            return Err(Error::new(SqlState::UNDEFINED_OBJECT, message).hint(
-                "You must specify an operator class for the index or define a default operator class for the data type.",
-            ));
-        }
-        if ty.same(SqlType::JSONB) || ty.same(SqlType::FILE) {
-            return Err(Error::unsupported(format!("a key of type {}", ty.display_name())).at(column.position));
-        }
+        check_key_type(relation.columns[position].ty, column.position)?;
         positions.push(position);
     }
     Ok(positions)
+}
+
+/// Whether values of a type can be kept in order by their keys.
+pub(super) fn check_key_type(ty: SqlType, at: Option<u32>) -> Result<()> {
+    if ty.same(SqlType::JSON) {
+        let message = "data type json has no default operator class for access method \"btree\"";
+        return Err(Error::new(SqlState::UNDEFINED_OBJECT, message).hint(
+            "You must specify an operator class for the index or define a default operator class for the data type.",
+        ));
+    }
+    if ty.same(SqlType::JSONB) || ty.same(SqlType::FILE) {
+        return Err(Error::unsupported(format!("a key of type {}", ty.display_name())).at(at));
+    }
+    Ok(())
 }
 
 /// A constraint's name that the table does not have yet: `t_pkey`, `t_a_key`, `t_a_check`, `t_a_check1` …

@@ -104,7 +104,7 @@ impl Definer<'_, '_> {
         Ok(())
     }
 
-    fn cascade_notice(&mut self, objects: &[String]) {
+    pub(super) fn cascade_notice(&mut self, objects: &[String]) {
         match objects {
             [] => {}
             [one] => self.notice(format!("drop cascades to {one}")),
@@ -120,6 +120,9 @@ impl Definer<'_, '_> {
     fn drop_all(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<()> {
         let named: Vec<_> = dependents.iter().map(|one| one.what.clone()).filter(|what| !what.is_empty()).collect();
         self.lock_dropped(relations)?;
+        for relation in relations {
+            self.refuse_in_use(relation, "DROP TABLE")?;
+        }
         self.cascade_notice(&named);
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
         for dependent in dependents {

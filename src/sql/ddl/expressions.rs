@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, Column, Relation};
 use crate::error::Result;
+use crate::expr::{EvalContext, Expr};
 use crate::sql::parse::Expression;
 use crate::types::SqlType;
 use std::sync::Arc;
@@ -21,8 +22,33 @@ pub trait Expressions {
         of: ConditionOf,
     ) -> Result<Condition>;
 
-    /// The text form of a default's value where it is the same for every row; none where it is volatile or NULL.
+    /// What a default is for rows that are there already.
     fn constant(&self, catalog: &Arc<Catalog>, default: &Expression, ty: SqlType) -> Result<Constant>;
+
+    /// A condition that the catalog keeps, bound over a relation and spelled with the names of another version of it.
+    fn kept(
+        &self,
+        catalog: &Arc<Catalog>,
+        text: &str,
+        over: (&Relation, &Relation),
+        of: ConditionOf,
+    ) -> Result<Condition>;
+
+    /// ALTER COLUMN TYPE: the new value of a column, by USING or by a cast. 42804 where none is taken by itself.
+    fn converted(
+        &self,
+        catalog: &Arc<Catalog>,
+        relation: &Relation,
+        column: usize,
+        ty: SqlType,
+        using: Option<&Expression>,
+    ) -> Result<Expr>;
+
+    /// The default of a column, as the catalog keeps it, for the column's new type. 42804 where it cannot be cast.
+    fn default_as(&self, catalog: &Arc<Catalog>, default: &str, column: &str, ty: SqlType) -> Result<String>;
+
+    /// What expressions are evaluated in.
+    fn world(&self) -> &EvalContext<'_>;
 }
 
 /// What a condition is for; errors name it.
@@ -40,6 +66,8 @@ pub struct Condition {
     pub text: String,
     /// Positions of the columns that it uses.
     pub columns: Vec<usize>,
+    /// To be evaluated over a row.
+    pub expr: Expr,
 }
 
 /// What a default is for rows that exist already.
@@ -48,6 +76,6 @@ pub enum Constant {
     Null,
     /// A value's text form.
     Value(String),
-    /// A value for each row.
-    Volatile,
+    /// Another value for each row.
+    Each(Expr),
 }

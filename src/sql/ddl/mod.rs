@@ -19,9 +19,12 @@ mod schema;
 mod staged;
 mod table;
 mod topic;
+mod truncate;
+mod work;
 
 pub use expressions::{Condition, ConditionOf, Constant, Expressions};
 pub use names::{denied_relation, denied_schema, require_relation, require_schema};
+pub use work::Progress;
 
 use crate::catalog::{CatalogEntry, Relation};
 use crate::error::{Error, Result, SqlState};
@@ -30,7 +33,9 @@ use crate::txn::Transaction;
 use crate::types::Oid;
 use crate::wait::Wait;
 use staged::Staged;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use work::{Job, WorkedOut};
 
 /// Who defines, and where.
 #[derive(Clone, Copy)]
@@ -45,6 +50,8 @@ pub struct DefineContext<'a> {
     pub database: &'a str,
     /// The binder.
     pub expressions: &'a dyn Expressions,
+    /// Relations that open portals of the same session read or write.
+    pub in_use: &'a [Oid],
 }
 
 /// How a definition went.
@@ -53,6 +60,8 @@ pub enum Defined {
     Done(Vec<Error>),
     /// Somebody else holds what it needs; ask again after this wait.
     Wait(Wait),
+    /// It has more to do; ask again when others have had their turn.
+    Yield,
 }
 
 /// Why a definition goes no further though nothing is wrong.
@@ -62,18 +71,47 @@ enum Pause {
     Again,
 }
 
-/// Executes a definition. Its command tag is [`Definition::tag`].
-pub fn execute(tx: &mut Transaction, definition: &Definition, cx: DefineContext) -> Result<Defined> {
+/// Executes a definition, or goes on with it. Its command tag is [`Definition::tag`].
+pub fn execute(
+    tx: &mut Transaction,
+    definition: &Definition,
+    cx: DefineContext,
+    progress: &mut Progress,
+) -> Result<Defined> {
+    let mut worked_out = match progress.0.take() {
+        Some(worked_out) => worked_out,
+        None => match work_out(tx, definition, cx)? {
+            Ok(worked_out) => worked_out,
+            Err(wait) => return Ok(Defined::Wait(wait)),
+        },
+    };
+    let is_long = !worked_out.jobs.is_empty();
+    while !worked_out.go_on(tx, cx.expressions)? {
+        if is_long {
+            progress.0 = Some(worked_out);
+            return Ok(Defined::Yield);
+        }
+    }
+    Ok(Defined::Done(worked_out.notices))
+}
+
+/// What a definition has to do, with all its locks held; or what it must wait for first.
+fn work_out(
+    tx: &mut Transaction,
+    definition: &Definition,
+    cx: DefineContext,
+) -> Result<std::result::Result<WorkedOut, Wait>> {
     loop {
-        let mut definer = Definer { staged: Staged::new(tx), tx, cx, notices: Vec::new(), pause: None };
-        let worked_out = definer.run(definition).and_then(|()| definer.settle());
-        match (definer.pause.take(), worked_out) {
-            (Some(Pause::Wait(wait)), _) => return Ok(Defined::Wait(wait)),
-            (Some(Pause::Again), _) => {}
-            (None, worked_out) => {
-                worked_out?;
-                definer.write()?;
-                return Ok(Defined::Done(definer.notices));
+        let staged = Staged::new(tx);
+        let mut definer = Definer { staged, tx, cx, notices: Vec::new(), jobs: VecDeque::new(), pause: None };
+        let done = definer.run(definition).and_then(|()| definer.settle());
+        match definer.pause.take() {
+            Some(Pause::Wait(wait)) => return Ok(Err(wait)),
+            Some(Pause::Again) => {}
+            None => {
+                done?;
+                let Definer { staged, notices, jobs, .. } = definer;
+                return Ok(Ok(WorkedOut { staged, notices, jobs }));
             }
         }
     }
@@ -85,6 +123,7 @@ struct Definer<'a, 'c> {
     cx: DefineContext<'c>,
     notices: Vec<Error>,
     staged: Staged,
+    jobs: VecDeque<Box<dyn Job>>,
     /// Set where the error that ends it is none.
     pause: Option<Pause>,
 }
@@ -100,6 +139,7 @@ impl Definer<'_, '_> {
             Definition::DropSchema { names, if_exists, cascade } => self.drop_schemas(names, *if_exists, *cascade),
             Definition::CreateTable(table) => self.create_table(table),
             Definition::AlterTable { name, if_exists, actions } => self.alter_table(name, *if_exists, actions),
+            Definition::Truncate { names, cascade, .. } => self.truncate(names, *cascade),
             Definition::DropRelation { topic, names, if_exists, cascade } => {
                 self.drop_relations(*topic, names, *if_exists, *cascade)
             }

@@ -29,6 +29,17 @@ impl Staged {
         let base = tx.catalog();
         Staged { catalog: base.clone(), base, changes: Vec::new(), freed: Vec::new(), locked: false }
     }
+
+    /// Does it.
+    pub(super) fn write(&mut self, tx: &mut Transaction) -> Result<()> {
+        for (space, storage) in std::mem::take(&mut self.freed) {
+            tx.drop_storage(space, storage)?;
+        }
+        match std::mem::take(&mut self.changes) {
+            changes if changes.is_empty() => Ok(()),
+            changes => tx.change_catalog(changes),
+        }
+    }
 }
 
 impl Definer<'_, '_> {
@@ -105,17 +116,6 @@ impl Definer<'_, '_> {
                 self.staged.locked = false;
                 Ok(())
             }
-        }
-    }
-
-    /// Does it.
-    pub(super) fn write(&mut self) -> Result<()> {
-        for (space, storage) in std::mem::take(&mut self.staged.freed) {
-            self.tx.drop_storage(space, storage)?;
-        }
-        match std::mem::take(&mut self.staged.changes) {
-            changes if changes.is_empty() => Ok(()),
-            changes => self.tx.change_catalog(changes),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::sql::parse::{ColumnDefinition, ConstraintKind, CreateTable, Opt};
 use crate::types::SqlType;
 
 /// Columns that every table has without saying so.
-const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_seq"];
+pub(super) const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "_seq"];
 
 /// PostgreSQL's storage parameters of tables: kept and shown, without effect.
 const STORAGE_PARAMETERS: [&str; 4] = ["fillfactor", "parallel_workers", "toast_tuple_target", "user_catalog_table"];
@@ -41,6 +41,7 @@ impl Definer<'_, '_> {
             storage: self.tx.alloc_storage(),
             columns: Vec::new(),
             row_version: 0,
+            readable_from: 0,
             primary_key: None,
             uniques: Vec::new(),
             indexes: Vec::new(),

@@ -81,6 +81,7 @@ impl Definer<'_, '_> {
             storage: self.tx.alloc_storage(),
             columns: topic_columns(),
             row_version: 0,
+            readable_from: 0,
             primary_key: None,
             uniques: Vec::new(),
             indexes: Vec::new(),

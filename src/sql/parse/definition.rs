@@ -86,6 +86,15 @@ pub enum Definition {
         /// CASCADE
         cascade: bool,
     },
+    /// TRUNCATE
+    Truncate {
+        /// Names.
+        names: Vec<ObjectName>,
+        /// RESTART IDENTITY
+        restart: bool,
+        /// CASCADE
+        cascade: bool,
+    },
     /// CREATE TOPIC
     CreateTopic {
         /// Name.
@@ -156,6 +165,7 @@ impl Definition {
             Definition::CreateIndex(_) => "CREATE INDEX",
             Definition::RenameIndex { .. } => "ALTER INDEX",
             Definition::DropIndex { .. } => "DROP INDEX",
+            Definition::Truncate { .. } => "TRUNCATE TABLE",
             Definition::CreateTopic { .. } => "CREATE TOPIC",
             Definition::AlterTopic { .. } => "ALTER TOPIC",
             Definition::ClearTopic(_) => "CLEAR TOPIC",
@@ -315,6 +325,17 @@ pub enum AlterTable {
         name: ColumnName,
         /// SET
         set: bool,
+    },
+    /// ALTER COLUMN … TYPE
+    Type {
+        /// The column.
+        name: ColumnName,
+        /// The new type.
+        ty: SqlType,
+        /// Where the type stands.
+        position: Option<u32>,
+        /// USING
+        using: Option<Expression>,
     },
     /// ADD constraint
     AddConstraint(Constraint),

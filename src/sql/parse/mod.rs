@@ -4,6 +4,7 @@
 //! has; expressions, queries and writes are sqlparser's to read, everything else is read here by hand, so that what is
 //! not supported is refused by name and nothing is accepted and ignored.
 
+mod alter;
 mod copy;
 mod cursor;
 mod definition;
@@ -75,6 +76,7 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "show" if cursor.accept(&["show", "topics"]) => Ok(Statement::ShowTopics),
         "execute" if cursor.is_next(&["execute", "as"]) => execute_as_user(cursor),
         "create" | "alter" | "drop" => define(cursor),
+        "truncate" => alter::truncate(cursor).map(|truncate| Statement::Define(Box::new(truncate))),
         "grant" | "revoke" => role::grant(cursor),
         _ => session::statement(cursor, &first),
     }

@@ -28,7 +28,6 @@ const REFUSED: &[&str] = &[
     "refresh",
     "reindex",
     "security",
-    "truncate",
     "vacuum",
     "storage",
     "export",

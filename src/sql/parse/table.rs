@@ -3,8 +3,7 @@
 use super::cursor::Cursor;
 use super::types::sql_type;
 use super::{
-    AlterTable, ColumnDefinition, ColumnName, Constraint, ConstraintKind, CreateTable, Definition, ObjectName, Opt,
-    RoleName,
+    ColumnDefinition, ColumnName, Constraint, ConstraintKind, CreateTable, Definition, ObjectName, Opt, RoleName, alter,
 };
 use crate::error::{Error, Result, SqlState};
 use sqlparser::tokenizer::Token;
@@ -108,12 +107,7 @@ pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
         return drop_relation(cursor, false);
     }
     if cursor.accept(&["alter", "table"]) {
-        let if_exists = cursor.accept(&["if", "exists"]);
-        cursor.accept(&["only"]);
-        let name = cursor.object_name()?;
-        cursor.accept_token(&Token::Mul);
-        let actions = cursor.list(|cursor| alter(cursor, &name.name))?;
-        return Ok(Definition::AlterTable { name, if_exists, actions });
+        return alter::table(cursor);
     }
     cursor.expect(&["create", "table"])?;
     create(cursor).map(Definition::CreateTable)
@@ -161,7 +155,7 @@ fn constraint_name(cursor: &mut Cursor) -> Result<Option<String>> {
     if cursor.accept(&["constraint"]) { cursor.name().map(Some) } else { Ok(None) }
 }
 
-fn table_constraint(cursor: &mut Cursor) -> Result<Option<Constraint>> {
+pub(super) fn table_constraint(cursor: &mut Cursor) -> Result<Option<Constraint>> {
     let position = cursor.position();
     let name = constraint_name(cursor)?;
     let kind = if cursor.accept(&["primary", "key"]) {
@@ -209,7 +203,7 @@ fn refuse_attributes(cursor: &Cursor) -> Result<()> {
     }
 }
 
-fn column(cursor: &mut Cursor, table: &str) -> Result<ColumnDefinition> {
+pub(super) fn column(cursor: &mut Cursor, table: &str) -> Result<ColumnDefinition> {
     let ColumnName { name, position } = cursor.column()?;
     let ty = sql_type(cursor)?;
     let mut column = ColumnDefinition { name, position, ty, not_null: None, default: None, constraints: Vec::new() };
@@ -279,87 +273,6 @@ fn ends_default(cursor: &Cursor, ahead: usize) -> bool {
         }
         _ => false,
     }
-}
-
-/// What PostgreSQL's ALTER TABLE also knows.
-const OTHER_ACTIONS: [&str; 13] = [
-    "set", "reset", "enable", "disable", "cluster", "inherit", "no", "attach", "detach", "validate", "replica",
-    "force", "of",
-];
-
-fn alter(cursor: &mut Cursor, table: &str) -> Result<AlterTable> {
-    if cursor.accept(&["add"]) {
-        return add(cursor, table);
-    }
-    if cursor.accept(&["drop", "constraint"]) {
-        let if_exists = cursor.accept(&["if", "exists"]);
-        let name = cursor.name()?;
-        cascade(cursor);
-        return Ok(AlterTable::DropConstraint { name, if_exists });
-    }
-    if cursor.accept(&["drop"]) {
-        cursor.accept(&["column"]);
-        let if_exists = cursor.accept(&["if", "exists"]);
-        let name = cursor.column()?;
-        return Ok(AlterTable::DropColumn { name, if_exists, cascade: cascade(cursor) });
-    }
-    if cursor.accept(&["rename"]) {
-        return rename(cursor);
-    }
-    if cursor.accept(&["owner", "to"]) {
-        return role_name(cursor).map(AlterTable::Owner);
-    }
-    if cursor.accept(&["set", "schema"]) {
-        return cursor.name().map(AlterTable::Schema);
-    }
-    if !cursor.accept(&["alter"]) {
-        return Err(match cursor.peek(0) {
-            Some(Token::Word(word)) if OTHER_ACTIONS.contains(&word.value.as_str()) => {
-                cursor.unsupported("this form of ALTER TABLE")
-            }
-            _ => cursor.unexpected(),
-        });
-    }
-    cursor.accept(&["column"]);
-    let name = cursor.column()?;
-    if cursor.accept(&["set", "default"]) {
-        let end = cursor.find_end(|cursor, ahead| cursor.peek(ahead) == Some(&Token::Comma));
-        return Ok(AlterTable::Default { name, default: Some(cursor.expression_until(end)?) });
-    }
-    if cursor.accept(&["drop", "default"]) {
-        return Ok(AlterTable::Default { name, default: None });
-    }
-    if cursor.accept(&["set", "not", "null"]) {
-        return Ok(AlterTable::NotNull { name, set: true });
-    }
-    if cursor.accept(&["drop", "not", "null"]) {
-        return Ok(AlterTable::NotNull { name, set: false });
-    }
-    Err(cursor.unsupported("this form of ALTER TABLE … ALTER COLUMN"))
-}
-
-fn add(cursor: &mut Cursor, table: &str) -> Result<AlterTable> {
-    let explicit = cursor.accept(&["column"]);
-    if !explicit && let Some(constraint) = table_constraint(cursor)? {
-        return Ok(AlterTable::AddConstraint(constraint));
-    }
-    let if_not_exists = cursor.accept(&["if", "not", "exists"]);
-    Ok(AlterTable::AddColumn { column: column(cursor, table)?, if_not_exists })
-}
-
-fn rename(cursor: &mut Cursor) -> Result<AlterTable> {
-    if cursor.accept(&["to"]) {
-        return cursor.name().map(AlterTable::Rename);
-    }
-    if cursor.accept(&["constraint"]) {
-        let name = cursor.name()?;
-        cursor.expect(&["to"])?;
-        return Ok(AlterTable::RenameConstraint { name, to: cursor.name()? });
-    }
-    cursor.accept(&["column"]);
-    let name = cursor.column()?;
-    cursor.expect(&["to"])?;
-    Ok(AlterTable::RenameColumn { name, to: cursor.name()? })
 }
 
 /// Names of relations in a GRANT.
