@@ -217,7 +217,11 @@ impl Session {
     fn lock_tables(&mut self, portal: &mut Portal) -> Result<Option<Wait>> {
         loop {
             let plan = portal.prepared.plan.clone().ok_or_else(|| Error::internal("a statement without a plan"))?;
-            let mode = if plan.writes() { LockMode::RowExclusive } else { LockMode::AccessShare };
+            let mode = match (plan.writes(), plan.locks) {
+                (true, _) => LockMode::RowExclusive,
+                (false, Some(_)) => LockMode::RowShare,
+                (false, None) => LockMode::AccessShare,
+            };
             let transaction = self.transaction()?;
             let catalog = transaction.catalog();
             // not topics: a consumer may wait for messages for as long as it likes
@@ -252,6 +256,7 @@ impl Session {
             return Ok(Some(wait));
         }
         let plan = portal.prepared.plan.as_ref().ok_or_else(|| Error::internal("a statement without a plan"))?.clone();
+        plan.check_writable(self.transaction()?)?;
         if let Some(live) = &plan.live {
             self.check_new_channel(&live.channel)?;
         }

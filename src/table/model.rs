@@ -184,6 +184,12 @@ impl Model {
         Ok(!self.is_volatile() || self.view(row.clone())?.expires().is_none_or(|expires| expires > now))
     }
 
+    /// Whether new values differ from old ones in a column of the primary key or of another unique one.
+    pub fn changes_keys(&self, old: &[Value], new: &[Value]) -> bool {
+        let unique = self.indexes.iter().filter(|index| index.unique).flat_map(|index| index.columns.iter().copied());
+        self.key.iter().map(|(column, _)| *column).chain(unique).any(|column| old[column] != new[column])
+    }
+
     /// 23502 for the first NULL in a NOT NULL column.
     pub fn check_not_null(&self, values: &[Value], schema: &str, zone: &Zone) -> Result<()> {
         let null = |(at, column): &(usize, &Column)| column.not_null && values[*at].is_null();

@@ -386,6 +386,9 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
         if let Some(bulk) = &bulk {
             engine.store.adopt(bulk.clone());
         }
+        if prepared.moves {
+            engine.note_move(seq);
+        }
         if !prepared.catalog.is_empty() {
             catalog = Some(apply_catalog(&catalog.unwrap_or_else(|| engine.catalog()), &prepared));
         }

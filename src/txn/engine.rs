@@ -113,6 +113,8 @@ pub struct Engine {
     pub(super) groups: Groups,
     catalog: RwLock<Arc<Catalog>>,
     next_transaction: AtomicU64,
+    /// The last commit that changed a row's key since the start.
+    last_move: AtomicU64,
     /// Transactions that are open.
     open: AtomicUsize,
     next_oid: AtomicU32,
@@ -184,6 +186,7 @@ impl Engine {
             expiry: Expiry::default(),
             groups: Groups::default(),
             next_transaction: AtomicU64::new(1),
+            last_move: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             next_oid: AtomicU32::new(counters.next_oid.max(catalog.oid_end().0)),
             next_private: AtomicU64::new(0),
@@ -275,6 +278,15 @@ impl Engine {
     /// A number for a catalog of a transaction's own.
     pub(super) fn private_catalog_version(&self) -> u64 {
         Catalog::UNCOMMITTED | self.next_private.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn note_move(&self, seq: CommitSeq) {
+        self.last_move.fetch_max(seq.0, Ordering::Release);
+    }
+
+    /// The last commit that changed a row's key since the start.
+    pub(super) fn last_move(&self) -> CommitSeq {
+        CommitSeq(self.last_move.load(Ordering::Acquire))
     }
 
     pub(super) fn set_catalog(&self, catalog: Arc<Catalog>) {

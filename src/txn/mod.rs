@@ -17,6 +17,7 @@ mod feed;
 mod groups;
 mod inspection;
 mod lock;
+mod moves;
 mod prepare;
 mod reading;
 mod record;

@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub(super) changes: Vec<PreparedChange>,
     pub(super) notifications: Vec<Notification>,
     pub(super) catalog: Vec<(CatalogKey, Option<CatalogEntry>)>,
+    /// Whether some row's key changed.
+    pub(super) moves: bool,
     /// Scopes whose names this commit stores.
     pub(super) named: Vec<ScopeId>,
     /// The file of a bulk commit.
@@ -248,6 +250,7 @@ impl Finished {
             changes: self.changes,
             notifications: set.notifications().to_vec(),
             catalog: set.catalog().to_vec(),
+            moves: set.has_moves(),
             named: self.named,
             bulk: self.bulk,
             time,

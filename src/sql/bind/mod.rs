@@ -13,6 +13,7 @@ mod group;
 mod ident;
 mod library;
 mod literal;
+mod lock;
 mod names;
 mod params;
 mod position;
@@ -38,6 +39,7 @@ use crate::expr::Expr;
 use crate::sql::parse::Statement;
 use crate::sql::plan::{self, Command, LiveSpec, Logical, Plan, ResultColumn};
 use crate::table::Model;
+use crate::txn::RowLock;
 use crate::types::{Oid, SqlType, Zone};
 use params::Params;
 use scope::Scope;
@@ -89,6 +91,7 @@ pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let (logical, command, columns) = binder.statement(statement)?;
     let params = binder.params.finish()?;
     let mut plan = Plan {
+        locks: binder.locks,
         root: plan::plan(logical, cx.catalog, cx.zone)?,
         command,
         params,
@@ -124,6 +127,8 @@ pub(crate) struct Binder<'a> {
     user: Option<Expr>,
     /// What a SUBSCRIBE goes on with.
     live: Option<LiveSpec>,
+    /// The strongest lock that a query takes on rows.
+    locks: Option<RowLock>,
     /// No names: for LIMIT and OFFSET.
     outer_scope: Scope,
     /// The table of an INSERT, which its query may not name.
@@ -138,6 +143,7 @@ impl<'a> Binder<'a> {
             relations: Vec::new(),
             user: None,
             live: None,
+            locks: None,
             outer_scope: Scope::default(),
             unreachable: Vec::new(),
         }

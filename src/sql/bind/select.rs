@@ -2,11 +2,12 @@
 
 use super::Binder;
 use super::ident::name_parts;
+use super::lock::Unlockable;
 use super::names::{AGGREGATE_BASE, Clause, Names};
 use super::scope::{ColumnKind, Scope};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{Expr, Volatility};
-use crate::sql::plan::{AggregateCall, Logical, ResultColumn, SortKey};
+use crate::sql::plan::{AggregateCall, Logical, ResultColumn, RowLocking, SortKey};
 use crate::types::{Oid, SqlType};
 use sqlparser::ast::{
     self, Distinct, Fetch, GroupByExpr, LimitClause, OrderByKind, OrderBySort, Query, Select, SelectItem,
@@ -56,12 +57,18 @@ impl Binder<'_> {
         match query.body.as_ref() {
             SetExpr::Select(select) => self.select(query, select, order, keep_unknown),
             SetExpr::Values(values) => {
+                super::lock::refuse_over_values(query)?;
                 let stretch = self.stretch(query)?;
                 let rows: Vec<&[ast::Expr]> = values.rows.iter().map(|row| row.content.as_slice()).collect();
                 let bound = self.values(&rows)?;
                 self.order_outputs(bound, order, stretch)
             }
-            SetExpr::Query(inner) if order.is_empty() && query.limit_clause.is_none() && query.fetch.is_none() => {
+            SetExpr::Query(inner)
+                if order.is_empty()
+                    && query.limit_clause.is_none()
+                    && query.fetch.is_none()
+                    && query.locks.is_empty() =>
+            {
                 self.query(inner, keep_unknown)
             }
             SetExpr::SetOperation { op, .. } => Err(Error::unsupported(op)),
@@ -80,7 +87,8 @@ impl Binder<'_> {
         keep_unknown: bool,
     ) -> Result<BoundQuery> {
         refuse_select_clauses(select)?;
-        let (mut tree, scope) = self.from(&select.from)?;
+        let (from, scope) = self.from(&select.from)?;
+        let mut tree = from.clone();
         let mut names = Names::new(&scope, Clause::Select);
         let mut items = self.items(&select.projection, &mut names)?;
         if let Some(selection) = &select.selection {
@@ -99,6 +107,14 @@ impl Binder<'_> {
             Some(Distinct::On(_)) => return Err(Error::unsupported("DISTINCT ON")),
         };
         let stretch = self.stretch_over(query, &scope)?;
+        let unlockable = Unlockable {
+            distinct,
+            groups: !groups.is_empty(),
+            having: having.is_some(),
+            aggregates: !names.aggregates.is_empty(),
+            sets: !names.sets.is_empty(),
+        };
+        let locking = self.row_locking(query, &from, &scope, unlockable)?;
         if !keep_unknown || distinct {
             self.settle_unknown(&mut items)?;
         }
@@ -112,7 +128,7 @@ impl Binder<'_> {
         }
         let (exprs, columns): (Vec<Expr>, Vec<ResultColumn>) =
             items.into_iter().map(|item| (item.expr, item.column)).unzip();
-        let tree = arrange(tree, exprs, keys, distinct, stretch)?;
+        let tree = arrange(tree, exprs, keys, distinct, locking, stretch)?;
         Ok(BoundQuery { tree, columns, places })
     }
 
@@ -453,12 +469,22 @@ fn arrange(
     mut exprs: Vec<Expr>,
     keys: Vec<SortKey>,
     distinct: bool,
+    locking: Option<RowLocking>,
     stretch: Stretch,
 ) -> Result<Logical> {
     let (tree, keys) = super::sets::expand_sets(tree, &mut exprs, keys, distinct)?;
     let volatile = keys.iter().any(|key| key.expr.volatility() == Volatility::Volatile);
-    if !distinct && !volatile {
-        let tree = cut(sorted(tree, keys), stretch);
+    let computed_once =
+        |key: &SortKey| exprs.iter().any(|expr| super::group::form(expr) == super::group::form(&key.expr));
+    if volatile && locking.is_some() && keys.iter().any(computed_once) {
+        return Err(Error::unsupported("a locking clause with ORDER BY of a volatile expression that is selected"));
+    }
+    if !distinct && (!volatile || locking.is_some()) {
+        let mut tree = sorted(tree, keys);
+        if let Some(locking) = locking {
+            tree = Logical::LockRows { input: Box::new(tree), locking };
+        }
+        let tree = cut(tree, stretch);
         return Ok(Logical::Project { input: Box::new(tree), exprs });
     }
     // Sorting happens on the select list's results: entries that are not in it are computed beside it and cut off.
@@ -503,11 +529,6 @@ pub(crate) fn cut(tree: Logical, stretch: Stretch) -> Logical {
 pub(crate) fn refuse_clauses(query: &Query) -> Result<()> {
     if query.with.is_some() {
         return Err(Error::unsupported("WITH"));
-    }
-    if !query.locks.is_empty() {
-        return Err(
-            Error::unsupported("SELECT FOR UPDATE or SHARE").hint("UPDATE and DELETE lock the rows they write.")
-        );
     }
     if query.for_clause.is_some()
         || query.settings.is_some()

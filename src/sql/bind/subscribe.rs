@@ -65,6 +65,9 @@ impl Binder<'_> {
     /// The SELECT of a query that reads rows one by one; 0A000 for any other.
     fn plain_select<'q>(&self, query: &'q Query) -> Result<&'q Select> {
         refuse_clauses(query)?;
+        if !query.locks.is_empty() {
+            return Err(Error::unsupported("a locking clause in a live query"));
+        }
         let SetExpr::Select(select) = query.body.as_ref() else {
             return Err(refused("a live query of this form", self.at(query.body.span())));
         };

@@ -1,11 +1,11 @@
 //! Delete: removed rows.
 
 use super::operator::{Operator, Pull, Run, open, pull};
-use super::write::{Target, identity, lock_target};
-use crate::error::{Error, Result};
+use super::write::{Claim, Seen, Target, decode, identity, lock_target};
+use crate::error::Result;
 use crate::sql::plan::Delete;
+use crate::txn::RowLock;
 use crate::types::Row;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// Locks and removes one row after the other.
@@ -13,8 +13,8 @@ pub(super) struct DeleteOp {
     node: Arc<Delete>,
     input: Box<dyn Operator>,
     seen: Row,
-    /// The row whose lock is wanted: key and version seen.
-    pending: Option<(Bytes, Bytes)>,
+    /// The row whose lock is wanted.
+    pending: Option<Seen>,
     old: Row,
 }
 
@@ -31,21 +31,22 @@ impl Operator for DeleteOp {
                 if !pull!(self.input.next(run, &mut self.seen)) {
                     return Ok(Pull::Done);
                 }
-                let found = identity(&mut self.seen).ok_or_else(|| Error::internal("a DELETE's input has no key"))?;
-                self.pending = Some(found);
+                let seen = identity(&mut self.seen)?;
+                decode(&self.node.model, &seen.version, &mut self.old)?;
+                self.pending = Some(seen);
             }
-            let model = &self.node.model;
-            let Some((key, version)) = &self.pending else { continue };
-            let newest = match lock_target(model, self.node.recheck.as_ref(), (key, version), run, &mut self.old)? {
+            let (model, recheck) = (&self.node.model, self.node.recheck.as_ref());
+            let Some(seen) = &mut self.pending else { continue };
+            match lock_target(model, Claim::to_write(RowLock::Update), recheck, seen, run, &mut self.old)? {
                 Target::Wait(wait) => return Ok(Pull::Wait(wait)),
-                Target::Skip => {
+                Target::Same | Target::Changed => {}
+                Target::Skip | Target::Busy => {
                     self.pending = None;
                     continue;
                 }
-                Target::Found(newest) => newest,
-            };
+            }
             let scope = model.scope(run.cx.scope);
-            run.tx.delete_row(run.view, model, scope, key, &newest)?;
+            run.tx.delete_row(run.view, model, scope, &seen.key, &seen.version)?;
             self.pending = None;
             run.affected += 1;
             if let Some(exprs) = &self.node.returning {

@@ -134,7 +134,7 @@ impl Execution {
         let view = match &self.view {
             Some(view) => view.clone(),
             None => {
-                self.check_read_only(tx)?;
+                self.plan.check_writable(tx)?;
                 super::derive::prepare(&self.plan, tx, cx)?;
                 self.begin(tx, cx)?
             }
@@ -173,10 +173,6 @@ impl Execution {
     /// The live query of a SUBSCRIBE whose rows are all out.
     pub fn take_opening(&mut self) -> Option<Opening> {
         self.opening.take()
-    }
-
-    fn check_read_only(&self, tx: &Transaction) -> Result<()> {
-        if self.plan.writes() { tx.check_writable(self.plan.command.name()) } else { Ok(()) }
     }
 
     fn step_reading(

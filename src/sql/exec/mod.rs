@@ -16,6 +16,7 @@ mod function;
 mod insert;
 mod keys;
 mod limit;
+mod lock_rows;
 mod messages;
 mod operator;
 mod payload;

@@ -10,6 +10,7 @@ use super::filter::{FilterOp, ProjectOp};
 use super::function::{FunctionOp, ProjectSetOp};
 use super::insert::InsertOp;
 use super::limit::LimitOp;
+use super::lock_rows::LockRowsOp;
 use super::scan::ScanOp;
 use super::settle::{ResetOp, SettleOp};
 use super::sort::SortOp;
@@ -96,6 +97,7 @@ pub(super) fn open(node: &Node) -> Box<dyn Operator> {
         Node::Filter(node) => Box::new(FilterOp::new(node.clone())),
         Node::Project(node) => Box::new(ProjectOp::new(node.clone())),
         Node::Sort(node) => Box::new(SortOp::new(node.clone())),
+        Node::LockRows(node) => Box::new(LockRowsOp::new(node.clone())),
         Node::Limit(node) => Box::new(LimitOp::new(node.clone())),
         Node::Distinct(node) => Box::new(DistinctOp::new(node.clone())),
         Node::Aggregate(node) => Box::new(AggregateOp::new(node.clone())),

@@ -1,7 +1,7 @@
 //! What INSERT, UPDATE and DELETE share: constraints, RETURNING, and rows that were waited for.
 
 use super::operator::Run;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::Expr;
 use crate::table::{Model, check_violation};
 use crate::txn::{LockPolicy, LockedRow, RowLock};
@@ -33,36 +33,84 @@ pub(super) fn returning(exprs: &[Expr], model: &Model, row: &mut Row, run: &Run,
     Ok(())
 }
 
-/// A row to be replaced or removed, under its lock.
+/// How a row is locked.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) lock: RowLock,
+    /// Whether it is to be written.
+    pub(super) writes: bool,
+    pub(super) policy: LockPolicy,
+}
+
+impl Claim {
+    /// To write the row, after whoever else has it.
+    pub(super) fn to_write(lock: RowLock) -> Claim {
+        Claim { lock, writes: true, policy: LockPolicy::Wait }
+    }
+}
+
+/// A row that a statement has seen and is to lock: its key, and the version whose values it has.
+pub(super) struct Seen {
+    pub(super) key: Bytes,
+    pub(super) version: Bytes,
+}
+
+/// What came of an attempt to lock a row.
 pub(super) enum Target {
-    /// Its newest version in stored form, with its values in the caller's row.
-    Found(Bytes),
+    /// It is locked, and as it was seen.
+    Same,
+    /// It is locked. It was changed meanwhile, perhaps even its key: its newest values are in the caller's row, and it
+    /// still is one of the statement's.
+    Changed,
     /// It is gone, or is not one of the statement's any more.
     Skip,
+    /// Another transaction has it, and that was not to be waited for.
+    Busy,
     /// Ask again after this wait.
     Wait(Wait),
 }
 
-/// Locks a row that the statement has seen and brings its newest values into `row`; where they differ from what was
-/// seen the condition is judged again (PostgreSQL's EvalPlanQual).
+/// Locks a row that the statement has seen, or where it went; what was changed meanwhile is read again, and the
+/// condition judged again (PostgreSQL's EvalPlanQual).
 pub(super) fn lock_target(
     model: &Model,
+    claim: Claim,
     recheck: Option<&Expr>,
-    seen: (&Bytes, &Bytes),
+    seen: &mut Seen,
     run: &mut Run,
     row: &mut Row,
 ) -> Result<Target> {
-    let (key, version) = seen;
-    let newest =
-        match run.tx.lock_row(run.view, (model.relation().oid, key), RowLock::Update, true, LockPolicy::Wait)? {
+    let newest = loop {
+        let target = (model.relation().oid, &seen.key);
+        match run.tx.lock_row(run.view, target, claim.lock, claim.writes, claim.policy)? {
             LockedRow::Wait(wait) => return Ok(Target::Wait(wait)),
-            LockedRow::NotAvailable | LockedRow::Granted(None) => return Ok(Target::Skip),
-            LockedRow::Granted(Some(newest)) => newest,
-        };
+            LockedRow::NotAvailable => return Ok(Target::Busy),
+            LockedRow::Granted(Some(newest)) => break newest,
+            LockedRow::Granted(None) => match run.tx.moved_to(run.view, model, &seen.key)? {
+                None => return Ok(Target::Skip),
+                Some(key) => seen.key = key,
+            },
+        }
+    };
     if !model.is_live(&newest, run.now)? {
         return Ok(Target::Skip);
     }
-    let view = model.view(newest.clone())?;
+    if newest == seen.version {
+        return Ok(Target::Same);
+    }
+    decode(model, &newest, row)?;
+    if let Some(condition) = recheck
+        && condition.eval_bool(row, run.eval)? != Some(true)
+    {
+        return Ok(Target::Skip);
+    }
+    seen.version = newest;
+    Ok(Target::Changed)
+}
+
+/// A stored row as the relation's columns with its system columns.
+pub(super) fn decode(model: &Model, stored: &Bytes, row: &mut Row) -> Result<()> {
+    let view = model.view(stored.clone())?;
     row.clear();
     for column in 0..model.relation().columns.len() {
         row.push(model.column(&view, column)?);
@@ -73,19 +121,13 @@ pub(super) fn lock_target(
         Value::Int(i64::from(seq as u32)),
         Value::Int(i64::from(model.relation().oid.0)),
     ]);
-    if newest != *version
-        && let Some(condition) = recheck
-        && condition.eval_bool(row, run.eval)? != Some(true)
-    {
-        return Ok(Target::Skip);
-    }
-    Ok(Target::Found(newest))
+    Ok(())
 }
 
 /// Key and stored form from the end of an input row.
-pub(super) fn identity(row: &mut Row) -> Option<(Bytes, Bytes)> {
+pub(super) fn identity(row: &mut Row) -> Result<Seen> {
     match (row.pop(), row.pop()) {
-        (Some(Value::Bytes(stored)), Some(Value::Bytes(key))) => Some((key, stored)),
-        _ => None,
+        (Some(Value::Bytes(version)), Some(Value::Bytes(key))) => Ok(Seen { key, version }),
+        _ => Err(Error::internal("a row that is to be locked has no key")),
     }
 }

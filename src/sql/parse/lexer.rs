@@ -5,6 +5,7 @@
 
 use super::keywords;
 use super::literal::{escaped, unicode};
+use super::locking;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::IDENTIFIER_BYTES_MAX;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
@@ -24,11 +25,17 @@ pub struct Lexed {
 }
 
 impl Lexed {
-    fn push(&mut self, token: Token, from: u64, to: u64, range: Range<usize>) {
+    pub(super) fn push(&mut self, token: Token, from: u64, to: u64, range: Range<usize>) {
         let span = Span::new(Location::new(1, from), Location::new(1, to));
         self.tokens.push(TokenWithSpan { token, span });
         self.ranges.push(range);
         self.columns.push(from as u32);
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.tokens.pop();
+        self.ranges.pop();
+        self.columns.pop();
     }
 
     /// Whether a name must follow: after AS or a period.
@@ -74,7 +81,9 @@ pub fn lex(text: &str) -> Result<Lexed> {
             out.push(Token::make_keyword("IS"), from, to, start..lexer.at);
             token = Token::make_keyword("NULL");
         }
-        out.push(token, from, to, start..lexer.at);
+        if !locking::rewrite(&mut out, &token, from, to, start..lexer.at) {
+            out.push(token, from, to, start..lexer.at);
+        }
     }
 }
 

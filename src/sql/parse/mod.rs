@@ -13,6 +13,7 @@ mod index;
 mod keywords;
 mod lexer;
 mod literal;
+mod locking;
 mod role;
 mod session;
 mod statement;
@@ -22,6 +23,7 @@ mod types;
 
 pub use copy::{Copy, CopyOption, CopySource, CopyValue};
 pub use definition::*;
+pub use locking::{is_weaker_lock, without_mark};
 pub use statement::*;
 
 use crate::error::{Error, Result, SqlState};

@@ -112,6 +112,7 @@ fn show(node: &Node) -> Shown {
             let keys: Vec<String> = sort.keys.iter().map(|key| spell_key(key, &names)).collect();
             Shown::new("Sort", String::new()).with("Sort Key", Some(keys.join(", "))).over(&sort.input)
         }
+        Node::LockRows(lock) => Shown::new("LockRows", String::new()).over(&lock.input),
         Node::Limit(limit) => Shown::new("Limit", String::new()).over(&limit.input),
         Node::Distinct(distinct) => {
             let key = names(&distinct.input).join(", ");
@@ -187,6 +188,7 @@ fn names(node: &Node) -> Vec<String> {
         }
         Node::Filter(filter) => names(&filter.input),
         Node::Sort(sort) => names(&sort.input),
+        Node::LockRows(lock) => names(&lock.input),
         Node::Limit(limit) => names(&limit.input),
         Node::Distinct(distinct) => names(&distinct.input),
         Node::Project(project) => {

@@ -39,7 +39,7 @@ pub(super) fn fold(tree: &mut Logical, zone: &Zone) -> Result<()> {
             fold(input, zone)?;
             offset.iter_mut().chain(limit).try_for_each(one)
         }
-        Logical::Distinct { input } => fold(input, zone),
+        Logical::Distinct { input } | Logical::LockRows { input, .. } => fold(input, zone),
         Logical::Aggregate { input, groups, aggregates } => {
             groups.iter_mut().try_for_each(one)?;
             for call in aggregates {

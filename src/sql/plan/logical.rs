@@ -5,6 +5,8 @@
 use super::node::Conflict;
 use super::{Consume, Copy, ResetGroup, Settle, Source};
 use crate::expr::Expr;
+use crate::table::Model;
+use crate::txn::RowLock;
 use crate::types::SqlType;
 use std::sync::Arc;
 
@@ -67,6 +69,13 @@ pub enum Logical {
         input: Box<Logical>,
         /// The order, most significant first.
         keys: Vec<SortKey>,
+    },
+    /// The rows, each locked before it is given out.
+    LockRows {
+        /// What is locked: a scan, filtered and in an order.
+        input: Box<Logical>,
+        /// How.
+        locking: RowLocking,
     },
     /// Some of the rows.
     Limit {
@@ -140,6 +149,28 @@ pub enum Logical {
     Settle(Arc<Settle>),
     /// RESET CONSUMER GROUP.
     ResetGroup(Arc<ResetGroup>),
+}
+
+/// How the rows of a query are locked.
+#[derive(Clone, Debug)]
+pub struct RowLocking {
+    /// The table.
+    pub model: Arc<Model>,
+    /// How strongly.
+    pub lock: RowLock,
+    /// What to do about a row that another transaction has locked.
+    pub wait: LockWait,
+}
+
+/// What a query does about a row that another transaction has locked, the most patient first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LockWait {
+    /// Waits for it.
+    Wait,
+    /// Leaves it out: SKIP LOCKED.
+    Skip,
+    /// 55P03: NOWAIT.
+    Fail,
 }
 
 /// One column of an order.

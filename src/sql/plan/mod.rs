@@ -18,15 +18,17 @@ mod topic;
 pub use copy::{Copy, CopyFormat, CopyHeader};
 pub use explain::explain;
 pub use live::LiveSpec;
-pub use logical::{AggregateCall, Logical, SortKey};
+pub use logical::{AggregateCall, LockWait, Logical, RowLocking, SortKey};
 pub use node::{
-    Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, FunctionScan, Insert, KeyPart, KeyRange, Limit, Node,
-    Project, ProjectSet, Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
+    Access, Aggregate, Bound, Conflict, Delete, Distinct, Filter, FunctionScan, Insert, KeyPart, KeyRange, Limit,
+    LockRows, Node, Project, ProjectSet, Scan, ScanColumn, Sort, Source, SystemScan, Update, Values,
 };
 pub use physical::{plan, width};
 pub use topic::{Consume, Place, ResetGroup, Settle, SettleTarget, SettleVerb, TopicRef};
 
+use crate::error::Result;
 use crate::expr::Expr;
+use crate::txn::{RowLock, Transaction};
 use crate::types::{Oid, SqlType};
 use std::sync::Arc;
 
@@ -47,6 +49,8 @@ pub struct Plan {
     pub catalog_version: u64,
     /// The relations it uses: it is stale once one of them, or a name that led to one, has changed.
     pub relations: Vec<Oid>,
+    /// The lock that it takes on the rows that it returns.
+    pub locks: Option<RowLock>,
     /// The live query that follows the rows of a SUBSCRIBE.
     pub live: Option<Arc<LiveSpec>>,
 }
@@ -55,6 +59,15 @@ impl Plan {
     /// Whether it may write: refused in a READ ONLY transaction, and run to its end before its rows are given out.
     pub fn writes(&self) -> bool {
         self.command.writes()
+    }
+
+    /// 25006 where the transaction is READ ONLY and the statement writes or locks rows.
+    pub fn check_writable(&self, tx: &Transaction) -> Result<()> {
+        match self.locks {
+            Some(lock) if self.command == Command::Select => tx.check_writable(&format!("SELECT {}", lock.name())),
+            _ if self.writes() => tx.check_writable(self.command.name()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The physical nodes: one struct each, shared by all executions of a plan.
 
-use super::{AggregateCall, Consume, Copy, ResetGroup, Settle, SortKey};
+use super::{AggregateCall, Consume, Copy, LockWait, ResetGroup, Settle, SortKey};
 use crate::expr::Expr;
 use crate::sql::system::SystemRelation;
 use crate::table::Model;
+use crate::txn::RowLock;
 use crate::types::{SqlType, Str};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub enum Node {
     Project(Arc<Project>),
     /// Rows in an order.
     Sort(Arc<Sort>),
+    /// Rows that are locked.
+    LockRows(Arc<LockRows>),
     /// A stretch of the rows.
     Limit(Arc<Limit>),
     /// Different rows.
@@ -212,6 +215,21 @@ pub struct Sort {
     pub keys: Vec<SortKey>,
     /// Only so many of the first rows are wanted: the LIMIT above, and its OFFSET.
     pub top: Option<(Expr, Option<Expr>)>,
+}
+
+/// Its input's rows, each locked before it is given out.
+#[derive(Debug)]
+pub struct LockRows {
+    /// The rows, all columns of the relation with its system columns, then key and stored form of each.
+    pub input: Node,
+    /// The relation.
+    pub model: Arc<Model>,
+    /// How strongly.
+    pub lock: RowLock,
+    /// What to do about a row that another transaction has locked.
+    pub wait: LockWait,
+    /// What a row must satisfy, to be judged again where it was changed meanwhile.
+    pub recheck: Option<Expr>,
 }
 
 /// A stretch of its input's rows.

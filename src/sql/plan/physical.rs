@@ -3,7 +3,7 @@
 
 use super::access::{Purpose, choose, conjunction, conjuncts, serves};
 use super::node::*;
-use super::{Logical, SortKey};
+use super::{Logical, RowLocking, SortKey};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::expr::Expr;
@@ -67,6 +67,7 @@ pub fn width(tree: &Logical) -> usize {
         Logical::Aggregate { groups, aggregates, .. } => groups.len() + aggregates.len(),
         Logical::Filter { input, .. }
         | Logical::Sort { input, .. }
+        | Logical::LockRows { input, .. }
         | Logical::Limit { input, .. }
         | Logical::Distinct { input } => width(input),
         _ => 0,
@@ -93,6 +94,7 @@ fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
             Ok(Node::Project(Arc::new(Project { input, exprs })))
         }
         Logical::Sort { input, keys } => sort(*input, keys, None, wanted),
+        Logical::LockRows { input, locking } => lock_rows(*input, locking, wanted),
         Logical::Limit { input, limit, offset } => {
             let input = match (*input, &limit) {
                 (Logical::Sort { input, keys }, Some(limit)) => {
@@ -139,6 +141,23 @@ fn types(tree: &Logical) -> Vec<SqlType> {
     }
 }
 
+/// Locked rows. The scan below adds what names each row.
+fn lock_rows(input: Logical, locking: RowLocking, wanted: &BTreeSet<usize>) -> Result<Node> {
+    let mut wanted = wanted.clone();
+    wanted.insert(width(&input));
+    let mut conditions = Vec::new();
+    let mut below = &input;
+    while let Logical::Sort { input, .. } | Logical::Filter { input, .. } = below {
+        if let Logical::Filter { predicate, .. } = below {
+            conditions.push(predicate.clone());
+        }
+        below = input;
+    }
+    let RowLocking { model, lock, wait } = locking;
+    let input = lower(input, &wanted)?;
+    Ok(Node::LockRows(Arc::new(LockRows { input, model, lock, wait, recheck: conjunction(conditions) })))
+}
+
 /// The input in an order: along a key that has it, else sorted.
 fn sort(
     input: Logical,
@@ -169,7 +188,9 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
     }
     match rest {
         Logical::Scan { source: Source::Stored(model), alias, qualified } => {
-            Ok(scan(&model, (alias, qualified), conditions, wanted, purpose, &[]))
+            let identified = wanted.contains(&columns(&model).count());
+            let extra: &[ScanColumn] = if identified { &IDENTITY } else { &[] };
+            Ok(scan(&model, (alias, qualified), conditions, wanted, purpose, extra))
         }
         Logical::Scan { source: Source::System(relation), alias, .. } => {
             let filter = conjunction(conditions);
@@ -192,6 +213,9 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
 
 /// Rows in whatever order they are found.
 const ANY_ORDER: Purpose = Purpose { order: &[], limited: false };
+
+/// What names a row and tells whether it has changed: the last columns of a scan whose rows are to be locked.
+const IDENTITY: [ScanColumn; 2] = [ScanColumn::Key, ScanColumn::Row];
 
 /// The system columns after a relation's own, as [`bind`](crate::sql::bind) numbers them.
 const SYSTEM: [ScanColumn; 3] = [ScanColumn::Seq, ScanColumn::Xmin, ScanColumn::TableOid];
@@ -238,6 +262,5 @@ fn scan(
 
 /// Key and stored form of the rows that a statement is to write.
 fn targets(model: &Arc<Model>, alias: &str, predicate: Option<Expr>) -> Result<Node> {
-    let extra = [ScanColumn::Key, ScanColumn::Row];
-    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &extra).0)
+    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &IDENTITY).0)
 }

@@ -1,0 +1,36 @@
+//! Rows that moved: where a row is now that a statement saw under another key.
+//!
+//! A row's key is its place. A statement of READ COMMITTED that finds the place empty must follow the row if another
+//! transaction has changed its key meanwhile (PostgreSQL follows a chain of versions). The trace is in the commits after
+//! the statement's snapshot, which know a moved row by both its versions; they are looked through only where some
+//! commit since then moved a row at all. Not those beyond memory: a row that such a commit moved is gone from its place.
+
+use super::transaction::{StatementView, Transaction};
+use crate::change::ChangeKind;
+use crate::error::Result;
+use crate::table::Model;
+use bytes::Bytes;
+
+impl Transaction {
+    /// Where the row went that the statement saw under a key where none is any more; none if it was deleted.
+    pub fn moved_to(&self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Option<Bytes>> {
+        let engine = self.engine();
+        if model.has_row_id() || engine.last_move() <= view.seq() {
+            return Ok(None);
+        }
+        for commit in engine.commits_after(view.seq())? {
+            for change in commit?.changes.iter().filter(|change| change.relation == model.relation().oid) {
+                match (change.kind, &change.old) {
+                    (ChangeKind::Delete, _) if change.key == *key => return Ok(None),
+                    (ChangeKind::Update, Some(old))
+                        if change.key != *key && model.row_key(change.scope, &model.decode(old)?, 0)? == *key =>
+                    {
+                        return Ok(Some(change.key.clone()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+}
