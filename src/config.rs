@@ -39,6 +39,10 @@ pub struct Config {
     pub recent_bytes_max: usize,
     /// How long the commit log is kept after it is folded: how far back a live query can resume.
     pub change_retention: Duration,
+    /// How long a portal may keep its snapshot while its client is silent.
+    pub snapshot_age_max: Duration,
+    /// How long a REPEATABLE READ or SERIALIZABLE transaction may keep its snapshot; over: 72000.
+    pub transaction_age_max: Duration,
     /// Whether `SET tertulia.user_id` for a whole session is allowed; poolers would leak it to the next client.
     pub allow_session_user_id: bool,
     /// What is logged, in `tracing`'s directives.
@@ -58,6 +62,8 @@ impl Default for Config {
             generation_bytes: limits::GENERATION_BYTES,
             recent_bytes_max: limits::RECENT_BYTES_MAX,
             change_retention: limits::CHANGE_RETENTION,
+            snapshot_age_max: limits::SNAPSHOT_AGE_MAX,
+            transaction_age_max: limits::TRANSACTION_AGE_MAX,
             allow_session_user_id: false,
             log: "info".to_owned(),
         }
@@ -116,6 +122,16 @@ pub const SETTINGS: &[Setting] = &[
         name: "change_retention",
         help: "how far back live queries can resume, for example 24h [24h]",
         apply: |c, v| set(&mut c.change_retention, duration(v)),
+    },
+    Setting {
+        name: "snapshot_age_max",
+        help: "how long a suspended portal keeps its snapshot before its rows go to a file [60s]",
+        apply: |c, v| set(&mut c.snapshot_age_max, duration(v)),
+    },
+    Setting {
+        name: "transaction_age_max",
+        help: "how long a REPEATABLE READ or SERIALIZABLE transaction keeps its snapshot [1h]",
+        apply: |c, v| set(&mut c.transaction_age_max, duration(v)),
     },
     Setting {
         name: "allow_session_user_id",

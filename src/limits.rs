@@ -248,3 +248,14 @@ pub const SERIALIZABLE_BYTES_MAX: usize = 64 << 20;
 /// Committed serializable transactions that are remembered for those that overlapped them; full: the one that has been
 /// open longest fails with 40001.
 pub const SERIALIZABLE_HISTORY_MAX: usize = 16_384;
+
+/// The default of snapshot_age_max: how long a portal's snapshot is held while its client says nothing; over: the rest of
+/// its rows is written to a file and the snapshot let go.
+pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// The default of transaction_age_max: how long a REPEATABLE READ or SERIALIZABLE transaction may hold its snapshot; over:
+/// 72000. Long enough for a dump.
+pub const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes that one portal writes to a file when its snapshot grows old; full: 53400 when it is fetched from again.
+pub const PORTAL_SPILL_BYTES_MAX: u64 = 1 << 30;

@@ -36,6 +36,8 @@ enum Work {
     Execute(String, u32),
     /// Sync: the implicit transaction is ended.
     Sync,
+    /// Letting go of snapshots that are too old.
+    Ages,
 }
 
 /// One client's session.
@@ -48,6 +50,8 @@ pub struct Session {
     pub(super) block: Block,
     /// How the failed block was begun.
     pub(super) failed_options: Option<TxnOptions>,
+    /// Why the failed block, or the transaction that the server opened itself, is lost: its snapshot was too old.
+    pub(super) lost: Option<Error>,
     /// The block's savepoints, the innermost last.
     pub(super) savepoints: Vec<Place>,
     pub(super) committing: Option<Committing>,
@@ -105,6 +109,7 @@ impl Session {
             settings: Settings::new([])?,
             block: Block::Idle,
             failed_options: None,
+            lost: None,
             savepoints: Vec::new(),
             committing: None,
             interrupt,
@@ -137,17 +142,26 @@ impl Session {
         if !matches!(request, Request::Overdue) {
             self.deadlines.silence = None;
         }
+        let lost = if matches!(request, Request::Overdue | Request::Flush) { None } else { self.take_lost() };
         match request {
             Request::Sync => {
                 self.skipping = false;
                 self.work = Work::Sync;
+                self.refused = lost;
             }
             Request::Malformed { error, extended } => self.refuse(error, extended),
             // CopyData, CopyDone and CopyFail after a COPY that failed: their sender has not read the error yet
             Request::Flush | Request::Unexpected(b'd' | b'c' | b'f') => {}
-            Request::Overdue => self.refused = self.overdue(),
+            Request::Overdue => {
+                self.refused = self.overdue();
+                self.work = Work::Ages;
+            }
             // a simple query too, as in PostgreSQL: its sender has not read the error yet
             _ if self.skipping => {}
+            request if lost.is_some() => {
+                let extended = !matches!(request, Request::Query(_));
+                lost.into_iter().for_each(|error| self.refuse(error, extended));
+            }
             Request::Query(text) => {
                 self.interrupt.forget_cancel();
                 self.begin_script(&text);
@@ -245,6 +259,7 @@ impl Session {
         }
         match &mut self.work {
             Work::Nothing => Ok(Some(Flow::Done)),
+            Work::Ages => Ok(Some(self.let_go())),
             Work::Script { statements, empty } => match statements.pop_front() {
                 Some(prepared) => self.begin_statement(prepared, output),
                 None => {
@@ -374,6 +389,7 @@ impl Session {
                     return Ok(Outcome::Done(Tag::of(command, 0).to_string()));
                 }
                 State::Rows(..) => return Ok(self.give_rows(portal, output)),
+                State::Lost(ref error) => return Err(error.clone()),
                 State::Running(_) => {
                     if portal.is_query() {
                         portal.describe_once(output);
@@ -470,6 +486,7 @@ impl Session {
     /// Rolls the open transaction back.
     pub(super) fn rollback(&mut self) {
         self.current = None;
+        self.lost = None;
         self.portals.clear();
         self.savepoints.clear();
         if let Some(transaction) = self.block.take() {
@@ -502,7 +519,7 @@ impl Session {
                 self.work = Work::Nothing;
                 Some(Flow::Done)
             }
-            Work::Nothing | Work::Message(_) => Some(Flow::Done),
+            Work::Nothing | Work::Message(_) | Work::Ages => Some(Flow::Done),
         }
     }
 

@@ -82,7 +82,7 @@ impl Session {
             return Err(violation(message));
         }
         if !values.is_empty() && matches!(self.block, Block::Failed(_)) {
-            refuse_in_failed()?;
+            self.refuse_in_failed()?;
         }
         self.refuse_if_failed(&prepared)?;
         self.text = prepared.text.clone();
@@ -152,7 +152,7 @@ impl Session {
     fn describe_portal(&mut self, name: &str, output: &mut dyn Output) -> Result<()> {
         let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
         if portal.prepared.columns().is_some() && matches!(self.block, Block::Failed(_)) {
-            refuse_in_failed()?;
+            self.refuse_in_failed()?;
         }
         match portal.prepared.columns() {
             Some(columns) => output.row_description(columns, &portal.formats),
@@ -186,9 +186,17 @@ impl Session {
         self.refuse_failed_unless_end(prepared)
     }
 
+    /// The error of every statement in a failed block but those that end it.
+    fn refuse_in_failed(&self) -> Result<()> {
+        match &self.lost {
+            Some(error) => Err(error.clone()),
+            None => refuse_in_failed(),
+        }
+    }
+
     fn refuse_failed_unless_end(&self, prepared: &Prepared) -> Result<()> {
         match self.block {
-            Block::Failed(_) if !prepared.ends_block() => refuse_in_failed(),
+            Block::Failed(_) if !prepared.ends_block() => self.refuse_in_failed(),
             _ => Ok(()),
         }
     }

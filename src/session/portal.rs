@@ -5,6 +5,7 @@
 
 use super::prepared::Prepared;
 use super::{Format, Output};
+use crate::error::Error;
 use crate::expr::Identity;
 use crate::sql::ddl::Progress;
 use crate::sql::exec::Execution;
@@ -43,6 +44,8 @@ pub(super) enum State {
     Running(Box<Running>),
     /// Rows that a statement without a plan has made, and its tag.
     Rows(VecDeque<Row>, String),
+    /// Its rows could not be kept when its snapshot grew too old: whoever fetches them is told.
+    Lost(Error),
     /// Done: a statement that returns rows gives no more of them, another is not run again.
     Done,
 }

@@ -31,9 +31,10 @@ impl Session {
         Duration::from_micros(deadline.saturating_sub(self.services.engine.env().monotonic()))
     }
 
-    /// How long the client may yet stay silent.
+    /// How long the client may yet stay silent before something is to be done.
     pub fn idle_limit(&self) -> Option<Duration> {
-        self.deadlines.silence.map(|deadline| self.until(deadline))
+        let deadline = self.deadlines.silence.into_iter().chain(self.snapshot_deadline()).min();
+        deadline.map(|deadline| self.until(deadline))
     }
 
     /// The client is to speak now.
@@ -73,7 +74,7 @@ impl Session {
     /// Cuts a wait to the time that the statement has left.
     pub(super) fn within_deadline(&self, flow: Flow) -> Flow {
         let lock = self.deadlines.lock.map(|(_, deadline)| deadline);
-        match (flow, self.deadlines.statement.into_iter().chain(lock).min()) {
+        match (flow, self.deadlines.statement.into_iter().chain(lock).chain(self.transaction_deadline()).min()) {
             (Flow::Wait(mut wait), Some(deadline)) if self.committing.is_none() => {
                 let left = self.until(deadline);
                 wait.limit = Some(wait.limit.map_or(left, |limit| limit.min(left)));
@@ -88,6 +89,7 @@ impl Session {
     /// first is reported.
     pub(super) fn check_interrupts(&self) -> Result<()> {
         self.interrupt.check()?;
+        self.check_age()?;
         if self.deadlines.statement.is_none() && self.deadlines.lock.is_none() {
             return Ok(());
         }

@@ -56,6 +56,10 @@ impl Session {
     pub(super) fn commit_block(&mut self, chain: bool, output: &mut dyn Output) -> Result<Outcome> {
         let options = self.chained(chain, "COMMIT")?;
         if let Block::Failed(_) = self.block {
+            if let Some(error) = self.lost.take() {
+                self.rollback();
+                return Err(error);
+            }
             return self.rollback_block(chain, output);
         }
         self.warn_without_block(output);

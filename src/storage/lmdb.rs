@@ -44,6 +44,7 @@ fn failed(error: heed::Error) -> Error {
         }
         heed::Error::Mdb(heed::MdbError::ReadersFull) => {
             Error::new(SqlState::TOO_MANY_CONNECTIONS, "too many snapshots are open")
+                .hint("Close suspended portals and end transactions; max_connections says how many there may be.")
         }
         heed::Error::Io(error) => error.into(),
         other => Error::internal(format!("LMDB: {other}")),

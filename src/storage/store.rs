@@ -240,6 +240,11 @@ impl Store {
         }
     }
 
+    /// Snapshots that are open.
+    pub fn open_snapshots(&self) -> usize {
+        self.snapshots.lock().values().sum()
+    }
+
     /// The oldest sequence that a snapshot reads, or the published one.
     fn oldest_snapshot(&self) -> CommitSeq {
         let snapshots = self.snapshots.lock();

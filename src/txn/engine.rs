@@ -15,10 +15,10 @@ use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{
-    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, STREAM_BYTES_MAX,
-    WRITE_SET_CHUNK_BYTES,
+    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, SNAPSHOT_AGE_MAX,
+    STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
 };
-use crate::storage::bulk::BulkDir;
+use crate::storage::bulk::{BulkDir, SpillFile};
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::log::{CommitLog, FileLog, LogOptions};
@@ -60,6 +60,10 @@ pub struct EngineOptions {
     pub stream_bytes_max: usize,
     /// How long the log is kept after folding, for subscriptions that resume.
     pub change_retention: Duration,
+    /// How long a suspended portal keeps its snapshot.
+    pub snapshot_age_max: Duration,
+    /// How long a REPEATABLE READ or SERIALIZABLE transaction keeps its snapshot.
+    pub transaction_age_max: Duration,
 }
 
 impl EngineOptions {
@@ -78,6 +82,8 @@ impl EngineOptions {
             log: LogOptions::default(),
             stream_bytes_max: STREAM_BYTES_MAX,
             change_retention: CHANGE_RETENTION,
+            snapshot_age_max: SNAPSHOT_AGE_MAX,
+            transaction_age_max: TRANSACTION_AGE_MAX,
         }
     }
 }
@@ -351,6 +357,16 @@ impl Engine {
     /// How it was opened.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// A file for rows that wait for their client; it goes with the value.
+    pub fn spill_file(&self) -> Result<SpillFile> {
+        self.bulks.spill()
+    }
+
+    /// Snapshots that are open: each keeps what it sees from being replaced in the store.
+    pub fn open_snapshots(&self) -> usize {
+        self.store.open_snapshots()
     }
 
     /// A snapshot outside any transaction, for readers of the commit sequence.

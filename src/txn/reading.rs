@@ -20,6 +20,9 @@ impl Transaction {
             return Ok(None);
         }
         let engine = self.engine.clone();
+        if self.candidate.is_none() {
+            self.pinned_at = engine.env.monotonic();
+        }
         if self.options.isolation == Isolation::RepeatableRead {
             self.pinned = Some(Arc::new(engine.store.snapshot()?));
             return Ok(None);

@@ -124,6 +124,8 @@ pub struct Transaction {
     time: UnixMicros,
     pub(super) command: u32,
     pub(super) pinned: Option<Arc<StoreSnapshot>>,
+    /// When that was taken, on the monotonic clock.
+    pub(super) pinned_at: u64,
     /// A snapshot that may turn out to be safe.
     pub(super) candidate: Option<Arc<StoreSnapshot>>,
     /// SERIALIZABLE: what it reads and writes is noted.
@@ -150,6 +152,7 @@ impl Transaction {
             options,
             command: 0,
             pinned: None,
+            pinned_at: 0,
             candidate: None,
             noted: false,
             writes: WriteSet::default(),
@@ -228,6 +231,11 @@ impl Transaction {
     /// Whether a statement has begun in it.
     pub fn has_begun(&self) -> bool {
         self.command > 0 || self.pinned.is_some()
+    }
+
+    /// When the snapshot was taken that all its statements read, on the monotonic clock; none where there is none.
+    pub fn snapshot_taken(&self) -> Option<u64> {
+        (self.pinned.is_some() || self.candidate.is_some()).then_some(self.pinned_at)
     }
 
     /// Whether a commit would have anything to do.

@@ -19,14 +19,20 @@ pub struct Tertulia {
 
 impl Tertulia {
     pub fn start(data: &Path, database: &str) -> Tertulia {
+        Tertulia::start_with(data, database, |_| {})
+    }
+
+    /// With settings of its own.
+    pub fn start_with(data: &Path, database: &str, set: impl FnOnce(&mut Config)) -> Tertulia {
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = Config {
+        let mut config = Config {
             data: data.to_owned(),
             listen,
             map_size: 1 << 30,
             database: database.to_owned(),
             ..Config::default()
         };
+        set(&mut config);
         let runtime = runtime(2).unwrap();
         let start = Server::start(config, Some(PASSWORD.to_owned()), Arc::new(SystemEnv::new()));
         let server = runtime.block_on(start).unwrap();

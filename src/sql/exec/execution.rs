@@ -3,6 +3,7 @@
 use super::copy::{self, CopyFeed, CopyInput};
 use super::operator::{Operator, Pull, Run, open};
 use super::sort::{check_memory, row_size};
+use super::spill::Spill;
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::Notifier;
@@ -21,6 +22,10 @@ pub struct Execution {
     root: Box<dyn Operator>,
     /// What the statement reads: taken in the first step, kept while it is suspended.
     view: Option<StatementView>,
+    /// When that was taken, on the monotonic clock.
+    taken: u64,
+    /// The rest of a query whose snapshot grew too old.
+    spill: Option<Box<Spill>>,
     row: Row,
     /// Rows of a statement that writes: it runs to its end before the first is given out.
     written: VecDeque<Row>,
@@ -71,6 +76,8 @@ impl Execution {
             plan,
             params,
             view: None,
+            taken: 0,
+            spill: None,
             row: Row::new(),
             written: VecDeque::new(),
             written_bytes: 0,
@@ -131,6 +138,12 @@ impl Execution {
         max_rows: usize,
         budget: usize,
     ) -> Result<Step> {
+        if self.finished {
+            return self.give_written(sink, max_rows);
+        }
+        if self.spill.as_ref().is_some_and(|spill| spill.is_complete()) {
+            return self.give_spilled(sink, max_rows);
+        }
         let view = match &self.view {
             Some(view) => view.clone(),
             None => {
@@ -167,7 +180,58 @@ impl Execution {
             view = view.committed();
             self.opening = Some(super::open_live(live, tx, cx, &self.params, view.seq())?);
         }
+        self.taken = cx.env.monotonic();
         Ok(self.view.insert(view).clone())
+    }
+
+    /// When the snapshot was taken that it holds, on the monotonic clock.
+    pub fn snapshot_taken(&self) -> Option<u64> {
+        self.view.as_ref().map(|_| self.taken)
+    }
+
+    /// Brings what is left of a suspended query into a file, about `budget` rows at a time: true once all is there and
+    /// the snapshot is let go.
+    ///
+    /// # Errors
+    /// 72000 where it would have to wait for somebody, 53400 beyond the bound of the file.
+    pub fn let_go(&mut self, tx: &mut Transaction, cx: &ExecContext, budget: usize) -> Result<bool> {
+        if self.view.is_none() {
+            return Ok(true);
+        }
+        let columns = self.plan.columns.as_deref().unwrap_or_default();
+        let mut spill = match self.spill.take() {
+            Some(spill) => spill,
+            None => Box::new(Spill::new(tx.engine().spill_file()?, columns)),
+        };
+        let step = self.step(tx, cx, &mut *spill, 0, budget)?;
+        let complete = match step {
+            Step::Yield => false,
+            Step::Done(_) => {
+                spill.complete()?;
+                // what it sorted or grouped is of no more use either
+                self.root = Box::new(Nothing);
+                self.view = None;
+                self.returned = 0;
+                true
+            }
+            Step::Wait(_) | Step::Suspended | Step::Input => return Err(too_old()),
+        };
+        self.spill = Some(spill);
+        Ok(complete)
+    }
+
+    fn give_spilled(&mut self, sink: &mut dyn RowSink, max_rows: usize) -> Result<Step> {
+        let mut given = 0;
+        while let Some(spill) = &mut self.spill
+            && let Some(row) = spill.next()?
+        {
+            given += 1;
+            self.returned += 1;
+            if let Some(step) = give(sink, &row, given == max_rows)? {
+                return Ok(step);
+            }
+        }
+        Ok(Step::Done(Tag::of(self.plan.command, self.returned)))
     }
 
     /// The live query of a SUBSCRIBE whose rows are all out.
@@ -235,7 +299,13 @@ impl Execution {
                 return Ok(step);
             }
             self.finished = true;
+            // what is left to do needs no snapshot
+            self.view = None;
         }
+        self.give_written(sink, max_rows)
+    }
+
+    fn give_written(&mut self, sink: &mut dyn RowSink, max_rows: usize) -> Result<Step> {
         let mut given = 0;
         while let Some(row) = self.written.pop_front() {
             given += 1;
@@ -282,6 +352,20 @@ impl Execution {
         self.feed = feed;
         result
     }
+}
+
+/// What is left of a query whose rows are all in a file.
+struct Nothing;
+
+impl Operator for Nothing {
+    fn next(&mut self, _run: &mut Run, _out: &mut Row) -> Result<Pull> {
+        Ok(Pull::Done)
+    }
+}
+
+/// 72000 for rows whose snapshot is gone.
+pub fn too_old() -> Error {
+    Error::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
 }
 
 /// Gives out a row; the step's end where it is the last of those asked for, or the sink is full.

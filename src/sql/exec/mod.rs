@@ -23,6 +23,7 @@ mod payload;
 mod scan;
 mod settle;
 mod sort;
+mod spill;
 mod subscribe;
 mod system_scan;
 mod tag;
@@ -31,7 +32,7 @@ mod values;
 mod write;
 
 pub use copy::CopyInput;
-pub use execution::Execution;
+pub use execution::{Execution, too_old};
 pub use subscribe::{Opening, check_notify, open_live};
 pub use tag::Tag;
 
