@@ -28,6 +28,11 @@ impl Engine {
         Ok(self.store.fold()?.is_some())
     }
 
+    /// How many bulk commits are not folded yet.
+    pub fn unfolded_bulks(&self) -> usize {
+        self.store.bulks()
+    }
+
     /// Forgets versions of STREAM rows that nobody can see any more, a bounded number of keys a call.
     pub fn prune_volatile(&self) {
         self.store.prune_volatile(SWEEP_ROWS_MAX);
