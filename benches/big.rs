@@ -150,6 +150,7 @@ fn table(engine: &Arc<Engine>, name: &str) -> Arc<Model> {
         uniques: Vec::new(),
         indexes: Vec::new(),
         checks: Vec::new(),
+        readable_from: 0,
         acl: Vec::new(),
         options: Vec::new(),
     });

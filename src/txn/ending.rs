@@ -6,10 +6,16 @@ use super::lock::LockOwner;
 use super::prepare::{self, Finished, Handover};
 use super::ticket::{self, CommitTicket, Receipt};
 use super::transaction::Transaction;
+use crate::change::WriteSet;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::WRITE_SET_BYTES_MAX;
 use crate::types::CommitSeq;
+use parking_lot::Mutex;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The threads that end large transactions.
+const BULK_THREAD: &str = "bulk-end";
 
 impl Transaction {
     /// 53400 beyond the bound of a transaction.
@@ -101,10 +107,7 @@ impl Transaction {
             let outcome = self.commit_bulk_and_end(&own, inner, &ticket);
             receipt.settle(outcome);
         };
-        let thread = std::thread::Builder::new().name("bulk-commit".to_owned()).spawn(commit)?;
-        let mut threads = engine.bulk_threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
+        keep(engine, std::thread::Builder::new().name(BULK_THREAD.to_owned()).spawn(commit)?);
         Ok(())
     }
 
@@ -139,7 +142,42 @@ impl Drop for Transaction {
             hook.end(None);
         }
         self.stop_noting();
-        self.engine.locks.release(&mut self.locks);
+        let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
+        give_back(&self.engine, locks, std::mem::take(&mut self.writes));
         self.engine.count_end();
     }
+}
+
+/// Gives back what a transaction held. Millions of locks take seconds, for which nobody but those who want them should
+/// wait: not the thread that the session shares with others.
+fn give_back(engine: &Arc<Engine>, mut locks: LockOwner, writes: WriteSet) {
+    let is_own = std::thread::current().name() == Some(BULK_THREAD);
+    if writes.spilled_bytes() == 0 || is_own || !engine.has_threads() || engine.is_stopping() {
+        engine.locks.release(&mut locks);
+        return;
+    }
+    // in a place of its own, for a thread that cannot be started gives nothing back
+    let held = Arc::new(Mutex::new(Some((locks, writes))));
+    let (own, theirs) = (engine.clone(), held.clone());
+    let release = move || {
+        if let Some((mut locks, writes)) = theirs.lock().take() {
+            own.locks.release(&mut locks);
+            drop(writes);
+        }
+    };
+    match std::thread::Builder::new().name(BULK_THREAD.to_owned()).spawn(release) {
+        Ok(thread) => keep(engine, thread),
+        Err(_) => {
+            if let Some((mut locks, _)) = held.lock().take() {
+                engine.locks.release(&mut locks);
+            }
+        }
+    }
+}
+
+/// Remembers a thread, to be waited for at shutdown.
+fn keep(engine: &Engine, thread: JoinHandle<()>) {
+    let mut threads = engine.bulk_threads.lock();
+    threads.retain(|thread| !thread.is_finished());
+    threads.push(thread);
 }
