@@ -239,9 +239,10 @@ impl Session {
         }
     }
 
-    /// The relations of portals that are open beside the one under way.
+    /// The relations of portals that are open beside the one under way; as in PostgreSQL a query's is until it is closed,
+    /// also at its end.
     fn relations_in_use(&self) -> Vec<Oid> {
-        let open = self.portals.values().filter(|portal| !matches!(portal.state, State::Done));
+        let open = self.portals.values().filter(|portal| portal.is_query() || !matches!(portal.state, State::Done));
         open.filter_map(|portal| portal.prepared.plan.as_ref()).flat_map(|plan| plan.relations.clone()).collect()
     }
 
