@@ -192,6 +192,16 @@ pub const SEQ_RESERVE: u64 = 1 << 20;
 /// clock does. After a start they are ahead of the clock by so much at most.
 pub const SNOWFLAKE_RESERVE_MICROS: i64 = 10_000_000;
 
+/// Numbers of a sequence that are reserved with one log record at least: PostgreSQL's 32 and the one that is asked for.
+pub const SEQUENCE_RESERVE_MIN: u64 = 33;
+
+/// Numbers of a sequence that are reserved with one log record at most, however quickly they are used up: so many may be
+/// lost by a crash, twice.
+pub const SEQUENCE_RESERVE_MAX: u64 = 1 << 16;
+
+/// Sequences whose numbers a session remembers for currval; full: 53400.
+pub const SEQUENCES_REMEMBERED_MAX: usize = 10_000;
+
 /// Parts of the table of row locks, each with a mutex of its own: enough that sessions on different rows do not meet, and
 /// that a part which grows or shrinks beside a big transaction is small.
 pub const LOCK_SHARDS: usize = 256;

@@ -94,7 +94,7 @@ impl Database {
         for parsed in parse(sql)? {
             if let Statement::Define(definition) = &parsed.statement {
                 let eval = cx.eval(&[], tx.time(), self.engine.current(), &Quiet);
-                let expressions = Definitions { text: sql, eval };
+                let expressions = Definitions { text: sql, eval, role: Oid(10), search_path: &path };
                 let define = DefineContext {
                     role: Oid(10),
                     session_role: Oid(10),

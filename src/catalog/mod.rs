@@ -11,8 +11,8 @@ mod snapshot;
 mod stored;
 
 pub use relation::{
-    Check, Column, Index, IndexColumn, Payload, PrimaryKey, Relation, RelationKind, Source, SourceOps, TableKind,
-    Topic, Unique,
+    Check, Column, Index, IndexColumn, Payload, PrimaryKey, Relation, RelationKind, Sequence, Source, SourceOps,
+    TableKind, Topic, Unique, oids_in,
 };
 pub use role::{AclItem, Membership, Privilege, Privileges, Role};
 pub use schema::Schema;

@@ -47,6 +47,8 @@ pub enum RelationKind {
     Table(TableKind),
     /// A topic: an append-only relation that the committer fills.
     Topic(Topic),
+    /// A sequence: its columns are shown, its one row is a counter's.
+    Sequence(Sequence),
     /// A system relation, whose rows are computed from the catalog and the session.
     System,
 }
@@ -143,6 +145,27 @@ pub struct Check {
     pub condition: String,
 }
 
+/// How a sequence counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// AS
+    pub ty: SqlType,
+    /// START
+    pub start: i64,
+    /// The first number of this storage: START, or that of the last RESTART.
+    pub initial: i64,
+    /// INCREMENT, not 0
+    pub increment: i64,
+    /// MINVALUE
+    pub min: i64,
+    /// MAXVALUE
+    pub max: i64,
+    /// CACHE
+    pub cache: i64,
+    /// CYCLE
+    pub cycle: bool,
+}
+
 /// A topic's settings and sources.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Topic {
@@ -232,6 +255,20 @@ impl Relation {
         matches!(self.kind, RelationKind::Table(TableKind::Stream { .. }))
     }
 
+    /// The sequences that its defaults name. A default names one by its OID.
+    pub fn sequences_used(&self) -> impl Iterator<Item = Oid> {
+        let defaults = self.live_columns().filter_map(|(_, column)| column.default.as_deref());
+        defaults.flat_map(oids_in)
+    }
+
+    /// How it counts, if it is a sequence.
+    pub fn sequence(&self) -> Option<&Sequence> {
+        match &self.kind {
+            RelationKind::Sequence(sequence) => Some(sequence),
+            _ => None,
+        }
+    }
+
     /// The topic, if it is one.
     pub fn topic(&self) -> Option<&Topic> {
         match &self.kind {
@@ -239,4 +276,12 @@ impl Relation {
             _ => None,
         }
     }
+}
+
+/// The OIDs that stand as constants in an expression's text.
+pub fn oids_in(text: &str) -> impl Iterator<Item = Oid> {
+    text.match_indices("'::oid").filter_map(|(end, _)| {
+        let start = text[..end].rfind('\'')? + 1;
+        text[start..end].parse().ok().map(Oid)
+    })
 }

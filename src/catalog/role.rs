@@ -78,6 +78,10 @@ impl Privileges {
     pub const NONE: Privileges = Privileges(0);
     /// What ALL means on a table or topic.
     pub const ALL_ON_TABLE: Privileges = Privileges(0x7f);
+    /// What ALL means on a sequence.
+    pub const ALL_ON_SEQUENCE: Privileges = Privileges::of(Privilege::Select)
+        .with(Privileges::of(Privilege::Update))
+        .with(Privileges::of(Privilege::Usage));
     /// What ALL means on a schema.
     pub const ALL_ON_SCHEMA: Privileges = Privileges(0x180);
 

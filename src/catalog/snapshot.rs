@@ -80,7 +80,11 @@ impl CatalogEntry {
         let (mut needed, roles) = match self {
             CatalogEntry::Schema(schema) => (Vec::new(), [vec![schema.owner], acl(&schema.acl)].concat()),
             CatalogEntry::Relation(relation) => {
-                (vec![CatalogKey::Schema(relation.schema)], [vec![relation.owner], acl(&relation.acl)].concat())
+                let sequences = relation.sequences_used().map(CatalogKey::Relation);
+                (
+                    [CatalogKey::Schema(relation.schema)].into_iter().chain(sequences).collect(),
+                    [vec![relation.owner], acl(&relation.acl)].concat(),
+                )
             }
             CatalogEntry::Role(role) => (Vec::new(), role.memberships.iter().map(|one| one.role).collect()),
         };

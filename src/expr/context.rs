@@ -1,7 +1,7 @@
 //! What an expression may ask for beside its row.
 
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::types::{CommitSeq, Oid, Str, Value, Zone};
 
 /// The world of one statement's expressions. Cheap to copy.
@@ -54,6 +54,111 @@ pub struct Identity {
 pub trait IdSource {
     /// The next SNOWFLAKE_ID().
     fn snowflake(&self) -> i64;
+
+    /// nextval() and its kin, where there is a session.
+    fn sequence(&self, _call: SequenceCall<'_>) -> Result<i64> {
+        Err(Error::unsupported("a sequence in this expression"))
+    }
+
+    /// What selecting from a sequence shows: the last number, how many are reserved beyond it, whether it was given out.
+    fn sequence_state(&self, _sequence: Oid) -> Result<(i64, i64, bool)> {
+        Err(Error::unsupported("a sequence in this expression"))
+    }
+}
+
+/// A sequence as a call names it.
+#[derive(Clone, Copy, Debug)]
+pub enum SequenceName<'a> {
+    /// By its OID.
+    Oid(Oid),
+    /// By its name as regclass reads it.
+    Text(&'a str),
+}
+
+/// What is asked of sequences.
+#[derive(Clone, Copy, Debug)]
+pub enum SequenceCall<'a> {
+    /// nextval()
+    Next(SequenceName<'a>),
+    /// currval()
+    Current(SequenceName<'a>),
+    /// lastval()
+    Last,
+    /// setval()
+    Set {
+        /// The sequence.
+        name: SequenceName<'a>,
+        /// Where it is to go on.
+        value: i64,
+        /// Whether the next number is the one after it.
+        is_called: bool,
+    },
+}
+
+/// The parts of a name with dots as regclass and its kin read it: folded unless quoted.
+///
+/// # Errors
+/// 42602 where it is no name.
+pub fn split_name(text: &str) -> Result<Vec<String>> {
+    let invalid = || Error::new(SqlState::INVALID_NAME, "invalid name syntax");
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let part;
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let mut name = String::new();
+            let mut pieces = quoted.split('"');
+            let mut length = 0;
+            loop {
+                let piece = pieces.next().ok_or_else(invalid)?;
+                name.push_str(piece);
+                length += piece.len() + 1;
+                // a doubled quote is one of the name's
+                match quoted[length.min(quoted.len())..].starts_with('"') {
+                    true => {
+                        name.push('"');
+                        pieces.next();
+                        length += 1;
+                    }
+                    false => break,
+                }
+            }
+            part = name;
+            rest = quoted.get(length..).ok_or_else(invalid)?;
+        } else {
+            let end = rest.find('.').unwrap_or(rest.len());
+            part = rest[..end].trim().to_lowercase();
+            if part.contains(|c: char| c.is_whitespace() || c == '"') {
+                return Err(invalid());
+            }
+            rest = &rest[end..];
+        }
+        if part.is_empty() {
+            return Err(invalid());
+        }
+        parts.push(part);
+        rest = rest.trim_start();
+        if rest.is_empty() {
+            return Ok(parts);
+        }
+        rest = rest.strip_prefix('.').ok_or_else(invalid)?.trim_start();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_as_regclass_does() {
+        let parts = |text| split_name(text).map(|parts| parts.join("|")).ok();
+        assert_eq!(parts("S"), Some("s".to_owned()));
+        assert_eq!(parts(" Public . \"A.b\" "), Some("public|A.b".to_owned()));
+        assert_eq!(parts("\"a\"\"b\".c"), Some("a\"b|c".to_owned()));
+        for wrong in ["", "a.", ".a", "a b", "\"a", "\"a\"b", "a..b"] {
+            assert_eq!(parts(wrong), None, "{wrong}");
+        }
+    }
 }
 
 /// The session's settings, as current_setting() and set_config() need them.

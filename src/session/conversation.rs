@@ -6,6 +6,7 @@ use super::identity::Followed;
 use super::portal::{Portal, State};
 use super::prepared::Prepared;
 use super::query::{Known, check_setting};
+use super::sequences::Remembered;
 use super::statement::Outcome;
 use super::timeouts::Deadlines;
 use super::{CopyInput, Flow, Output, Request, Services, Settings, TransactionStatus, Who};
@@ -79,6 +80,7 @@ pub struct Session {
     /// An error that the next step reports.
     refused: Option<Error>,
     pub(super) deadlines: Deadlines,
+    pub(super) sequences: Remembered,
 }
 
 impl Session {
@@ -117,6 +119,7 @@ impl Session {
             skipping: false,
             refused: None,
             deadlines: Deadlines::default(),
+            sequences: Remembered::default(),
         };
         for (name, value) in &settings {
             check_setting(&session.services, &session.who, name, Some(value), false)?;

@@ -18,6 +18,7 @@ mod portal;
 mod prepared;
 mod query;
 mod request;
+mod sequences;
 mod services;
 mod settings;
 mod statement;

@@ -4,18 +4,19 @@ use super::block::shown_of_transaction;
 use super::conversation::Session;
 use super::plans::Environment;
 use super::portal::{Portal, Running, State};
+use super::sequences::Ids;
 use super::settings::{Settings, USER_ID};
 use super::statement::Outcome;
 use super::{Flow, Format, Output, Services, Who};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{self, Expr, IdSource, Identity, Notifier};
+use crate::expr::{self, Expr, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::ResultColumn;
-use crate::txn::{Engine, LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
+use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use crate::wait::Wait;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 /// Rows that a step looks at before others may have the thread.
@@ -44,15 +45,6 @@ impl RowSink for Rows<'_> {
 
     fn notice(&mut self, notice: &Error) {
         self.output.notice(notice);
-    }
-}
-
-/// The engine as the giver of numbers.
-struct Ids<'a>(&'a Engine);
-
-impl IdSource for Ids<'_> {
-    fn snowflake(&self) -> i64 {
-        self.0.snowflake()
     }
 }
 
@@ -317,11 +309,19 @@ impl Session {
         body: impl FnOnce(&mut Transaction, &ExecContext) -> Result<T>,
     ) -> Result<T> {
         let zone = self.settings.zone().clone();
-        let Session { block, settings, services, who, .. } = self;
+        let Session { block, settings, services, who, known, sequences, .. } = self;
         let transaction = block.transaction().ok_or_else(|| Error::internal("no transaction is open"))?;
         let options = *transaction.options();
         let settings = SettingsOfSession { settings: RefCell::new(settings), services, who, options };
-        let ids = Ids(&services.engine);
+        let own = transaction.has_own_catalog().then(|| transaction.catalog());
+        let ids = Ids {
+            engine: &services.engine,
+            catalog: own.map_or_else(OnceCell::new, OnceCell::from),
+            identity: acting.identity,
+            environment: known.as_ref().map(|known| &*known.environment),
+            read_only: options.read_only,
+            remembered: RefCell::new(sequences),
+        };
         let world = ExecContext {
             identity: acting.identity,
             scope: acting.scope,

@@ -5,6 +5,7 @@ use super::conversation::Session;
 use super::identity::Followed;
 use super::portal::{Portal, State};
 use super::query::{Acting, Silent, check_setting};
+use super::sequences::Remembered;
 use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::bind::{Definitions, bind_arguments};
@@ -185,11 +186,14 @@ impl Session {
         }
     }
 
-    /// DISCARD. There are no temporary tables and no sequences; plans are bound again whenever their catalog is old.
+    /// DISCARD. There are no temporary tables; plans are bound again whenever their catalog is old.
     fn discard(&mut self, what: Discard) -> Result<Outcome> {
         match what {
             Discard::Plans => done("DISCARD PLANS"),
-            Discard::Sequences => done("DISCARD SEQUENCES"),
+            Discard::Sequences => {
+                self.sequences = Remembered::default();
+                done("DISCARD SEQUENCES")
+            }
             Discard::Temp => done("DISCARD TEMP"),
             Discard::All => {
                 if !matches!(self.block, Block::Idle) {
@@ -201,6 +205,7 @@ impl Session {
                 self.settings.reset_all(false);
                 self.statements.clear();
                 self.listener.unlisten_all();
+                self.sequences = Remembered::default();
                 done("DISCARD ALL")
             }
         }
@@ -218,7 +223,8 @@ impl Session {
         let defined = self.within(acting, |transaction, world| {
             transaction.check_writable(definition.tag())?;
             let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
-            let expressions = Definitions { text: &text, eval };
+            let expressions =
+                Definitions { text: &text, eval, role: identity.role, search_path: &environment.search_path };
             let context = DefineContext {
                 role: identity.role,
                 session_role,

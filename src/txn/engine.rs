@@ -6,6 +6,7 @@ use super::feed::{Feed, FeedReader, LoggedCommits};
 use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable};
 use super::recovery::{self, Counters, RecoveryReport};
 use super::scopes::Scopes;
+use super::sequence::Sequences;
 use super::serializable::Serializable;
 use super::snowflake::Snowflake;
 use super::ticket::CommitTicket;
@@ -117,6 +118,7 @@ pub struct Engine {
     pub(super) snowflake: Snowflake,
     pub(super) expiry: Expiry,
     pub(super) groups: Groups,
+    pub(super) sequences: Sequences,
     catalog: RwLock<Arc<Catalog>>,
     next_transaction: AtomicU64,
     /// The last commit that changed a row's key since the start.
@@ -191,6 +193,7 @@ impl Engine {
             snowflake,
             expiry: Expiry::default(),
             groups: Groups::default(),
+            sequences: Sequences::default(),
             next_transaction: AtomicU64::new(1),
             last_move: AtomicU64::new(0),
             open: AtomicUsize::new(0),
@@ -210,6 +213,7 @@ impl Engine {
         if created {
             engine.store_bootstrap()?;
         }
+        engine.sweep_sequences()?;
         Ok((engine, RecoveryReport { tail_cut: log_report.tail_cut, replayed, last, created }))
     }
 
@@ -441,8 +445,12 @@ impl Engine {
 
     /// Refuses further commits, flushes those under way and ends the committer's thread. What is not folded yet is in
     /// the log.
-    pub fn shutdown(&self) -> Result<()> {
+    pub fn shutdown(self: &Arc<Engine>) -> Result<()> {
         self.stopping.store(true, Ordering::Release);
+        if let Err(error) = self.close_sequences() {
+            // gaps are all that comes of it
+            tracing::warn!(%error, "sequences could not be written down");
+        }
         self.committer.stop();
         for thread in std::mem::take(&mut *self.bulk_threads.lock()) {
             let joined = thread.join();

@@ -202,7 +202,7 @@ pub(super) fn dropped_storages(snapshot: &StoreSnapshot) -> Result<Vec<(Bytes, u
 }
 
 /// Calls `visit` for every key that begins with `prefix`.
-fn for_each(
+pub(super) fn for_each(
     snapshot: &StoreSnapshot,
     prefix: Vec<u8>,
     mut visit: impl FnMut(Bytes, Bytes) -> Result<()>,

@@ -9,6 +9,7 @@ mod math;
 mod operator_functions;
 mod operators;
 mod pattern;
+mod sequence;
 mod sets;
 mod string;
 mod system;
@@ -49,6 +50,7 @@ pub(super) static FUNCTIONS: &[&[Function]] = &[
     json::FUNCTIONS,
     digest::FUNCTIONS,
     ids::FUNCTIONS,
+    sequence::FUNCTIONS,
     sets::FUNCTIONS,
     system::FUNCTIONS,
 ];

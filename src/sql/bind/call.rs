@@ -5,6 +5,7 @@ use super::aggregate::Written;
 use super::ident::name_parts;
 use super::library::Operand;
 use super::names::Names;
+use super::sequence::takes_sequence;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{Expr, resolve_function};
 use crate::types::{SqlType, Value};
@@ -138,7 +139,13 @@ impl Binder<'_> {
         }
         self.check_form(&name, &written, at)?;
         let sets_before = names.sets.len();
-        let args = written.args.iter().map(|arg| self.operand(arg, names)).collect::<Result<Vec<_>>>()?;
+        let mut args = Vec::with_capacity(written.args.len());
+        for (at, arg) in written.args.iter().enumerate() {
+            args.push(match at == 0 && takes_sequence(&name) {
+                true => self.sequence_argument(arg, names)?,
+                false => self.operand(arg, names)?,
+            });
+        }
         if let Some(what) = aggregate_form(&written) {
             // A function that is not there at all is the greater surprise.
             let types: Vec<SqlType> = args.iter().map(|(expr, _)| expr.ty()).collect();

@@ -17,6 +17,10 @@ pub struct Definitions<'a> {
     pub text: &'a str,
     /// The world of the statement: a default's value for existing rows is computed in it.
     pub eval: EvalContext<'a>,
+    /// Who defines: whose schemas are looked into for sequences.
+    pub role: Oid,
+    /// Where sequences are looked for.
+    pub search_path: &'a [String],
 }
 
 impl Definitions<'_> {
@@ -45,8 +49,8 @@ impl Definitions<'_> {
     fn context<'c>(&'c self, catalog: &'c Arc<Catalog>) -> BindContext<'c> {
         BindContext {
             catalog,
-            role: Oid::INVALID,
-            search_path: &[],
+            role: self.role,
+            search_path: self.search_path,
             text: self.text,
             params: &[],
             open_params: false,

@@ -29,6 +29,11 @@ impl Binder<'_> {
         let (name, alias) = self.plain_table(factor)?;
         let found = self.find_relation(name)?;
         self.require(&found, Privilege::Select)?;
+        if let Found::Stored(relation) = &found
+            && relation.sequence().is_some()
+        {
+            return self.sequence_row(&found, relation, alias);
+        }
         let (source, scope) = self.named(&found, alias)?;
         let alias = scope.tables[0].alias.clone();
         let qualified = match &found {

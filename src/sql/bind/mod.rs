@@ -20,6 +20,7 @@ mod position;
 mod relation;
 mod scope;
 mod select;
+mod sequence;
 mod sets;
 mod stored;
 mod subscribe;

@@ -106,8 +106,8 @@ impl Binder<'_> {
             return Ok(());
         }
         let noun = match found {
-            Found::Stored(relation) if relation.topic().is_some() => "topic",
-            _ => "table",
+            Found::Stored(relation) => crate::sql::ddl::noun(relation),
+            Found::System(_) => "table",
         };
         let message = format!("permission denied for {noun} {}", found.name());
         Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))

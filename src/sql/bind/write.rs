@@ -67,6 +67,10 @@ impl Binder<'_> {
             return Err(Error::unsupported(format!("{} of a topic", command.name()))
                 .hint("Messages come from the tables that are the topic's sources."));
         }
+        if relation.sequence().is_some() {
+            let message = format!("cannot change sequence \"{}\"", relation.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
         if command == Command::Update && relation.is_volatile() {
             return Err(Error::unsupported("UPDATE of a STREAM table").hint("Delete the row and insert a new one."));
         }

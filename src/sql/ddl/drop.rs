@@ -2,22 +2,26 @@
 
 use super::Definer;
 use super::names::{is_system, noun};
-use crate::catalog::{Catalog, CatalogKey, Relation, RelationKind, TableKind, Topic};
+use crate::catalog::{Catalog, CatalogKey, Relation, RelationKind, TableKind, Topic, oids_in};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
-use crate::sql::parse::ObjectName;
+use crate::sql::parse::{Dropped, ObjectName};
 use crate::types::Oid;
 use std::sync::Arc;
 
 impl Definer<'_, '_> {
     pub(super) fn drop_relations(
         &mut self,
-        topic: bool,
+        kind: Dropped,
         names: &[ObjectName],
         if_exists: bool,
         cascade: bool,
     ) -> Result<()> {
-        let wanted = if topic { "topic" } else { "table" };
+        let wanted = match kind {
+            Dropped::Table => "table",
+            Dropped::Topic => "topic",
+            Dropped::Sequence => "sequence",
+        };
         let mut relations: Vec<Arc<Relation>> = Vec::new();
         for name in names {
             let Some(relation) = self.find_relation(name)? else {
@@ -38,12 +42,46 @@ impl Definer<'_, '_> {
             relations.push(relation);
         }
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
-        let dependents = dependents(&self.catalog(), &dropped);
+        let dependents = self.dependents(&dropped);
         if !cascade && !dependents.is_empty() {
             let message = format!("cannot drop {wanted} {} because other objects depend on it", relations[0].name);
             return Err(depends(&message, &dependents));
         }
         self.drop_all(&relations, &dependents)
+    }
+
+    /// What is outside of `dropped` and uses something in it.
+    fn dependents(&self, dropped: &[Oid]) -> Vec<Dependent> {
+        let catalog = self.catalog();
+        let mut found = dependents(&catalog, dropped);
+        let is_sequence = |oid: &Oid| catalog.relation(*oid).is_some_and(|relation| relation.sequence().is_some());
+        if !dropped.iter().any(is_sequence) {
+            return found;
+        }
+        for table in catalog.relations().filter(|relation| !dropped.contains(&relation.oid)) {
+            for (at, column) in table.live_columns() {
+                let used = column.default.iter().flat_map(|default| oids_in(default));
+                let Some(sequence) = used.filter(|oid| dropped.contains(oid)).find_map(|oid| catalog.relation(oid))
+                else {
+                    continue;
+                };
+                let what = format!("default value for column {} of table {}", column.name, self.visible_name(table));
+                let on = format!("sequence {}", self.visible_name(sequence));
+                found.push(Dependent { relation: table.oid, default: Some(at), what, on });
+            }
+        }
+        found
+    }
+
+    /// The name of a relation, with its schema where the search path does not lead to it.
+    fn visible_name(&self, relation: &Relation) -> String {
+        let catalog = self.catalog();
+        let schemas = self.cx.search_path.iter().filter_map(|schema| catalog.schema_by_name(schema));
+        let found = schemas.into_iter().find_map(|schema| catalog.relation_by_name(schema.oid, &relation.name));
+        match found.is_some_and(|found| found.oid == relation.oid) {
+            true => relation.name.clone(),
+            false => catalog.qualified_name(relation),
+        }
     }
 
     fn missing(&mut self, wanted: &str, name: &ObjectName, if_exists: bool) -> Result<()> {
@@ -80,7 +118,7 @@ impl Definer<'_, '_> {
             schemas.push(schema);
         }
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
-        let mut dependents = dependents(&catalog, &dropped);
+        let mut dependents = self.dependents(&dropped);
         if let (false, Some(schema)) = (cascade, schemas.first())
             && !relations.is_empty()
         {
@@ -119,7 +157,7 @@ impl Definer<'_, '_> {
     /// Drops relations and takes their sources and dead letters out of the topics that stay.
     fn drop_all(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<()> {
         let named: Vec<_> = dependents.iter().map(|one| one.what.clone()).filter(|what| !what.is_empty()).collect();
-        self.lock_dropped(relations)?;
+        self.lock_dropped(relations, dependents)?;
         for relation in relations {
             self.refuse_in_use(relation, "DROP TABLE")?;
         }
@@ -127,12 +165,15 @@ impl Definer<'_, '_> {
         let dropped: Vec<Oid> = relations.iter().map(|relation| relation.oid).collect();
         for dependent in dependents {
             let catalog = self.catalog();
-            let Some(topic) = catalog.relation(dependent.topic) else { continue };
-            let mut topic = Relation::clone(topic);
-            if let RelationKind::Topic(settings) = &mut topic.kind {
+            let Some(relation) = catalog.relation(dependent.relation) else { continue };
+            let mut relation = Relation::clone(relation);
+            if let RelationKind::Topic(settings) = &mut relation.kind {
                 detach(settings, &dropped);
             }
-            self.put_relation(topic)?;
+            if let Some(column) = dependent.default {
+                relation.columns[column].default = None;
+            }
+            self.put_relation(relation)?;
         }
         for relation in relations {
             self.free(relation);
@@ -142,7 +183,10 @@ impl Definer<'_, '_> {
     }
 
     /// Locks what is dropped, and the tables that feed a topic: no commit after this one adds to it.
-    fn lock_dropped(&mut self, relations: &[Arc<Relation>]) -> Result<()> {
+    fn lock_dropped(&mut self, relations: &[Arc<Relation>], dependents: &[Dependent]) -> Result<()> {
+        for dependent in dependents.iter().filter(|dependent| dependent.default.is_some()) {
+            self.lock_relation(dependent.relation)?;
+        }
         for relation in relations {
             for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
                 self.lock_source(source.table)?;
@@ -161,15 +205,18 @@ impl Definer<'_, '_> {
                 self.free_storage(Space::Topic, relation.storage);
                 self.free_storage(Space::Group, relation.storage);
             }
+            RelationKind::Sequence(_) => self.end_sequence(relation.storage),
             RelationKind::System => {}
         }
         relation.index_storages().for_each(|storage| self.free_storage(Space::Index, storage));
     }
 }
 
-/// A topic that uses something that is dropped.
+/// A topic that uses something that is dropped, or a table with a default that does.
 struct Dependent {
-    topic: Oid,
+    relation: Oid,
+    /// The column whose default it is.
+    default: Option<usize>,
     /// As messages name it.
     what: String,
     /// What it depends on.
@@ -186,7 +233,8 @@ fn dependents(catalog: &Catalog, dropped: &[Oid]) -> Vec<Dependent> {
         for (oid, role) in sources.chain(settings.dead_letter.map(|topic| (topic, "dead letters"))) {
             if let (true, Some(used)) = (dropped.contains(&oid), catalog.relation(oid)) {
                 let on = format!("{} {}", noun(used), catalog.qualified_name(used));
-                found.push(Dependent { topic: topic.oid, what: format!("{role} of topic {name}"), on });
+                let what = format!("{role} of topic {name}");
+                found.push(Dependent { relation: topic.oid, default: None, what, on });
             }
         }
     }

@@ -40,11 +40,30 @@ impl Definer<'_, '_> {
                     self.grant_on_relation(grant, &relation, &grantees)?;
                 }
             }
+            GrantTarget::Sequences(names) => {
+                for name in names {
+                    let relation = self.relation(name)?;
+                    if relation.sequence().is_none() {
+                        let message = format!("\"{}\" is not a sequence", relation.name);
+                        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+                    }
+                    self.grant_on_sequence(grant, &relation, &grantees)?;
+                }
+            }
+            GrantTarget::AllSequences(schemas) => {
+                for name in schemas {
+                    let schema = self.schema(name)?.oid;
+                    let catalog = self.catalog();
+                    for relation in catalog.relations().filter(|one| one.schema == schema && one.sequence().is_some()) {
+                        self.grant_on_sequence(grant, relation, &grantees)?;
+                    }
+                }
+            }
             GrantTarget::AllTables(schemas) => {
                 for name in schemas {
                     let schema = self.schema(name)?.oid;
                     let catalog = self.catalog();
-                    let tables = catalog.relations().filter(|one| one.schema == schema && one.topic().is_none());
+                    let tables = catalog.relations().filter(|one| one.schema == schema && is_table(one));
                     for relation in tables {
                         self.grant_on_relation(grant, relation, &grantees)?;
                     }
@@ -66,8 +85,34 @@ impl Definer<'_, '_> {
         self.put(CatalogEntry::Schema(Arc::new(changed)))
     }
 
+    fn grant_on_sequence(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {
+        let wanted = wanted(grant, Privileges::ALL_ON_SEQUENCE, "sequence")?;
+        self.grant_these(grant, relation, grantees, wanted)
+    }
+
     fn grant_on_relation(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {
-        let wanted = wanted(grant, Privileges::ALL_ON_TABLE, "relation")?;
+        if relation.sequence().is_none() {
+            let wanted = wanted(grant, Privileges::ALL_ON_TABLE, "relation")?;
+            return self.grant_these(grant, relation, grantees, wanted);
+        }
+        // named without saying that it is a sequence: what it has not is passed over with a warning, as in PostgreSQL
+        let all = Privileges::ALL_ON_TABLE.with(Privileges::ALL_ON_SEQUENCE);
+        let named = wanted(grant, all, "relation")?;
+        let possible = Privileges(named.0 & Privileges::ALL_ON_SEQUENCE.0);
+        if possible != named && grant.privileges.is_some() {
+            let message = format!("sequence \"{}\" only supports USAGE, SELECT, and UPDATE privileges", relation.name);
+            self.notices.push(Error::warning(SqlState::INVALID_GRANT_OPERATION, message));
+        }
+        self.grant_these(grant, relation, grantees, possible)
+    }
+
+    fn grant_these(
+        &mut self,
+        grant: &Grant,
+        relation: &Arc<Relation>,
+        grantees: &[Oid],
+        wanted: Privileges,
+    ) -> Result<()> {
         let (grantor, allowed) = self.grantor(relation.owner, &relation.acl, wanted);
         if allowed.is_empty() {
             return Err(denied_relation(relation));
@@ -152,6 +197,10 @@ impl Definer<'_, '_> {
         let message = format!("must have admin option on role \"{}\"", target.name);
         Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
     }
+}
+
+fn is_table(relation: &Relation) -> bool {
+    relation.topic().is_none() && relation.sequence().is_none()
 }
 
 /// The privileges that a statement names, which must exist for that kind of object.

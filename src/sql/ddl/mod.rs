@@ -16,6 +16,7 @@ mod grant;
 mod names;
 mod role;
 mod schema;
+mod sequence;
 mod staged;
 mod table;
 mod topic;
@@ -23,7 +24,7 @@ mod truncate;
 mod work;
 
 pub use expressions::{Condition, ConditionOf, Constant, Expressions};
-pub use names::{denied_relation, denied_schema, require_relation, require_schema};
+pub use names::{denied_relation, denied_schema, noun, require_relation, require_schema};
 pub use work::Progress;
 
 use crate::catalog::{CatalogEntry, Relation};
@@ -140,8 +141,12 @@ impl Definer<'_, '_> {
             Definition::CreateTable(table) => self.create_table(table),
             Definition::AlterTable { name, if_exists, actions } => self.alter_table(name, *if_exists, actions),
             Definition::Truncate { names, cascade, .. } => self.truncate(names, *cascade),
-            Definition::DropRelation { topic, names, if_exists, cascade } => {
-                self.drop_relations(*topic, names, *if_exists, *cascade)
+            Definition::CreateSequence { name, if_not_exists, options } => {
+                self.create_sequence(name, *if_not_exists, options)
+            }
+            Definition::AlterSequence { name, if_exists, action } => self.alter_sequence(name, *if_exists, action),
+            Definition::DropRelation { kind, names, if_exists, cascade } => {
+                self.drop_relations(*kind, names, *if_exists, *cascade)
             }
             Definition::CreateIndex(_) | Definition::RenameIndex { .. } | Definition::DropIndex { .. } => {
                 Err(Error::unsupported("an index"))

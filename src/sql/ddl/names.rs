@@ -12,6 +12,7 @@ pub fn noun(relation: &Relation) -> &'static str {
     match relation.kind {
         RelationKind::Table(_) => "table",
         RelationKind::Topic(_) => "topic",
+        RelationKind::Sequence(_) => "sequence",
         RelationKind::System => "view",
     }
 }

@@ -20,6 +20,9 @@ pub(super) struct Staged {
     changes: Vec<(CatalogKey, Option<CatalogEntry>)>,
     /// Storages to be freed.
     freed: Vec<(Space, StorageId)>,
+    /// Storages of sequences that begin and that end.
+    begun: Vec<StorageId>,
+    ended: Vec<StorageId>,
     /// Whether a lock was taken that was not held when it was begun.
     locked: bool,
 }
@@ -27,13 +30,27 @@ pub(super) struct Staged {
 impl Staged {
     pub(super) fn new(tx: &Transaction) -> Staged {
         let base = tx.catalog();
-        Staged { catalog: base.clone(), base, changes: Vec::new(), freed: Vec::new(), locked: false }
+        Staged {
+            catalog: base.clone(),
+            base,
+            changes: Vec::new(),
+            freed: Vec::new(),
+            begun: Vec::new(),
+            ended: Vec::new(),
+            locked: false,
+        }
     }
 
     /// Does it.
     pub(super) fn write(&mut self, tx: &mut Transaction) -> Result<()> {
         for (space, storage) in std::mem::take(&mut self.freed) {
             tx.drop_storage(space, storage)?;
+        }
+        for storage in std::mem::take(&mut self.begun) {
+            tx.begin_sequence(storage);
+        }
+        for storage in std::mem::take(&mut self.ended) {
+            tx.end_sequence(storage)?;
         }
         match std::mem::take(&mut self.changes) {
             changes if changes.is_empty() => Ok(()),
@@ -81,6 +98,16 @@ impl Definer<'_, '_> {
     /// Has a storage freed in the background once the definition is committed.
     pub(super) fn free_storage(&mut self, space: Space, storage: StorageId) {
         self.staged.freed.push((space, storage));
+    }
+
+    /// A sequence counts anew, in a storage of its own.
+    pub(super) fn begin_sequence(&mut self, storage: StorageId) {
+        self.staged.begun.push(storage);
+    }
+
+    /// Nobody counts in a sequence's storage any more, once the definition is committed.
+    pub(super) fn end_sequence(&mut self, storage: StorageId) {
+        self.staged.ended.push(storage);
     }
 
     /// Takes a relation for this transaction alone: nobody reads or writes it until the end.

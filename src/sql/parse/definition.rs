@@ -1,6 +1,6 @@
 //! What a definition can be: schemas, tables, topics, roles and grants, as they were written.
 
-use super::ObjectName;
+use super::{Dropped, ObjectName};
 use crate::catalog::{Payload, SourceOps};
 use crate::types::SqlType;
 use sqlparser::ast;
@@ -55,10 +55,28 @@ pub enum Definition {
         /// What to do, in order.
         actions: Vec<AlterTable>,
     },
-    /// DROP TABLE, DROP TOPIC
+    /// CREATE SEQUENCE
+    CreateSequence {
+        /// Name.
+        name: ObjectName,
+        /// IF NOT EXISTS
+        if_not_exists: bool,
+        /// How it counts.
+        options: Vec<SequenceOption>,
+    },
+    /// ALTER SEQUENCE
+    AlterSequence {
+        /// The sequence.
+        name: ObjectName,
+        /// IF EXISTS
+        if_exists: bool,
+        /// What to do.
+        action: AlterSequence,
+    },
+    /// DROP TABLE, DROP TOPIC, DROP SEQUENCE
     DropRelation {
-        /// DROP TOPIC
-        topic: bool,
+        /// Which of them.
+        kind: Dropped,
         /// Names.
         names: Vec<ObjectName>,
         /// IF EXISTS
@@ -160,8 +178,11 @@ impl Definition {
             Definition::DropSchema { .. } => "DROP SCHEMA",
             Definition::CreateTable(_) => "CREATE TABLE",
             Definition::AlterTable { .. } => "ALTER TABLE",
-            Definition::DropRelation { topic: false, .. } => "DROP TABLE",
-            Definition::DropRelation { topic: true, .. } => "DROP TOPIC",
+            Definition::CreateSequence { .. } => "CREATE SEQUENCE",
+            Definition::AlterSequence { .. } => "ALTER SEQUENCE",
+            Definition::DropRelation { kind: Dropped::Table, .. } => "DROP TABLE",
+            Definition::DropRelation { kind: Dropped::Topic, .. } => "DROP TOPIC",
+            Definition::DropRelation { kind: Dropped::Sequence, .. } => "DROP SEQUENCE",
             Definition::CreateIndex(_) => "CREATE INDEX",
             Definition::RenameIndex { .. } => "ALTER INDEX",
             Definition::DropIndex { .. } => "DROP INDEX",
@@ -387,6 +408,51 @@ pub enum AlterTopic {
     Rename(String),
 }
 
+/// What ALTER SEQUENCE does.
+#[derive(Clone, Debug)]
+pub enum AlterSequence {
+    /// How it counts.
+    Options(Vec<SequenceOption>),
+    /// OWNER TO
+    Owner(RoleName),
+    /// RENAME TO
+    Rename(String),
+    /// SET SCHEMA
+    Schema(String),
+}
+
+/// An option of a sequence.
+#[derive(Clone, Debug)]
+pub struct SequenceOption {
+    /// What it sets.
+    pub setting: SequenceSetting,
+    /// Where it stands.
+    pub position: Option<u32>,
+}
+
+/// What an option of a sequence sets.
+#[derive(Clone, Copy, Debug)]
+pub enum SequenceSetting {
+    /// AS
+    As(SqlType),
+    /// INCREMENT
+    Increment(i64),
+    /// MINVALUE; none for NO MINVALUE
+    Min(Option<i64>),
+    /// MAXVALUE; none for NO MAXVALUE
+    Max(Option<i64>),
+    /// START
+    Start(i64),
+    /// RESTART; none without a value
+    Restart(Option<i64>),
+    /// CACHE
+    Cache(i64),
+    /// CYCLE, NO CYCLE
+    Cycle(bool),
+    /// OWNED BY NONE
+    OwnedByNone,
+}
+
 /// ADD SOURCE
 #[derive(Clone, Debug)]
 pub struct TopicSource {
@@ -469,8 +535,12 @@ pub enum GrantTarget {
         /// Spelled ON TOPIC.
         topic: bool,
     },
+    /// Sequences by name.
+    Sequences(Vec<ObjectName>),
     /// ALL TABLES IN SCHEMA
     AllTables(Vec<String>),
+    /// ALL SEQUENCES IN SCHEMA
+    AllSequences(Vec<String>),
     /// Schemas
     Schemas(Vec<String>),
 }

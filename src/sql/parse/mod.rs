@@ -15,6 +15,7 @@ mod lexer;
 mod literal;
 mod locking;
 mod role;
+mod sequence;
 mod session;
 mod statement;
 mod table;
@@ -25,6 +26,7 @@ pub use copy::{Copy, CopyOption, CopySource, CopyValue};
 pub use definition::*;
 pub use locking::{is_weaker_lock, without_mark};
 pub use statement::*;
+pub use table::Dropped;
 
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::cursor::Cursor;
@@ -152,6 +154,7 @@ fn define(cursor: &mut Cursor) -> Result<Statement> {
         "schema" | "namespace" => table::schema(cursor)?,
         "table" => table::statement(cursor)?,
         "index" | "unique" => index::statement(cursor)?,
+        "sequence" => sequence::statement(cursor)?,
         "topic" => topic::definition(cursor)?,
         "role" | "user" => role::statement(cursor)?,
         _ if FOREIGN_KINDS.contains(&kind.as_str()) => return Err(refused_kind(cursor)),
@@ -194,7 +197,6 @@ const FOREIGN_KINDS: &[&str] = &[
     "recursive",
     "routine",
     "rule",
-    "sequence",
     "server",
     "statistics",
     "subscription",
@@ -218,7 +220,7 @@ fn refused_kind(cursor: &Cursor) -> Error {
     });
     let name = words.collect::<Vec<_>>().join(" ");
     Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{name} is not supported"))
-        .hint("Schemas, tables, topics and roles can be defined.")
+        .hint("Schemas, tables, sequences, topics and roles can be defined.")
         .at(cursor.position())
 }
 

@@ -197,7 +197,13 @@ fn target(cursor: &mut Cursor) -> Result<GrantTarget> {
     if cursor.accept(&["schema"]) || cursor.accept(&["namespace"]) {
         return cursor.list(Cursor::name).map(GrantTarget::Schemas);
     }
-    let others = ["all", "sequence", "database", "function", "procedure", "routine", "language", "domain", "type"];
+    if cursor.accept(&["all", "sequences", "in", "schema"]) || cursor.accept(&["all", "sequences", "in", "namespace"]) {
+        return cursor.list(Cursor::name).map(GrantTarget::AllSequences);
+    }
+    if cursor.accept(&["sequence"]) {
+        return relation_names(cursor).map(GrantTarget::Sequences);
+    }
+    let others = ["all", "database", "function", "procedure", "routine", "language", "domain", "type"];
     if others.iter().any(|word| cursor.is_next(&[word])) {
         return Err(cursor.unsupported("a privilege on this kind of object"));
     }

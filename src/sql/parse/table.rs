@@ -94,17 +94,28 @@ pub fn schema(cursor: &mut Cursor) -> Result<Definition> {
     Ok(Definition::DropSchema { names, if_exists, cascade: cascade(cursor) })
 }
 
-/// What follows DROP TABLE or DROP TOPIC.
-pub fn drop_relation(cursor: &mut Cursor, topic: bool) -> Result<Definition> {
+/// What DROP removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// DROP TABLE
+    Table,
+    /// DROP TOPIC
+    Topic,
+    /// DROP SEQUENCE
+    Sequence,
+}
+
+/// What follows DROP TABLE, DROP TOPIC or DROP SEQUENCE.
+pub fn drop_relation(cursor: &mut Cursor, kind: Dropped) -> Result<Definition> {
     let if_exists = cursor.accept(&["if", "exists"]);
     let names = cursor.list(Cursor::object_name)?;
-    Ok(Definition::DropRelation { topic, names, if_exists, cascade: cascade(cursor) })
+    Ok(Definition::DropRelation { kind, names, if_exists, cascade: cascade(cursor) })
 }
 
 /// CREATE, ALTER and DROP TABLE.
 pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
     if cursor.accept(&["drop", "table"]) {
-        return drop_relation(cursor, false);
+        return drop_relation(cursor, Dropped::Table);
     }
     if cursor.accept(&["alter", "table"]) {
         return alter::table(cursor);

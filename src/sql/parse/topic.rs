@@ -178,7 +178,7 @@ fn subscribe_option(cursor: &mut Cursor, into: &mut Subscribe) -> Result<()> {
 /// CREATE, ALTER and DROP TOPIC.
 pub fn definition(cursor: &mut Cursor) -> Result<Definition> {
     if cursor.accept(&["drop", "topic"]) {
-        return super::table::drop_relation(cursor, true);
+        return super::table::drop_relation(cursor, super::Dropped::Topic);
     }
     if cursor.accept(&["alter", "topic"]) {
         let name = cursor.object_name()?;

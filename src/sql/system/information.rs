@@ -52,12 +52,12 @@ fn tables(cx: &SystemContext) -> Result<Vec<Row>> {
     let row = |(relation, schema): (&Relation, &str)| {
         vec![Value::Text(cx.identity.database.clone()), text(schema), text(&relation.name), text("BASE TABLE")]
     };
-    Ok(visible(cx).map(row).collect())
+    Ok(visible(cx).filter(|(relation, _)| relation.sequence().is_none()).map(row).collect())
 }
 
 fn columns(cx: &SystemContext) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (relation, schema) in visible(cx) {
+    for (relation, schema) in visible(cx).filter(|(relation, _)| relation.sequence().is_none()) {
         for (at, column) in relation.live_columns() {
             rows.push(vec![
                 Value::Text(cx.identity.database.clone()),

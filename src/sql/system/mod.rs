@@ -4,6 +4,7 @@
 mod indexes;
 mod information;
 mod pg;
+mod sequences;
 mod tertulia;
 
 use crate::catalog::Catalog;
@@ -52,7 +53,8 @@ pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
 
 /// All system relations.
 pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
-    pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(information::RELATIONS).chain(tertulia::RELATIONS)
+    let own = pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(sequences::RELATIONS);
+    own.chain(information::RELATIONS).chain(tertulia::RELATIONS)
 }
 
 fn oid(oid: Oid) -> Value {

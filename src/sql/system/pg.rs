@@ -101,7 +101,11 @@ fn classes(cx: &SystemContext) -> Result<Vec<Row>> {
             text(&relation.name),
             oid(relation.schema),
             oid(relation.owner),
-            text(if matches!(relation.kind, RelationKind::System) { "v" } else { "r" }),
+            text(match relation.kind {
+                RelationKind::System => "v",
+                RelationKind::Sequence(_) => "S",
+                RelationKind::Table(_) | RelationKind::Topic(_) => "r",
+            }),
             Value::Int(relation.columns.len() as i64),
             Value::Int(relation.checks.len() as i64),
             Value::Bool(relation.primary_key.is_some() || relation.index_storages().next().is_some()),

@@ -173,7 +173,7 @@ impl Definer<'_, '_> {
         }
     }
 
-    fn refuse_taken(&self, relation: &Relation, name: &str) -> Result<()> {
+    pub(in crate::sql::ddl) fn refuse_taken(&self, relation: &Relation, name: &str) -> Result<()> {
         match self.catalog().relation_by_name(relation.schema, name) {
             Some(_) => Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))),
             None => Ok(()),

@@ -1,0 +1,226 @@
+//! Sequences as a session uses them: by name, under its rights, with what it remembers of each.
+
+use super::plans::Environment;
+use crate::catalog::{Catalog, Privilege, Privileges, Relation, Schema, Sequence};
+use crate::error::{Error, Result, SqlState};
+use crate::expr::{IdSource, Identity, SequenceCall, SequenceName, split_name};
+use crate::limits::SEQUENCES_REMEMBERED_MAX;
+use crate::txn::{Counter, Engine};
+use crate::types::{Oid, StorageId};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a session remembers of the sequences that it has used, until DISCARD.
+#[derive(Default)]
+pub(super) struct Remembered {
+    sequences: HashMap<Oid, Used>,
+    /// The one that nextval was last called for.
+    last: Option<Oid>,
+}
+
+/// A sequence that was used.
+struct Used {
+    counter: Arc<Counter>,
+    storage: StorageId,
+    increment: i64,
+    /// The number that this session got last, and the last of those that it got with it (CACHE).
+    current: Option<(i64, i64)>,
+}
+
+/// The engine as the giver of numbers to one session.
+pub(super) struct Ids<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    /// The transaction's catalog; where it has none of its own, the newest once it is asked for.
+    pub(super) catalog: OnceCell<Arc<Catalog>>,
+    pub(super) identity: &'a Identity,
+    pub(super) environment: Option<&'a Environment>,
+    pub(super) read_only: bool,
+    pub(super) remembered: RefCell<&'a mut Remembered>,
+}
+
+impl IdSource for Ids<'_> {
+    fn snowflake(&self) -> i64 {
+        self.engine.snowflake()
+    }
+
+    fn sequence(&self, call: SequenceCall<'_>) -> Result<i64> {
+        match call {
+            SequenceCall::Next(name) => self.next(name),
+            SequenceCall::Current(name) => self.current(name),
+            SequenceCall::Last => self.last(),
+            SequenceCall::Set { name, value, is_called } => self.set(name, value, is_called),
+        }
+    }
+
+    fn sequence_state(&self, sequence: Oid) -> Result<(i64, i64, bool)> {
+        let relation = self.find(SequenceName::Oid(sequence))?;
+        self.require(&relation, &[Privilege::Select])?;
+        let state = self.engine.counter(&relation)?.state(counting(&relation)?);
+        Ok((state.last, i64::try_from(state.reserved).unwrap_or(i64::MAX), state.is_called))
+    }
+}
+
+impl Ids<'_> {
+    fn catalog(&self) -> &Arc<Catalog> {
+        self.catalog.get_or_init(|| self.engine.catalog())
+    }
+
+    fn next(&self, name: SequenceName) -> Result<i64> {
+        let relation = self.find(name)?;
+        let sequence = counting(&relation)?;
+        self.require(&relation, &[Privilege::Usage, Privilege::Update])?;
+        self.refuse_read_only("nextval")?;
+        let remembered = &mut **self.remembered.borrow_mut();
+        remembered.last = Some(relation.oid);
+        let used = remembered.used(self.engine, &relation, sequence)?;
+        if let Some((current, cached)) = used.current
+            && current != cached
+        {
+            let next = current + sequence.increment;
+            used.current = Some((next, cached));
+            return Ok(next);
+        }
+        let numbers = used.counter.next(self.engine, sequence, &relation.name)?;
+        used.current = Some((numbers.first, numbers.last));
+        Ok(numbers.first)
+    }
+
+    fn current(&self, name: SequenceName) -> Result<i64> {
+        let relation = self.find(name)?;
+        counting(&relation)?;
+        self.require(&relation, &[Privilege::Usage, Privilege::Select])?;
+        let remembered = self.remembered.borrow();
+        let current = remembered.sequences.get(&relation.oid).and_then(|used| used.current);
+        current.map(|(current, _)| current).ok_or_else(|| {
+            let message = format!("currval of sequence \"{}\" is not yet defined in this session", relation.name);
+            Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        })
+    }
+
+    fn last(&self) -> Result<i64> {
+        let undefined = || {
+            let message = "lastval is not yet defined in this session";
+            Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        };
+        let remembered = self.remembered.borrow();
+        let last = remembered.last.ok_or_else(undefined)?;
+        let relation = self.catalog().relation(last).ok_or_else(undefined)?;
+        self.require(relation, &[Privilege::Usage, Privilege::Select])?;
+        let current = remembered.sequences.get(&last).and_then(|used| used.current);
+        current.map(|(current, _)| current).ok_or_else(undefined)
+    }
+
+    fn set(&self, name: SequenceName, value: i64, is_called: bool) -> Result<i64> {
+        let relation = self.find(name)?;
+        let sequence = counting(&relation)?;
+        self.require(&relation, &[Privilege::Update])?;
+        self.refuse_read_only("setval")?;
+        if !(sequence.min..=sequence.max).contains(&value) {
+            let bounds = format!("({}..{})", sequence.min, sequence.max);
+            let message = format!("setval: value {value} is out of bounds for sequence \"{}\" {bounds}", relation.name);
+            return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message));
+        }
+        let mut remembered = self.remembered.borrow_mut();
+        let used = remembered.used(self.engine, &relation, sequence)?;
+        used.counter.set(self.engine, value, is_called)?;
+        used.current = match is_called {
+            true => Some((value, value)),
+            false => used.current.map(|(current, _)| (current, current)),
+        };
+        Ok(value)
+    }
+
+    fn refuse_read_only(&self, function: &str) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        let message = format!("cannot execute {function}() in a read-only transaction");
+        Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+    }
+
+    fn find(&self, name: SequenceName) -> Result<Arc<Relation>> {
+        match name {
+            SequenceName::Oid(oid) => self.catalog().relation(oid).cloned().ok_or_else(|| {
+                Error::new(SqlState::UNDEFINED_TABLE, format!("relation with OID {} does not exist", oid.0))
+            }),
+            SequenceName::Text(text) => self.find_named(text),
+        }
+    }
+
+    fn find_named(&self, text: &str) -> Result<Arc<Relation>> {
+        let catalog = self.catalog();
+        let parts = split_name(text)?;
+        let may_use = |schema: &Schema| {
+            let usage = Privileges::of(Privilege::Usage);
+            catalog.has_privileges(self.identity.role, schema.owner, &schema.acl, usage)
+        };
+        let found = match parts.as_slice() {
+            [name] => self.environment.and_then(|environment| {
+                environment.search_path.iter().find_map(|schema| {
+                    let schema = catalog.schema_by_name(schema).filter(|schema| may_use(schema))?;
+                    catalog.relation_by_name(schema.oid, name)
+                })
+            }),
+            [schema, name] | [_, schema, name] => {
+                let missing = || {
+                    let message = format!("schema \"{schema}\" does not exist");
+                    Error::new(SqlState::UNDEFINED_SCHEMA, message)
+                };
+                let schema = catalog.schema_by_name(schema).ok_or_else(missing)?;
+                if !may_use(schema) {
+                    return Err(crate::sql::ddl::denied_schema(schema));
+                }
+                catalog.relation_by_name(schema.oid, name)
+            }
+            _ => None,
+        };
+        found.cloned().ok_or_else(|| {
+            Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", parts.join(".")))
+        })
+    }
+
+    fn require(&self, relation: &Relation, any: &[Privilege]) -> Result<()> {
+        let catalog = self.catalog();
+        let has = |privilege: &Privilege| {
+            let wanted = Privileges::of(*privilege);
+            catalog.has_privileges(self.identity.role, relation.owner, &relation.acl, wanted)
+        };
+        if any.iter().any(has) { Ok(()) } else { Err(crate::sql::ddl::denied_relation(relation)) }
+    }
+}
+
+impl Remembered {
+    /// What is remembered of a sequence. Numbers that came from another storage or by another increment are not given
+    /// out any more.
+    fn used(&mut self, engine: &Arc<Engine>, relation: &Relation, sequence: &Sequence) -> Result<&mut Used> {
+        if self.sequences.len() >= SEQUENCES_REMEMBERED_MAX && !self.sequences.contains_key(&relation.oid) {
+            let message = format!("a session uses {SEQUENCES_REMEMBERED_MAX} sequences at most");
+            return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("DISCARD SEQUENCES."));
+        }
+        let used = match self.sequences.entry(relation.oid) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Used {
+                counter: engine.counter(relation)?,
+                storage: relation.storage,
+                increment: sequence.increment,
+                current: None,
+            }),
+        };
+        if used.storage != relation.storage {
+            (used.counter, used.storage) = (engine.counter(relation)?, relation.storage);
+            used.current = used.current.map(|(current, _)| (current, current));
+        }
+        if used.increment != sequence.increment {
+            used.increment = sequence.increment;
+            used.current = used.current.map(|(current, _)| (current, current));
+        }
+        Ok(used)
+    }
+}
+
+fn counting(relation: &Relation) -> Result<&Sequence> {
+    relation
+        .sequence()
+        .ok_or_else(|| Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a sequence", relation.name)))
+}
