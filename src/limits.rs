@@ -44,7 +44,8 @@ pub const COPY_LINE_BYTES_MAX: usize = 2 * ROW_BYTES_MAX;
 pub const COPY_FEED_BYTES: usize = 64 << 10;
 
 /// Bytes of one transaction's writes, with what memory adds to them, at which it spills to disk. A smaller commit is
-/// written to the log and installed by the committer, so this bounds how long others wait for it.
+/// written to the log and installed by the committer, so this bounds how long others wait for it. A very large one
+/// spills four times as much at once.
 pub const WRITE_SET_CHUNK_BYTES: usize = 16 << 20;
 
 /// Bytes that one transaction spills; full: 53400.

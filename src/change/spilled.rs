@@ -120,6 +120,11 @@ impl Spilled {
         self.end()
     }
 
+    /// How many runs of writes there are.
+    pub(super) fn runs(&self) -> usize {
+        self.writes.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.appends.is_empty()
     }

@@ -117,9 +117,11 @@ impl WriteSet {
         self.durable_bytes + self.kept_bytes
     }
 
-    /// Those that [`spill`](Self::spill) would put on disk.
-    pub fn durable_bytes(&self) -> usize {
-        self.durable_bytes
+    /// Whether there is so much of what [`spill`](Self::spill) puts on disk that it should. The more runs there are, the
+    /// more makes one, since every look-up asks each of them: up to four times `chunk_bytes`.
+    pub fn is_large(&self, chunk_bytes: usize) -> bool {
+        let runs = self.spilled.as_ref().map_or(0, Spilled::runs);
+        self.durable_bytes > chunk_bytes.saturating_mul((1 + runs / 32).min(4))
     }
 
     /// Those that it would not.

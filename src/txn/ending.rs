@@ -34,7 +34,7 @@ impl Transaction {
     /// Puts the writes on disk once they are more than memory should hold.
     pub(super) fn spill_if_large(&mut self) -> Result<()> {
         let engine = self.engine().clone();
-        if self.writes.durable_bytes() <= engine.options().write_set_chunk_bytes {
+        if !self.writes.is_large(engine.options().write_set_chunk_bytes) {
             return Ok(());
         }
         self.writes.spill(&engine.bulks)?;

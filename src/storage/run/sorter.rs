@@ -10,13 +10,16 @@ use std::sync::Arc;
 /// Bytes that an entry takes in memory beside its key and payload.
 const ENTRY_OVERHEAD: usize = 96;
 
+/// Key and payload.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// Entries to be sorted by key.
 pub struct Sorter {
     file: Arc<dyn DiskFile>,
     end: u64,
     /// Bytes that may be in memory.
     bytes_max: usize,
-    entries: Vec<(Box<[u8]>, Box<[u8]>)>,
+    entries: Vec<Entry>,
     bytes: usize,
     runs: Vec<Arc<Run>>,
     count: u64,
