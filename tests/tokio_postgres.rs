@@ -3,7 +3,8 @@
 
 mod support;
 
-use futures::{StreamExt, TryStreamExt, future, stream};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt, TryStreamExt, future, stream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::server::{PASSWORD, Tertulia};
 use tokio::runtime::Runtime;
@@ -357,5 +358,31 @@ fn a_worker_acts_for_the_user_that_a_parameter_names() {
         let refused = "EXECUTE AS USER $1 ( SELECT body FROM chat.notes WHERE id = $2 )";
         let error = alice.query(refused, &[&"bob", &1_i64]).await.unwrap_err();
         assert_eq!(code(&error), &SqlState::INSUFFICIENT_PRIVILEGE);
+    });
+}
+
+#[test]
+fn rows_are_copied_in_and_a_copy_may_be_left() {
+    let world = World::new();
+    world.run(async {
+        let client = world.connect().await;
+        client.batch_execute("CREATE TABLE big (id integer PRIMARY KEY, pad text)").await.unwrap();
+        let copy = "COPY big FROM STDIN";
+        let mut sink = Box::pin(client.copy_in::<_, Bytes>(copy).await.unwrap());
+        for from in (0..20_000).step_by(1_000) {
+            let rows: String = (from..from + 1_000).map(|id| format!("{id}\tpad\\t{id}\n")).collect();
+            sink.send(Bytes::from(rows)).await.unwrap();
+        }
+        assert_eq!(sink.as_mut().finish().await.unwrap(), 20_000);
+        let row = client.query_one("SELECT count(*), max(pad) FROM big", &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (20_000, "pad\t9999"));
+        // a sink that is dropped says CopyFail
+        let mut sink = Box::pin(client.copy_in::<_, Bytes>(copy).await.unwrap());
+        sink.send(Bytes::from_static(b"-1\tx\n")).await.unwrap();
+        drop(sink);
+        let mut sink = Box::pin(client.copy_in::<_, Bytes>(copy).await.unwrap());
+        sink.send(Bytes::from_static(b"-2\tx\nno number\tx\n")).await.unwrap();
+        assert_eq!(code(&sink.as_mut().finish().await.unwrap_err()), &SqlState::INVALID_TEXT_REPRESENTATION);
+        assert_eq!(client.query_one("SELECT count(*) FROM big", &[]).await.unwrap().get::<_, i64>(0), 20_000);
     });
 }
