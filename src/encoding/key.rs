@@ -91,6 +91,14 @@ pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
     key
 }
 
+/// The keys of a storage in one space, of all scopes: the first, and the one after the last.
+pub fn storage_range(space: Space, storage: StorageId) -> (Vec<u8>, Vec<u8>) {
+    let mut from = vec![space as u8];
+    from.extend_from_slice(&storage.0.to_be_bytes());
+    let to = prefix_successor(&from).expect("a space is less than the greatest byte");
+    (from, to)
+}
+
 /// Appends one column. 0A000 for a type that has no key form.
 pub fn encode_column(out: &mut Vec<u8>, value: &Value, column: &KeyColumn) -> Result<()> {
     if column.bare {

@@ -222,6 +222,8 @@ impl Session {
             Acting { identity: &identity, scope: ScopeId::SHARED, statement_time: services.engine.env().now() };
         let defined = self.within(acting, |transaction, world| {
             transaction.check_writable(definition.tag())?;
+            // a definition is a query here: the snapshot is taken before it waits for any lock
+            transaction.pin()?;
             let eval = world.eval(&[], transaction.time(), services.engine.current(), &Silent);
             let expressions =
                 Definitions { text: &text, eval, role: identity.role, search_path: &environment.search_path };

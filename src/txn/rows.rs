@@ -185,7 +185,7 @@ impl Transaction {
     pub fn pass_over(&self, view: &StatementView, conflict: &Conflict) -> Result<()> {
         match self.options().isolation {
             Isolation::ReadCommitted => Ok(()),
-            _ => self.check_unchanged(view, &conflict.key, Some(&conflict.row)),
+            _ => self.check_unchanged(view, &conflict.key, Some(&conflict.row), false),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use crate::wait::Wait;
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// PostgreSQL's isolation levels; READ UNCOMMITTED is READ COMMITTED, as there.
@@ -289,7 +290,7 @@ impl Transaction {
             Locked::Granted => {
                 let newest = self.newest(view, key)?;
                 if self.options.isolation != Isolation::ReadCommitted {
-                    self.check_unchanged(view, key, newest.as_ref())?;
+                    self.check_unchanged(view, key, newest.as_ref(), writes)?;
                 }
                 Ok(LockedRow::Granted(newest))
             }
@@ -334,8 +335,15 @@ impl Transaction {
         self.engine.locks.release_to(&mut self.locks, mark);
     }
 
-    /// First updater wins: 40001 when somebody else has written the key since the snapshot.
-    pub(super) fn check_unchanged(&self, view: &StatementView, key: &[u8], newest: Option<&Bytes>) -> Result<()> {
+    /// First updater wins: 40001 when somebody else has written the key since the snapshot. As in PostgreSQL, only one
+    /// who is to write the row is told whether it is gone.
+    pub(super) fn check_unchanged(
+        &self,
+        view: &StatementView,
+        key: &[u8],
+        newest: Option<&Bytes>,
+        writes: bool,
+    ) -> Result<()> {
         if self.writes.get(key, u32::MAX)?.is_some() {
             return Ok(());
         }
@@ -343,7 +351,7 @@ impl Transaction {
         if seen.as_ref() == newest {
             return Ok(());
         }
-        let what = if newest.is_some() { "update" } else { "delete" };
+        let what = if newest.is_some() || !writes { "update" } else { "delete" };
         Err(Error::new(
             SqlState::T_R_SERIALIZATION_FAILURE,
             format!("could not serialize access due to concurrent {what}"),
@@ -474,6 +482,10 @@ impl Transaction {
 
     /// Has a storage's rows of one space freed in the background after the commit: DROP, TRUNCATE, CLEAR.
     pub fn drop_storage(&mut self, space: Space, storage: StorageId) -> Result<()> {
+        if self.noted {
+            let (from, to) = key::storage_range(space, storage);
+            self.engine.serializable.write_all(self.id, Bound::Included(&from), Bound::Excluded(&to))?;
+        }
         let mut mark = key::prefix(Space::Meta, storage, ScopeId::SHARED);
         mark.extend_from_slice(super::recovery::DROPPED);
         mark.push(space as u8);

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use participant::Participant;
 pub(super) use participant::Safety;
+use ranges::Ranges;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 
@@ -131,16 +132,26 @@ impl Serializable {
 
     /// Notes that a transaction writes a key.
     pub(super) fn write(&self, id: u64, key: &Bytes) -> Result<()> {
+        self.note_write(id, |own| own.add_key(key), |other| other.has(key))
+    }
+
+    /// Notes that a transaction writes all keys of a range: TRUNCATE and its kin.
+    pub(super) fn write_all(&self, id: u64, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<()> {
+        let (from, to) = (ranges::first(from), ranges::end(to));
+        self.note_write(id, |own| own.add(from.clone(), to.clone()), |other| other.meets(&from, &to))
+    }
+
+    fn note_write(&self, id: u64, add: impl FnOnce(&mut Ranges), meets: impl Fn(&Ranges) -> bool) -> Result<()> {
         let mut state = self.state.lock();
         let Some(own) = state.all.get_mut(&id) else { return Ok(()) };
         if own.doomed {
             return Err(failure(Reason::DoomedAtWrite));
         }
         let before = own.bytes();
-        own.writes.add_key(key);
+        add(&mut own.writes);
         let after = own.bytes();
         state.grow(id, before, after);
-        for reader in state.concurrent(id, |other| other.reads.has(key)) {
+        for reader in state.concurrent(id, |other| meets(&other.reads)) {
             state.add_edge(reader, id, id)?;
         }
         Ok(())
