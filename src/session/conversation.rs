@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{Listener, Outbox};
 use crate::sql::exec::Tag;
 use crate::sql::plan::Command;
-use crate::txn::{Transaction, TxnOptions};
+use crate::txn::{CommitTicket, Transaction, TxnOptions};
 use crate::types::CommitSeq;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct Session {
     /// The block's savepoints, the innermost last.
     pub(super) savepoints: Vec<Place>,
     pub(super) committing: Option<Committing>,
+    /// The commit that reserves ids which the client has seen.
+    reserving: Option<CommitTicket>,
     pub(super) listener: Listener,
     /// The text of the statement under way, for the positions in errors.
     pub(super) text: Arc<str>,
@@ -114,6 +116,7 @@ impl Session {
             lost: None,
             savepoints: Vec::new(),
             committing: None,
+            reserving: None,
             interrupt,
             work: Work::Nothing,
             skipping: false,
@@ -299,7 +302,23 @@ impl Session {
         }
     }
 
+    /// Over when no id that the client has seen can be given again after a restart. A log that has failed is reported
+    /// by the statements that write.
+    fn wait_for_ids(&mut self) -> Option<Flow> {
+        if self.reserving.is_none() {
+            self.reserving = self.services.engine.reserve_ids().ok().flatten();
+        }
+        match &self.reserving {
+            Some(ticket) if ticket.poll().is_none() => return Some(Flow::Wait(ticket.wait())),
+            _ => self.reserving = None,
+        }
+        None
+    }
+
     fn finish(&mut self, output: &mut dyn Output) -> Option<Flow> {
+        if let Some(flow) = self.wait_for_ids() {
+            return Some(flow);
+        }
         if let Some(seq) = self.own.take() {
             let mut wait = self.services.hub.wait_for(seq);
             wait.limit = Some(OWN_NOTIFICATIONS_PATIENCE);

@@ -258,7 +258,13 @@ impl Store {
         *cursor = self.volatile.prune(oldest, cursor.take(), keys);
     }
 
-    fn recent_bytes(&self) -> usize {
+    /// How many snapshots are open.
+    pub fn open_snapshots(&self) -> usize {
+        self.snapshots.lock().values().sum()
+    }
+
+    /// Bytes of all generations together.
+    pub fn recent_bytes(&self) -> usize {
         let generations = self.generations();
         generations.active.bytes() + generations.frozen.iter().map(Tier::bytes).sum::<usize>()
     }

@@ -277,6 +277,8 @@ impl Counters {
     }
 
     fn try_write(&mut self, engine: &Engine, group: &mut [Prepared]) -> Result<(CommitSeq, Option<Marks>)> {
+        // STREAM-only commits too: a restart may find the commits that failed, and these would have later positions
+        engine.log.check()?;
         let first = self.next;
         self.record.clear();
         for (at, prepared) in group.iter_mut().enumerate() {
@@ -296,6 +298,7 @@ impl Counters {
         if !self.record.is_empty() {
             engine.log.append(first, last, &self.record)?;
             engine.log.sync()?;
+            engine.snowflake.set_reserved(self.snowflake_reserved);
         }
         if self.record.capacity() > RECORD_KEPT_BYTES {
             self.record = Vec::new();

@@ -8,6 +8,7 @@ use super::ticket::{self, CommitTicket, Receipt};
 use super::transaction::Transaction;
 use crate::change::WriteSet;
 use crate::error::{Error, Result, SqlState};
+use crate::change::Write;
 use crate::limits::WRITE_SET_BYTES_MAX;
 use crate::types::CommitSeq;
 use parking_lot::Mutex;
@@ -41,11 +42,20 @@ impl Transaction {
         self.check_size()
     }
 
+    /// Makes the commit one that writes a record, which reserves the ids that were given out.
+    pub(super) fn reserve_ids(&mut self) {
+        let (key, value) = super::recovery::reservation_entry(self.time());
+        self.writes.push(Write { command: 0, key, value: Some(value), volatile: false, change: None });
+    }
+
     /// Ends the transaction by a commit. An error means that nothing was done and the transaction is rolled back; so
     /// does an error that the ticket tells.
     pub fn start_commit(mut self) -> Result<CommitTicket> {
         let engine = self.engine().clone();
         self.stop_waiting();
+        if self.writes.is_empty() && engine.snowflake.is_ahead(self.ids_before) {
+            self.reserve_ids();
+        }
         if self.writes.is_empty() && self.scopes.is_empty() {
             if std::mem::take(&mut self.noted) {
                 engine.serializable.prepare(self.id).inspect_err(|_| engine.serializable.abort(self.id))?;

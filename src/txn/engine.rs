@@ -160,6 +160,7 @@ impl Engine {
         let store = Arc::new(Store::open(index, store)?);
         let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;
         let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log)?;
+        log.secure(store.position())?;
         let log: Arc<dyn CommitLog> = Arc::new(log);
         let (replayed, last) = recovery::replay(&store, &*log, &bulks, &log_report)?;
         store.keep_bulks()?;
@@ -323,6 +324,17 @@ impl Engine {
         self.snowflake.next(self.env.now())
     }
 
+    /// Reserves the SNOWFLAKE_IDs that were given out, so that no restart gives them again. None where they are: a
+    /// session asks before it says that it is ready, for ids that no commit has reserved.
+    pub fn reserve_ids(self: &Arc<Engine>) -> Result<Option<CommitTicket>> {
+        if !self.snowflake.is_ahead(0) {
+            return Ok(None);
+        }
+        let mut transaction = self.begin(TxnOptions::default())?;
+        transaction.reserve_ids();
+        transaction.start_commit().map(Some)
+    }
+
     /// Time and randomness.
     pub fn env(&self) -> &Arc<dyn Env> {
         &self.env
@@ -356,6 +368,16 @@ impl Engine {
     /// Gives back all advisory locks that a session holds beyond its transactions: at its end at the latest.
     pub fn unlock_session(&self, pid: i32) {
         self.locks.unlock_session(pid);
+    }
+
+    /// Bytes of the commits that are not folded yet.
+    pub fn recent_bytes(&self) -> usize {
+        self.store.recent_bytes()
+    }
+
+    /// How many snapshots are open.
+    pub fn open_snapshots(&self) -> usize {
+        self.store.open_snapshots()
     }
 
     /// How it was opened.
@@ -401,6 +423,14 @@ impl Engine {
             Some(commits) => Ok(Box::new(commits.into_iter().map(Ok))),
             None => Ok(Box::new(LoggedCommits::new(&*self.log, &self.bulks, seq, self.current())?)),
         }
+    }
+
+    /// The commits after a position up to now as the log has them.
+    pub fn logged_commits_after(
+        &self,
+        seq: CommitSeq,
+    ) -> Result<impl Iterator<Item = Result<Arc<Commit>>> + Send + use<>> {
+        LoggedCommits::new(&*self.log, &self.bulks, seq, self.current())
     }
 
     /// The commits after a position with all their changes, those of STREAM tables too; none where some of them are not

@@ -69,6 +69,11 @@ pub(super) fn counters_entry(counters: Counters) -> (Bytes, Bytes) {
     (Bytes::from(meta_key(b"counters")), two_numbers(counters.next_oid.into(), counters.next_storage.into()))
 }
 
+/// An entry whose commit is a record, so that the committer's marks have one to go with.
+pub(super) fn reservation_entry(time: i64) -> (Bytes, Bytes) {
+    (Bytes::from(meta_key(b"ids")), two_numbers(time as u64, 0))
+}
+
 /// The entry that stores the marks.
 pub(super) fn marks_entry(seq_reserved: u64, snowflake_reserved: i64) -> (Bytes, Bytes) {
     (Bytes::from(meta_key(b"marks")), two_numbers(seq_reserved, snowflake_reserved as u64))

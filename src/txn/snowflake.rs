@@ -1,7 +1,8 @@
 //! SNOWFLAKE_ID: numbers that grow with time and never go back, whatever the clock does.
 //!
 //! Milliseconds since 2020 stand above 22 bits of counter. While the clock is behind the last number, counting goes on
-//! from there. Over a restart the log remembers up to where numbers may have been given out.
+//! from there. Over a restart the log remembers up to where numbers may have been given out: a number beyond that is
+//! reserved by a commit before the client hears of it.
 
 use crate::env::UnixMicros;
 use crate::limits::SNOWFLAKE_RESERVE_MICROS;
@@ -15,22 +16,36 @@ fn from_clock(now: UnixMicros) -> i64 {
     (now / 1000 - EPOCH_MILLIS).max(0) << COUNTER_BITS
 }
 
-/// The last number given out.
+/// The last number given out, and up to where the log has reserved them.
 #[derive(Default)]
-pub(super) struct Snowflake(AtomicI64);
+pub(super) struct Snowflake {
+    last: AtomicI64,
+    reserved: AtomicI64,
+}
 
 impl Snowflake {
     /// The next number.
     pub(super) fn next(&self, now: UnixMicros) -> i64 {
         let from_clock = from_clock(now);
         let next = |last: i64| Some(from_clock.max(last + 1));
-        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).expect("the closure never refuses");
+        let last =
+            self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).expect("the closure never refuses");
         from_clock.max(last + 1)
     }
 
     /// The last number given out.
     pub(super) fn last(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Whether a number after `before` has been given out that no record reserves.
+    pub(super) fn is_ahead(&self, before: i64) -> bool {
+        self.last() > self.reserved.load(Ordering::Acquire).max(before)
+    }
+
+    /// A record that reserves numbers up to here is durable.
+    pub(super) fn set_reserved(&self, upto: i64) {
+        self.reserved.fetch_max(upto, Ordering::Release);
     }
 
     /// Up to where a record that is written now reserves. It counts from the clock where that is ahead: the numbers to
@@ -41,7 +56,8 @@ impl Snowflake {
 
     /// Goes on above what an earlier run may have given out.
     pub(super) fn continue_after(&self, reserved: i64) {
-        self.0.fetch_max(reserved, Ordering::Relaxed);
+        self.last.fetch_max(reserved, Ordering::Relaxed);
+        self.set_reserved(reserved);
     }
 }
 

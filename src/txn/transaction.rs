@@ -140,6 +140,8 @@ pub struct Transaction {
     /// Scopes that were written durably: their user ids must be stored with the commit.
     pub(super) scopes: Vec<ScopeId>,
     pub(super) at_end: Vec<Box<dyn AtEnd>>,
+    /// The last SNOWFLAKE_ID that was given out before it began.
+    pub(super) ids_before: i64,
 }
 
 impl Transaction {
@@ -147,6 +149,7 @@ impl Transaction {
         engine.count_begin();
         Transaction {
             time: engine.env.now(),
+            ids_before: engine.snowflake.last(),
             locks: engine.locks.begin(id, options.pid),
             engine,
             id,

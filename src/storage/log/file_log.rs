@@ -92,6 +92,18 @@ impl FileLog {
         Ok((log, report))
     }
 
+    /// Makes what a start found durable, as far as it may not be: commits after `settled`, which the index has not
+    /// folded. The process before may have been killed between a write and its sync, or after a sync that failed: then
+    /// what is read here is in the kernel's memory and on no disk, and no later sync would bring it there. Written once
+    /// more, it is as good as new. Only the last segment can hold such records.
+    pub fn secure(&self, settled: CommitSeq) -> Result<()> {
+        let state = self.state.lock();
+        if let Some(last) = state.segments.back().filter(|last| last.last > settled) {
+            last.rewrite()?;
+        }
+        self.disk.sync_dir(&self.directory)
+    }
+
     /// The log of a scan, which nothing can be written to: for looking at a data directory without changing it.
     pub fn sealed(disk: Arc<dyn Disk>, directory: &Path, scan: Scan) -> FileLog {
         let log = FileLog::of(disk, directory, LogOptions::default(), scan.segments);
@@ -143,10 +155,6 @@ impl FileLog {
         if let Ok(thread) = std::thread::Builder::new().name("log-segment".into()).spawn(make) {
             state.spare = Spare::Making(thread);
         }
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.poisoned.load(Ordering::SeqCst) { Err(has_failed()) } else { Ok(()) }
     }
 
     /// Refuses everything after a failure: nobody knows what the disk holds of what was written before it.
@@ -223,6 +231,10 @@ fn take_spare(spare: &mut Spare) -> Result<bool> {
 }
 
 impl CommitLog for FileLog {
+    fn check(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::SeqCst) { Err(has_failed()) } else { Ok(()) }
+    }
+
     fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
         self.check()?;
         if u32::try_from(payload.len()).is_err() {

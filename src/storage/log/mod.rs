@@ -25,6 +25,9 @@ pub trait CommitLog: Send + Sync {
     /// [`sync`](CommitLog::sync).
     fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()>;
 
+    /// Whether it can be written to: 58030 once a write or a sync has failed.
+    fn check(&self) -> Result<()>;
+
     /// Makes everything appended durable. No lock is held meanwhile.
     fn sync(&self) -> Result<()>;
 

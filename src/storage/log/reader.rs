@@ -79,7 +79,8 @@ impl LogReader {
         if !self.window.is_empty() && self.at >= self.window_start && self.at + length as u64 <= have {
             return Ok(());
         }
-        self.window.resize(length.max(WINDOW_BYTES), 0);
+        let left = (segment.end - self.at) as usize;
+        self.window.resize(length.max(WINDOW_BYTES.min(left)), 0);
         let read = segment.file.read_at(self.at, &mut self.window)?;
         self.window.truncate(read);
         self.window_start = self.at;

@@ -209,6 +209,22 @@ impl Segment {
         Ok(Walk::Torn)
     }
 
+    /// Writes what it holds once more in its place, and syncs it.
+    pub(super) fn rewrite(&self) -> Result<()> {
+        let mut buffer = vec![0; ZEROS_BYTES];
+        let mut at = 0;
+        while at < self.end {
+            let length = ZEROS_BYTES.min((self.end - at) as usize);
+            let read = self.file.read_at(at, &mut buffer[..length])?;
+            if read < length {
+                return Err(corrupt(&self.name, at, "the file ends too early"));
+            }
+            self.file.write_at(at, &buffer[..length])?;
+            at += length as u64;
+        }
+        self.file.sync_data()
+    }
+
     /// Overwrites everything after the last record with zeros.
     pub(super) fn cut(&self) -> Result<()> {
         let mut buffer = vec![0; ZEROS_BYTES];
