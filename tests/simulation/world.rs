@@ -1,0 +1,552 @@
+//! The simulated machine: disk, index, clock, an engine with its sessions, and the one thread that steps all of them.
+
+use crate::client::{Client, Common};
+use crate::model::Model;
+use crate::observer::Observer;
+use crate::output::Answer;
+use crate::random::Random;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tertulia::env::{Env, ManualEnv};
+use tertulia::error::SqlState;
+use tertulia::interrupt::Interrupt;
+use tertulia::live::{Hub, Reader};
+use tertulia::session::{Flow, PlanCache, Request, Services, Session};
+use tertulia::storage::fault::{FaultCounts, FaultDisk, FaultRates, Faults};
+use tertulia::storage::log::LogOptions;
+use tertulia::storage::{Index, MemoryIndex};
+use tertulia::txn::{CommitStep, Engine, EngineOptions, Parts, Patience};
+use tertulia::types::CommitSeq;
+
+const START: i64 = 1_700_000_000_000_000;
+const USERS: [&str; 3] = ["tertulia", "alice", "bob"];
+/// Bounds, lowered so that a simulation meets them.
+const GENERATION_BYTES: usize = 6 << 10;
+pub const RECENT_BYTES_MAX: usize = 24 << 10;
+const FOLD_PART_BYTES: usize = 2 << 10;
+const SEGMENT_BYTES: u64 = 16 << 10;
+/// The largest commit of the simulation, with what the bounds above do not count.
+const COMMIT_BYTES: usize = 48 << 10;
+
+/// What happened in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    pub statements: u64,
+    pub commits: u64,
+    pub recoveries: u64,
+    pub recovered_commits: u64,
+    pub live_events: u64,
+    pub folds: u64,
+}
+
+struct Machine {
+    engine: Arc<Engine>,
+    services: Arc<Services>,
+    reader: Reader,
+    clients: Vec<Client>,
+}
+
+/// All of it.
+pub struct World {
+    random: Random,
+    env: Arc<ManualEnv>,
+    faults: Faults,
+    disk: FaultDisk,
+    index: MemoryIndex,
+    model: Model,
+    observer: Observer,
+    claims: BTreeMap<u64, (usize, u64)>,
+    next_tx: i64,
+    next_extra: u32,
+    machine: Option<Machine>,
+    rates: FaultRates,
+    no_room: u64,
+    /// The latest that the wall clock has said: what expired by it may be gone.
+    latest: i64,
+    closing: bool,
+    /// The log has refused to write; since when in steps.
+    poisoned: Option<u64>,
+    pub stats: Stats,
+    verbose: bool,
+}
+
+fn options() -> EngineOptions {
+    EngineOptions {
+        generation_bytes: GENERATION_BYTES,
+        recent_bytes_max: RECENT_BYTES_MAX,
+        fold_part_bytes: FOLD_PART_BYTES,
+        log: LogOptions { segment_bytes: SEGMENT_BYTES, threads: false },
+        change_retention: Duration::from_secs(60),
+        ..EngineOptions::new("/simulated")
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, verbose: bool) -> World {
+        let mut random = Random::new(seed);
+        let faults = Faults::new(random.next());
+        let mut world = World {
+            env: Arc::new(ManualEnv::new(START, random.next())),
+            disk: FaultDisk::new(faults.clone()),
+            index: MemoryIndex::with_faults(faults.clone()),
+            faults,
+            model: Model::default(),
+            observer: Observer::default(),
+            claims: BTreeMap::new(),
+            next_tx: 0,
+            next_extra: 0,
+            machine: None,
+            rates: FaultRates::default(),
+            no_room: 0,
+            latest: START,
+            closing: false,
+            poisoned: None,
+            stats: Stats::default(),
+            verbose,
+            random,
+        };
+        world.start();
+        world.set_up();
+        world.rates = world.any_rates();
+        world.faults.set_rates(world.rates);
+        world
+    }
+
+    /// Each seed has its own mixture of what goes wrong.
+    fn any_rates(&mut self) -> FaultRates {
+        let random = &mut self.random;
+        let mut rate = |least: u64, most: u64| if random.once_in(2) { 0 } else { least + random.below(most - least) };
+        FaultRates {
+            crash: rate(30, 500),
+            read: rate(10, 200),
+            write: rate(50, 1000),
+            write_full: rate(10, 300),
+            sync: rate(30, 1000),
+            name: rate(5, 100),
+            index: rate(2, 20),
+        }
+    }
+
+    fn say(&mut self, what: &str) {
+        if what.is_empty() {
+            return;
+        }
+        self.faults.note(what.as_bytes());
+        if self.verbose {
+            eprintln!("{}", what.chars().take(180).collect::<String>());
+        }
+    }
+
+    pub fn faults(&self) -> FaultCounts {
+        self.faults.counts()
+    }
+
+    /// Opens the engine, once.
+    fn try_start(&mut self) -> tertulia::error::Result<()> {
+        let parts = Parts {
+            env: self.env.clone(),
+            disk: Arc::new(self.disk.clone()),
+            index: Index::memory(self.index.clone()),
+            threads: false,
+            dir: None,
+        };
+        let (engine, report) = Engine::open_with(options(), parts)?;
+        self.stats.recovered_commits += report.replayed;
+        self.say(&format!("opened at {} with {} replayed, cut {:?}", report.last, report.replayed, report.tail_cut));
+        let (hub, reader) = Hub::with_reader(&engine);
+        let services = Services {
+            engine: engine.clone(),
+            hub: Arc::new(hub),
+            plans: PlanCache::default(),
+            database: "db".to_owned(),
+            allow_session_user_id: false,
+        };
+        self.machine = Some(Machine { engine, services: Arc::new(services), reader, clients: Vec::new() });
+        Ok(())
+    }
+
+    /// Opens the engine, however often that fails.
+    fn start(&mut self) {
+        for attempt in 0.. {
+            let calm = attempt > 6;
+            self.faults.set_rates(if calm { FaultRates::default() } else { self.rates });
+            match self.try_start() {
+                Ok(()) => break,
+                Err(error) => {
+                    let code = error.code();
+                    assert!(!calm, "the engine cannot be opened: {error:?}");
+                    let fine = [SqlState::IO_ERROR, SqlState::DISK_FULL].contains(&code);
+                    assert!(fine, "opening fails: {error:?} {:?}", error.fields().detail);
+                    self.say(&format!("opening fails: {error}"));
+                    if self.faults.has_crashed() {
+                        self.disk.restart();
+                    }
+                }
+            }
+        }
+        self.faults.set_rates(self.rates);
+        if self.faults.has_crashed() {
+            // the machine stopped after the last step that opening needed
+            self.restart();
+        }
+    }
+
+    fn session(&self, user: &str, pid: i32) -> Session {
+        let services = self.machine().services.clone();
+        let role = services.engine.catalog().role_by_name(user).expect("the role was made").clone();
+        Session::new(services, &role, pid, Vec::new(), Arc::new(Interrupt::default())).expect("a session")
+    }
+
+    fn machine(&self) -> &Machine {
+        self.machine.as_ref().expect("the machine runs")
+    }
+
+    /// Runs a statement of the world's own, alone.
+    fn run(&self, session: &mut Session, sql: &str) -> Answer {
+        let mut answer = Answer::default();
+        session.start(Request::Query(sql.to_owned()));
+        let mut idle = 0;
+        loop {
+            match session.step(&mut answer) {
+                Flow::Done | Flow::End => return answer,
+                Flow::Wait(wait) if !wait.is_done() => {
+                    let step = self.machine().engine.step_commits(Patience::Over);
+                    idle = if step == CommitStep::Flushed { 0 } else { idle + 1 };
+                    if idle > 3 {
+                        self.env.advance(wait.limit.map_or(0, |limit| limit.as_micros() as u64) + 1);
+                    }
+                    assert!(idle < 100, "nobody ends the wait of {sql}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn set_up(&mut self) {
+        let columns = "(id INT PRIMARY KEY, n INT NOT NULL, body TEXT UNIQUE)";
+        let mut session = self.session("tertulia", 1);
+        for sql in [
+            format!("CREATE TABLE t {columns}"),
+            format!("CREATE TABLE u {columns} WITH (TYPE = 'USER')"),
+            format!("CREATE TABLE s {columns} WITH (TYPE = 'STREAM', TTL_SECONDS = 30)"),
+            "CREATE TABLE ledger (id INT PRIMARY KEY, n INT NOT NULL, body TEXT)".to_owned(),
+            "CREATE TOPIC evt; ALTER TOPIC evt ADD SOURCE t ON INSERT, UPDATE, DELETE".to_owned(),
+            "CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN".to_owned(),
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON t, u, s, ledger TO alice, bob".to_owned(),
+        ] {
+            let answer = self.run(&mut session, &sql);
+            assert_eq!(answer.error, None, "{sql}");
+        }
+        drop(session);
+        let engine = self.machine().engine.clone();
+        self.observer.follow(&engine, &mut self.model, 0);
+        self.join();
+    }
+
+    /// Connects the clients.
+    fn join(&mut self) {
+        let count = 2 + self.random.below(4) as usize;
+        let clients = (0..count).map(|number| {
+            let user = USERS[number % USERS.len()];
+            Client::new(number, user, self.session(user, 10 + number as i32))
+        });
+        let clients = clients.collect();
+        self.machine.as_mut().expect("the machine runs").clients = clients;
+    }
+
+    /// One step of anything; false when there is nothing to do.
+    pub fn step(&mut self) {
+        match self.random.below(64) {
+            0..=35 => self.step_client(),
+            36..=45 => self.step_commits(),
+            46..=50 => self.step_fold(),
+            51..=55 => self.step_reader(),
+            56..=59 => self.step_maintenance(),
+            60..=62 => self.step_clock(),
+            _ => self.step_disk(),
+        }
+        self.after();
+    }
+
+    /// What holds after each step.
+    fn after(&mut self) {
+        self.latest = self.latest.max(self.env.now());
+        if !self.faults.has_crashed() {
+            self.observe();
+            self.check_bounds();
+        }
+        if self.faults.has_crashed() {
+            self.restart();
+        }
+        if self.poisoned.is_some_and(|since| self.stats.statements > since + 20) {
+            self.restart_process();
+        }
+    }
+
+    fn observe(&mut self) {
+        let engine = self.machine().engine.clone();
+        self.stats.commits += self.observer.read(&engine, &mut self.model);
+    }
+
+    fn check_bounds(&self) {
+        let recent = self.machine().engine.recent_bytes();
+        assert!(recent <= RECENT_BYTES_MAX + COMMIT_BYTES, "{recent} bytes of recent commits");
+    }
+
+    fn step_client(&mut self) {
+        let monotonic = self.env.monotonic();
+        let mut machine = self.machine.take().expect("the machine runs");
+        let ready: Vec<usize> =
+            (0..machine.clients.len()).filter(|&at| machine.clients[at].is_ready(monotonic)).collect();
+        if ready.is_empty() {
+            self.machine = Some(machine);
+            return;
+        }
+        let at = self.random.pick(&ready);
+        let before = self.stats.statements;
+        let mut common = Common {
+            random: &mut self.random,
+            model: &mut self.model,
+            claims: &mut self.claims,
+            next_tx: &mut self.next_tx,
+            next_extra: &mut self.next_extra,
+            current: machine.engine.current().0,
+            now: self.env.now(),
+            latest: self.latest,
+            monotonic,
+            closing: self.closing,
+            statements: &mut self.stats.statements,
+            crashed: &self.faults,
+        };
+        let said = machine.clients[at].step(&mut common);
+        if said.contains("nothing can be written until") && self.poisoned.is_none() {
+            self.poisoned = Some(before);
+        }
+        self.machine = Some(machine);
+        self.say(&said);
+    }
+
+    fn step_commits(&mut self) {
+        let patience = if self.no_room > 30 { Patience::Over } else { Patience::Left };
+        let step = self.machine().engine.step_commits(patience);
+        match step {
+            CommitStep::NoRoom => self.no_room += 1,
+            CommitStep::Flushed => self.no_room = 0,
+            CommitStep::Idle => return,
+        }
+        self.say(&format!("commits: {step:?}"));
+    }
+
+    fn step_fold(&mut self) {
+        let folded = self.machine().engine.fold();
+        if !matches!(folded, Ok(false)) {
+            self.stats.folds += 1;
+            self.say(&format!("fold: {folded:?}"));
+        }
+    }
+
+    fn step_reader(&mut self) {
+        let machine = self.machine.as_mut().expect("the machine runs");
+        machine.reader.step();
+    }
+
+    fn step_maintenance(&mut self) {
+        let engine = self.machine().engine.clone();
+        let what = self.random.below(6);
+        let done = match what {
+            0 => engine.sweep_expired().map(|_| ()),
+            1 => engine.free_dropped().map(|_| ()),
+            2 => engine.fold_groups(),
+            3 => {
+                engine.prune_volatile();
+                Ok(())
+            }
+            4 => engine.store_scopes(),
+            _ => {
+                let current = engine.current().0;
+                let upto = current.saturating_sub(self.random.below(60));
+                engine.release_log(CommitSeq(upto))
+            }
+        };
+        if let Err(error) = done {
+            self.say(&format!("maintenance {what}: {error}"));
+            let fine = [SqlState::IO_ERROR, SqlState::DISK_FULL].contains(&error.code());
+            assert!(fine, "maintenance step {what} fails: {error:?}");
+        }
+    }
+
+    fn step_clock(&mut self) {
+        let monotonic = self.env.monotonic();
+        let what = self.random.below(6);
+        let clients = &self.machine().clients;
+        let waiting = clients.iter().filter(|client| !client.is_ready(monotonic)).count();
+        match what {
+            // the wall clock jumps, either way
+            0 => {
+                let jump = self.random.below(20_000_000) as i64 - 10_000_000;
+                self.env.set_now(self.env.now() + jump);
+                self.say(&format!("the clock jumps by {jump}"));
+            }
+            1 if waiting == clients.len() => {
+                let next = clients.iter().filter_map(Client::deadline).min();
+                if let Some(next) = next {
+                    self.env.advance(next.saturating_sub(monotonic) + 1);
+                }
+            }
+            _ => self.env.advance(self.random.below(200_000)),
+        }
+    }
+
+    /// The disk gets room or loses it, or the machine stops between two steps.
+    fn step_disk(&mut self) {
+        match self.random.below(6) {
+            0 => {
+                let room = self.random.below(3 * SEGMENT_BYTES);
+                self.faults.set_capacity(self.disk.bytes() + room);
+                self.say(&format!("the disk has room for {room}"));
+            }
+            1..=3 => self.faults.set_capacity(u64::MAX),
+            4 if self.rates.crash > 0 => self.faults.crash(),
+            5 if self.random.once_in(3) => self.restart_process(),
+            _ => {}
+        }
+    }
+
+    fn forget_machine(&mut self) {
+        let machine = self.machine.take().expect("the machine runs");
+        machine.services.hub.stop();
+        let weak = Arc::downgrade(&machine.engine);
+        drop(machine);
+        assert_eq!(weak.strong_count(), 0, "something holds the engine after its end");
+    }
+
+    /// The machine has stopped: whatever the disk permits is left.
+    fn restart(&mut self) {
+        self.forget_machine();
+        self.disk.restart();
+        self.recover();
+    }
+
+    /// The process is killed, or ends in order: the machine goes on, with all that was written.
+    fn restart_process(&mut self) {
+        let orderly = self.random.once_in(2) && self.poisoned.is_none();
+        self.say(if orderly { "shutdown" } else { "kill" });
+        if orderly {
+            self.faults.set_rates(FaultRates::default());
+            self.faults.set_capacity(u64::MAX);
+            let ended = self.machine().engine.shutdown();
+            assert!(ended.is_ok() || self.faults.has_crashed(), "shutdown fails: {ended:?}");
+            self.observe();
+        }
+        self.forget_machine();
+        self.recover();
+        if self.faults.has_crashed() {
+            self.restart();
+        }
+    }
+
+    fn recover(&mut self) {
+        self.poisoned = None;
+        self.no_room = 0;
+        self.claims.clear();
+        self.stats.recoveries += 1;
+        self.start();
+        if self.machine.is_none() {
+            return;
+        }
+        self.faults.set_rates(FaultRates::default());
+        self.faults.set_capacity(u64::MAX);
+        let engine = self.machine().engine.clone();
+        self.stats.commits += self.observer.recover(&engine, &mut self.model);
+        self.check_tables();
+        self.faults.set_rates(self.rates);
+        drop(engine);
+        self.join();
+    }
+
+    /// All tables hold what the model says.
+    fn check_tables(&self) {
+        for user in USERS {
+            let mut session = self.session(user, 2);
+            let run = |session: &mut Session, sql: &str| self.run(session, sql);
+            crate::check::tables(user, &self.model, &mut |sql| run(&mut session, sql));
+        }
+        let mut session = self.session("tertulia", 3);
+        crate::check::topic(&self.model, &mut |sql| self.run(&mut session, sql));
+    }
+
+    /// Lets everything end, then compares all that can be compared.
+    pub fn finish(mut self) -> (Stats, u64, FaultCounts) {
+        self.closing = true;
+        self.rates = FaultRates::default();
+        self.faults.set_rates(self.rates);
+        self.faults.set_capacity(u64::MAX);
+        if self.poisoned.is_some() {
+            self.restart_process();
+        }
+        for round in 0.. {
+            let done = self.machine().clients.iter().all(Client::is_idle);
+            if done || self.poisoned.is_some() {
+                break;
+            }
+            assert!(round < 3_000, "somebody waits for ever");
+            self.step_client();
+            self.step_commits();
+            self.step_fold();
+            self.step_reader();
+            let monotonic = self.env.monotonic();
+            if self.machine().clients.iter().all(|client| client.is_idle() || !client.is_ready(monotonic)) {
+                self.env.advance(100_000);
+            }
+            self.after();
+        }
+        self.level();
+        let orderly = self.machine().engine.current();
+        self.check_tables();
+        self.drain();
+        self.observe();
+        assert!(self.model.last >= orderly.0);
+        let machine = self.machine.as_mut().expect("the machine runs");
+        machine.clients.clear();
+        assert_eq!(machine.engine.open_snapshots(), 0, "snapshots are left");
+        let engine = machine.engine.clone();
+        self.observer.check_log(&engine);
+        drop(engine);
+        self.machine().engine.shutdown().expect("the disk is well");
+        self.forget_machine();
+        let faults = self.faults();
+        (self.stats, self.faults.trace(), faults)
+    }
+
+    /// Lets the live reader catch up, and compares what sessions have heard.
+    fn level(&mut self) {
+        self.observe();
+        let machine = self.machine.as_mut().expect("the machine runs");
+        while machine.reader.step() {}
+        for client in &mut machine.clients {
+            client.hear(&self.model);
+            if let Some(live) = &client.live {
+                live.check_level(&self.model);
+                self.stats.live_events += live.events;
+            }
+            if let Some((from, to, heard)) = &client.listening {
+                self.observer.check_heard(*from, *to, heard);
+            }
+        }
+    }
+
+    /// Nothing is locked, and exactly the messages that nobody acknowledged come again.
+    fn drain(&mut self) {
+        self.machine.as_mut().expect("the machine runs").clients.clear();
+        self.env.advance(60_000_000);
+        let mut session = self.session("tertulia", 4);
+        crate::check::group(&self.model, &mut |sql| self.run(&mut session, sql));
+        let before = self.env.monotonic();
+        for sql in ["BEGIN", "UPDATE t SET n = n + 1", "DELETE FROM s", "DELETE FROM ledger", "ROLLBACK"] {
+            let answer = self.run(&mut session, sql);
+            assert_eq!(answer.error, None, "{sql}");
+        }
+        assert_eq!(self.env.monotonic(), before, "a lock is left");
+    }
+}
