@@ -198,6 +198,7 @@ impl Transaction {
             return Ok(Probe::Wait(wait));
         }
         if let Some(row) = self.live_row(view, model, key)? {
+            self.stop_waiting();
             self.give_back_to(mark);
             return Ok(Probe::Taken(Conflict { unique: None, key: key.clone(), row }));
         }
@@ -241,6 +242,9 @@ impl Transaction {
             }
             named = self.newest(view, entry)?;
             let row = if named.as_ref() == Some(&key) { self.live_row(view, model, &key)? } else { None };
+            if row.is_some() {
+                self.stop_waiting();
+            }
             self.give_back_to(if row.is_some() { mark } else { held });
             if named.as_ref() != Some(&key) {
                 continue;

@@ -214,6 +214,11 @@ impl LockTable {
         }
         let same = |waiting: &Waiting| (waiting.place, waiting.request, waiting.who) == (place, request, who);
         if owner.waiting.as_ref().is_some_and(|waiting| !same(waiting)) {
+            // whoever was woken asks again for what he got before; were the new lock given back for that, two who wait
+            // for it would hand it to each other for ever
+            if self.has(who, place, request) {
+                return Ok(Locked::Granted);
+            }
             self.stop_waiting(owner);
         }
         match self.attempt(owner, who, place, request)? {
@@ -232,6 +237,20 @@ impl LockTable {
             }
             Attempt::Busy if policy == LockPolicy::NoWait => Ok(Locked::NotAvailable),
             Attempt::Busy => self.begin_wait(owner, who, place, request),
+        }
+    }
+
+    /// Whether a request asks for nothing new.
+    fn has(&self, who: Asker, place: Place, request: Request) -> bool {
+        match place {
+            Place::Row(row, _) => {
+                let held = self.row_shard(row).held(row, who.owner);
+                held.and(RowHold::of(request.modes())) == held
+            }
+            Place::Object(object) => {
+                let shard = self.object_shard(&object);
+                shard.get(&object).is_some_and(|entry| entry.modes_of(who.owner) & request.mode.bit() != 0)
+            }
         }
     }
 
