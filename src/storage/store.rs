@@ -258,11 +258,6 @@ impl Store {
         *cursor = self.volatile.prune(oldest, cursor.take(), keys);
     }
 
-    /// How many snapshots are open.
-    pub fn open_snapshots(&self) -> usize {
-        self.snapshots.lock().values().sum()
-    }
-
     /// Bytes of all generations together.
     pub fn recent_bytes(&self) -> usize {
         let generations = self.generations();

@@ -375,11 +375,6 @@ impl Engine {
         self.store.recent_bytes()
     }
 
-    /// How many snapshots are open.
-    pub fn open_snapshots(&self) -> usize {
-        self.store.open_snapshots()
-    }
-
     /// How it was opened.
     pub fn options(&self) -> &EngineOptions {
         &self.options

@@ -26,6 +26,8 @@ const GENERATION_BYTES: usize = 6 << 10;
 pub const RECENT_BYTES_MAX: usize = 24 << 10;
 const FOLD_PART_BYTES: usize = 2 << 10;
 const SEGMENT_BYTES: u64 = 16 << 10;
+/// The longest wait that the clock jumps over.
+const PATIENCE_MICROS: u64 = 60_000_000;
 /// The largest commit of the simulation, with what the bounds above do not count.
 const COMMIT_BYTES: usize = 48 << 10;
 
@@ -390,7 +392,8 @@ impl World {
             }
             1 if waiting == clients.len() => {
                 let next = clients.iter().filter_map(Client::deadline).min();
-                if let Some(next) = next {
+                // not to the end of what waits for something that is still to be done
+                if let Some(next) = next.filter(|next| next - monotonic.min(*next) < PATIENCE_MICROS) {
                     self.env.advance(next.saturating_sub(monotonic) + 1);
                 }
             }
@@ -490,7 +493,7 @@ impl World {
             if done || self.poisoned.is_some() {
                 break;
             }
-            assert!(round < 3_000, "somebody waits for ever");
+            assert!(round < 3_000, "somebody waits for ever: {:#?}", self.machine().engine.lock_report());
             self.step_client();
             self.step_commits();
             self.step_fold();
@@ -502,11 +505,9 @@ impl World {
             self.after();
         }
         self.level();
-        let orderly = self.machine().engine.current();
         self.check_tables();
         self.drain();
         self.observe();
-        assert!(self.model.last >= orderly.0);
         let machine = self.machine.as_mut().expect("the machine runs");
         machine.clients.clear();
         assert_eq!(machine.engine.open_snapshots(), 0, "snapshots are left");
