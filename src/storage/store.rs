@@ -60,6 +60,8 @@ pub struct Store {
     prune_cursor: Mutex<Option<Bytes>>,
     /// Whether the last fold failed: a full disk, most likely. The next one may succeed.
     pub(super) fold_failed: AtomicBool,
+    /// The server is stopping.
+    closing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -99,6 +101,7 @@ impl Store {
             folding: Mutex::default(),
             prune_cursor: Mutex::default(),
             fold_failed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -192,6 +195,9 @@ impl Store {
             if self.bulks() < max {
                 return Ok(());
             }
+            if self.closing.load(Ordering::Acquire) {
+                return Err(no_room());
+            }
             if !self.fold_failed.load(Ordering::Acquire) {
                 wait.block();
             }
@@ -199,6 +205,13 @@ impl Store {
                 return Err(no_room());
             }
         }
+    }
+
+    /// Ends the waits for room in front of commits that will be refused: the server is stopping.
+    pub fn end_waits(&self) {
+        self.closing.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut self.waiting.lock().room);
+        waiting.iter().for_each(Signal::fire);
     }
 
     /// Makes everything up to `seq` visible to new snapshots. Committer only, with nothing between install and publish

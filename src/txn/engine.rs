@@ -477,6 +477,7 @@ impl Engine {
             tracing::warn!(%error, "sequences could not be written down");
         }
         self.committer.stop();
+        self.store.end_waits();
         for thread in std::mem::take(&mut *self.bulk_threads.lock()) {
             let joined = thread.join();
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the thread of a bulk commit panicked"))?;

@@ -277,9 +277,9 @@ fn ttl_of(catalog: &Catalog, relation: Oid) -> Option<i64> {
 impl Prepared {
     /// Gives everything back after a failure.
     pub(super) fn fail(mut self, engine: &Engine, error: crate::error::Error) {
-        // a record that may or may not be on the disk must find its file at the next start
+        // a record that may be on the disk must find its file at the next start
         if let Some(bulk) = self.bulk.take()
-            && !engine.log.has_failed()
+            && engine.log.clear_tail().is_ok()
         {
             bulk.file.discard();
         }

@@ -253,8 +253,16 @@ impl CommitLog for FileLog {
         }
     }
 
-    fn has_failed(&self) -> bool {
-        self.poisoned.load(Ordering::SeqCst)
+    fn clear_tail(&self) -> Result<()> {
+        self.check()?;
+        let file = {
+            let state = self.state.lock();
+            let Some(current) = state.segments.back() else { return Ok(()) };
+            let room = (current.capacity - current.end).min(segment::RECORD_HEADER_BYTES as u64);
+            current.file.write_at(current.end, &vec![0; room as usize])?;
+            current.file.clone()
+        };
+        self.poison(file.sync_data())
     }
 
     fn read_from(&self, after: CommitSeq) -> Result<LogReader> {

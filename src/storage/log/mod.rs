@@ -31,8 +31,9 @@ pub trait CommitLog: Send + Sync {
     /// Makes everything appended durable. No lock is held meanwhile.
     fn sync(&self) -> Result<()>;
 
-    /// Whether a write or a sync has failed, so that nobody knows whether the last record is on the disk.
-    fn has_failed(&self) -> bool;
+    /// Makes sure that a record whose append failed is not found at the next start, though all of it may have been
+    /// written before the failure.
+    fn clear_tail(&self) -> Result<()>;
 
     /// Reads the records that hold commits after `after`, up to what has been appended by now.
     ///
