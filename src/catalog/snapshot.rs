@@ -172,6 +172,12 @@ impl Catalog {
         }
     }
 
+    /// About how many bytes this version takes beside what it shares with others.
+    pub fn weight(&self) -> usize {
+        const ENTRY_BYTES: usize = 256;
+        (self.schemas.len() + self.relations.len() + self.roles.len()) * ENTRY_BYTES
+    }
+
     /// A schema by OID.
     pub fn schema(&self, oid: Oid) -> Option<&Arc<Schema>> {
         self.schemas.get(&oid)

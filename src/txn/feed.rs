@@ -133,7 +133,8 @@ fn weight(commit: &Commit) -> usize {
         .map(|notification| 64 + notification.payload.len() + notification.channel.len())
         .sum();
     let bulk = commit.bulk.as_ref().map_or(0, |bulk| bulk.memory());
-    128 + changes + notifications + bulk
+    let catalog = commit.catalog.as_ref().map_or(0, |catalog| catalog.weight());
+    128 + changes + notifications + bulk + catalog
 }
 
 /// One follower of the commit sequence.

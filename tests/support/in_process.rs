@@ -40,6 +40,11 @@ impl InProcess {
         InProcess { services: Arc::new(services), maintenance, sessions: BTreeMap::new() }
     }
 
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.services.engine
+    }
+
     fn client(&mut self, name: &str) -> &mut Client {
         let pid = self.sessions.len() as i32 + 1;
         let services = &self.services;

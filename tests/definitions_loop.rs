@@ -1,0 +1,99 @@
+//! Definitions without end: whatever is made and dropped again leaves nothing behind, in memory or on disk.
+//!
+//! `TERTULIA_DEFINITION_LOOPS` says how many rounds instead of a few; the figures are printed with `--nocapture`.
+
+mod support;
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use support::golden::Runner;
+use support::in_process::InProcess;
+use tertulia::catalog::Catalog;
+use tertulia::storage::Direction;
+use tertulia::txn::Engine;
+
+const LOOPS_DEFAULT: usize = 25;
+
+/// A dozen definitions on tables with rows, that leave all as it was.
+const ROUND: &[&str] = &[
+    "CREATE TABLE a (id int PRIMARY KEY, v text UNIQUE, n int)",
+    "INSERT INTO a VALUES (1, 'one', 1), (2, 'two', 2), (3, 'three', 3)",
+    "ALTER TABLE a ADD COLUMN w int DEFAULT 4",
+    "ALTER TABLE a ADD COLUMN x bigint DEFAULT SNOWFLAKE_ID(), ALTER n TYPE bigint",
+    "ALTER TABLE a DROP COLUMN w, ADD CHECK (n < 9)",
+    "ALTER TABLE a DROP CONSTRAINT a_pkey",
+    "TRUNCATE a",
+    "INSERT INTO a (id, v) VALUES (1, 'one')",
+    "ALTER TABLE kept ADD CONSTRAINT low CHECK (n < 100), ADD UNIQUE (n)",
+    "ALTER TABLE kept DROP CONSTRAINT low, DROP CONSTRAINT kept_n_key",
+    "TRUNCATE kept; INSERT INTO kept VALUES (1, 1), (2, 2)",
+    "CREATE TOPIC p; ALTER TOPIC p ADD SOURCE a ON INSERT",
+    "INSERT INTO a (id, v) VALUES (2, 'two')",
+    "CREATE SCHEMA s; CREATE TABLE s.b (id int) WITH (TYPE = 'STREAM', TTL_SECONDS = 60); INSERT INTO s.b VALUES (1)",
+    "DROP SCHEMA s CASCADE; DROP TABLE a CASCADE; DROP TOPIC p",
+    "CREATE ROLE r; GRANT SELECT ON kept TO r; REVOKE SELECT ON kept FROM r; DROP ROLE r",
+    "BEGIN; CREATE TABLE a (id int); INSERT INTO a VALUES (1); ALTER TABLE a ADD PRIMARY KEY (id); ROLLBACK",
+];
+
+/// What there is.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    objects: usize,
+    keys: usize,
+    locks: usize,
+}
+
+fn left(engine: &Arc<Engine>) -> Left {
+    while engine.free_dropped().unwrap() {}
+    let catalog: Arc<Catalog> = engine.catalog();
+    let snapshot = engine.snapshot().unwrap();
+    let mut cursor = snapshot.cursor(Bound::Unbounded, Bound::Unbounded, Direction::Forward);
+    let (mut keys, mut batch, mut more) = (0, Vec::new(), true);
+    while more {
+        more = cursor.next_batch(&snapshot, &mut batch, 1_000).unwrap();
+        keys += batch.drain(..).count();
+    }
+    Left { objects: catalog.entries().count(), keys, locks: engine.lock_report().len() }
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| if entry.path().is_dir() { bytes_below(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
+}
+
+fn resident_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+#[test]
+fn definitions_in_a_loop_leave_nothing() {
+    let loops = std::env::var("TERTULIA_DEFINITION_LOOPS").ok().and_then(|loops| loops.parse().ok());
+    let loops: usize = loops.unwrap_or(LOOPS_DEFAULT);
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = InProcess::start(dir.path(), "postgres");
+    let engine = server.engine().clone();
+    server.statement("", "CREATE TABLE kept (id int PRIMARY KEY, n int); INSERT INTO kept VALUES (1, 1), (2, 2)");
+    let round = |server: &mut InProcess| {
+        for &sql in ROUND {
+            let answer = server.statement("", sql);
+            assert!(!answer.contains("ERROR"), "{sql}: {answer}");
+        }
+    };
+    round(&mut server);
+    let before = left(&engine);
+    for done in 0..loops {
+        round(&mut server);
+        if done % loops.div_ceil(8) == 0 {
+            let (disk, memory) = (bytes_below(dir.path()) >> 10, resident_kilobytes());
+            println!("after {done} rounds: {:?}, {disk} kB on disk, {memory} kB in memory", left(&engine));
+        }
+    }
+    assert_eq!(left(&engine), before);
+    let (disk, memory) = (bytes_below(dir.path()) >> 10, resident_kilobytes());
+    println!("after {loops} rounds of {} statements: {disk} kB on disk, {memory} kB in memory", ROUND.len());
+}
