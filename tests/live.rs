@@ -320,6 +320,49 @@ fn a_client_resumes_after_the_last_whole_commit_even_over_a_restart() {
     assert_eq!(never.code, "22023");
 }
 
+/// TRUNCATE and ALTER COLUMN TYPE look at no row, so nothing can be said of the rows that went: who listens is told so, and
+/// so is who resumes from before it, also after a restart. A column that came changes no row.
+#[test]
+fn a_live_query_ends_where_rows_are_replaced_and_does_not_resume_across_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, address) = server(&dir);
+    let mut root = Session::superuser(address);
+    root.run("CREATE TABLE chat.m (id BIGINT PRIMARY KEY, body TEXT)");
+    root.run("SUBSCRIBE live TO chat.m");
+    let since = root.acknowledged();
+    root.run("INSERT INTO chat.m VALUES (1, 'a')");
+    assert_eq!(root.change(), "insert 1");
+    let mut other = Session::superuser(address);
+    other.run("ALTER TABLE chat.m ADD COLUMN more TEXT DEFAULT 'x'");
+    let ended = root.told();
+    assert_eq!((&ended["type"], &ended["code"]), (&"error".into(), &"0A000".into()), "{ended}");
+    let resume = format!("SUBSCRIBE live TO chat.m OPTIONS (from_seq = {since})");
+    root.run(&resume);
+    assert_eq!(root.acknowledged(), since);
+    assert_eq!(root.change(), "insert 1");
+    other.run("TRUNCATE chat.m");
+    let ended = root.told();
+    assert_eq!((&ended["type"], &ended["code"]), (&"error".into(), &"55000".into()), "{ended}");
+    let refused = |root: &mut Session| {
+        root.run(&resume);
+        assert_eq!(root.acknowledged(), since);
+        assert_eq!(root.change(), "insert 1");
+        let ended = root.told();
+        assert_eq!((&ended["type"], &ended["code"]), (&"error".into(), &"55000".into()), "{ended}");
+    };
+    refused(&mut root);
+    drop((root, other, server));
+    let server = Tertulia::start(dir.path(), "tertulia");
+    let mut root = Session::superuser(server.address());
+    refused(&mut root);
+    root.run("INSERT INTO chat.m VALUES (2, 'b')");
+    root.run("ALTER TABLE chat.m ALTER id TYPE TEXT");
+    root.run(&resume);
+    assert_eq!(root.acknowledged(), since);
+    let ended = root.told();
+    assert_eq!((&ended["type"], &ended["code"]), (&"error".into(), &"0A000".into()), "{ended}");
+}
+
 /// A commit beyond memory is in a file of its own. Who has few changes in it is told them, who has more than may be shown
 /// lags, and resuming from before it is refused.
 #[test]

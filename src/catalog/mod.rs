@@ -17,4 +17,4 @@ pub use relation::{
 pub use role::{AclItem, Membership, Privilege, Privileges, Role};
 pub use schema::Schema;
 pub use snapshot::{Catalog, CatalogEntry, CatalogKey, CatalogName};
-pub use stored::{bootstrap, decode_entry, encode_entry, entries_prefix, entry_key};
+pub use stored::{bootstrap, decode_entry, encode_entry, entries_prefix, entry_key, relation_in_key};

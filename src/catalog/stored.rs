@@ -14,6 +14,14 @@ pub fn entries_prefix() -> Vec<u8> {
     key::prefix(Space::Catalog, StorageId(0), ScopeId::SHARED)
 }
 
+/// The relation whose entry stands under a key; none for other keys.
+pub fn relation_in_key(key: &[u8]) -> Option<Oid> {
+    let of_relation = entry_key(CatalogKey::Relation(Oid(0)));
+    let (kind, oid) = key.split_at_checked(of_relation.len() - size_of::<u32>())?;
+    let oid = oid.try_into().ok().map(u32::from_be_bytes)?;
+    of_relation.starts_with(kind).then_some(Oid(oid))
+}
+
 /// The key of an entry.
 pub fn entry_key(name: CatalogKey) -> Vec<u8> {
     let (kind, oid) = match name {

@@ -7,6 +7,7 @@
 //! A row whose key changed is the delete of one and the insert of another here: judging it needs all writes at once.
 
 use super::{Change, ChangeKind, Commit, NetWrite};
+use crate::catalog::{self, CatalogKey};
 use crate::encoding::key::{self, Space, prefix_successor};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::Direction;
@@ -66,6 +67,13 @@ impl NetWrite {
 pub struct BulkChanges(Vec<BulkCursor>);
 
 impl Commit {
+    /// Whether a relation's rows may have been replaced as a whole: TRUNCATE, or a table stored anew.
+    pub fn may_replace(&self, relation: Oid) -> Result<bool> {
+        let entry = || catalog::entry_key(CatalogKey::Relation(relation));
+        let defined = self.bulk.as_ref().map(|bulk| bulk.get(&entry())).transpose()?.flatten();
+        Ok(defined.is_some() || self.replaced.contains(&relation))
+    }
+
     /// The changes of a bulk commit to a table's rows of one scope, in key order, read from its file as they are asked
     /// for. None of another commit's, which has all in [`changes`](Commit::changes).
     pub fn bulk_changes(&self, table: Oid, scope: ScopeId) -> BulkChanges {

@@ -26,6 +26,9 @@ pub struct Commit {
     pub arrivals: Vec<TopicArrival>,
     /// The catalog after it, where it changed.
     pub catalog: Option<Arc<Catalog>>,
+    /// Relations that it defined, where it gave up storages as well: their rows may have been replaced as a whole, of
+    /// which `changes` says nothing. [`may_replace`](Commit::may_replace) knows of bulk commits too.
+    pub replaced: Vec<Oid>,
 }
 
 /// Something outside the ordered map that a transaction changes with its end: acknowledgements in the memory of a

@@ -10,7 +10,7 @@ use super::bulk;
 use super::event;
 use super::hub::{Member, Shared};
 use super::outbox::Taken;
-use super::subscription::Subject;
+use super::subscription::{Subject, replaced};
 use crate::catalog::Catalog;
 use crate::change::{Change, Commit, TopicArrival};
 use crate::error::{Error, Result, SqlState};
@@ -368,6 +368,10 @@ fn show(member: &Member, commit: &Commit) -> Result<()> {
     let relation = subscription.relation().oid;
     match &subscription.subject {
         Subject::Rows(shape) => {
+            // the live query began after it, but resumes from before it, and nobody can say which rows went
+            if commit.may_replace(relation)? {
+                return Err(replaced(&subscription.relation().name));
+            }
             let concerns = |change: &&Change| change.relation == relation && change.scope == subscription.scope;
             let bulk =
                 bulk::changes(commit, relation, subscription.scope)?.ok_or_else(|| bulk::too_many(commit.seq))?;

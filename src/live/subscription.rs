@@ -75,9 +75,7 @@ impl Subscription {
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("the columns of {} have changed", name())));
         }
         if relation.topic().is_none() && relation.storage != before.storage {
-            let message = format!("the rows of {} were replaced", name());
-            return Err(Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .hint("The table was truncated or stored anew. Subscribe again."));
+            return Err(replaced(&name()));
         }
         let Some(role) = catalog.role(self.role) else {
             return Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, "the role of this live query does not exist"));
@@ -102,4 +100,11 @@ impl Subscription {
             _ => Ok(()),
         }
     }
+}
+
+/// 55000 for a live query over rows that were replaced as a whole.
+pub(super) fn replaced(table: &str) -> Error {
+    let message = format!("the rows of {table} were replaced");
+    Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .hint("The table was truncated or stored anew. Subscribe again.")
 }

@@ -490,7 +490,11 @@ fn make_commit(
     });
     let changes = changes.collect();
     let mut arrivals = bulk.as_ref().map_or_else(Vec::new, |bulk| record::bulk_arrivals(bulk.partitions()));
+    let mut replaced = record::Replaced::default();
     for part in parts {
+        if catalog.is_some() {
+            replaced.look_at(&part.key.of(installed.buffer(part)));
+        }
         if let PartKind::Message { topic, .. } = part.kind {
             record::add_arrival(&mut arrivals, topic, &part.key.of(installed.buffer(part)))
                 .expect("the session made the key with partition and offset");
@@ -504,6 +508,7 @@ fn make_commit(
         notifications: std::mem::take(&mut prepared.notifications),
         arrivals,
         catalog,
+        replaced: replaced.relations(),
     }
 }
 

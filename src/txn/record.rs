@@ -14,7 +14,9 @@
 //! knows: commit sequence and topic offsets. Keys and values of the recent map are slices of the same buffer. Numbers
 //! are little-endian.
 
+use crate::catalog;
 use crate::change::{Change, ChangeKind, Commit, TopicArrival};
+use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
 use crate::storage::bulk::{BulkDir, BulkPartition, BulkRef};
 use crate::types::{CommitSeq, Oid, ScopeId};
@@ -209,11 +211,14 @@ impl Fragment {
             notifications: Vec::new(),
             arrivals: Vec::new(),
             catalog: None,
+            replaced: Vec::new(),
         };
         if let Some(bulk) = &commit.bulk {
             commit.arrivals = bulk_arrivals(bulk.partitions());
         }
+        let mut replaced = Replaced::default();
         for entry in self.entries()? {
+            replaced.look_at(&entry.key);
             let kind = match entry.kind {
                 INSERT => ChangeKind::Insert,
                 UPDATE => ChangeKind::Update,
@@ -233,7 +238,31 @@ impl Fragment {
                 new: entry.value,
             });
         }
+        commit.replaced = replaced.relations();
         Ok(commit)
+    }
+}
+
+/// Finds the relations whose rows a commit may have replaced: those that it defined, if it gave up storages too.
+#[derive(Default)]
+pub(super) struct Replaced {
+    defined: Vec<Oid>,
+    drops: bool,
+}
+
+impl Replaced {
+    /// Looks at the key of an entry.
+    pub(super) fn look_at(&mut self, key: &[u8]) {
+        match key.first() {
+            Some(&space) if space == Space::Catalog as u8 => self.defined.extend(catalog::relation_in_key(key)),
+            Some(&space) if space == Space::Meta as u8 => self.drops |= super::recovery::is_drop_mark(key),
+            _ => {}
+        }
+    }
+
+    /// The relations.
+    pub(super) fn relations(self) -> Vec<Oid> {
+        if self.drops { self.defined } else { Vec::new() }
     }
 }
 

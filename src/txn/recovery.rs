@@ -191,6 +191,11 @@ pub fn offset_mark(storage: StorageId, partition: u32) -> Vec<u8> {
     out
 }
 
+/// Whether a key in space Meta is the mark of a storage that is to be freed.
+pub(super) fn is_drop_mark(key: &[u8]) -> bool {
+    key.get(13..).and_then(|rest| rest.split_last()).is_some_and(|(_, rest)| rest == DROPPED)
+}
+
 /// Storages that are to be freed, with the keys of their marks.
 pub(super) fn dropped_storages(snapshot: &StoreSnapshot) -> Result<Vec<(Bytes, u8, StorageId)>> {
     let mut dropped = Vec::new();
