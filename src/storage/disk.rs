@@ -69,7 +69,11 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
+        match fs::OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => Ok(Arc::new(RealFile(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
@@ -128,10 +132,9 @@ pub struct MemoryDisk {
 #[derive(Default)]
 struct MemoryFile(Mutex<Vec<u8>>);
 
-impl MemoryDisk {
-    fn missing(path: &Path) -> Error {
-        Error::new(SqlState::UNDEFINED_FILE, format!("file \"{}\" does not exist", path.display()))
-    }
+/// 58P01
+fn missing(path: &Path) -> Error {
+    Error::new(SqlState::UNDEFINED_FILE, format!("file \"{}\" does not exist", path.display()))
 }
 
 impl Disk for MemoryDisk {
@@ -148,7 +151,7 @@ impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
         match self.files.lock().get(path) {
             Some(file) => Ok(file.clone()),
-            None => Err(MemoryDisk::missing(path)),
+            None => Err(missing(path)),
         }
     }
 
@@ -160,13 +163,13 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let mut files = self.files.lock();
-        let file = files.remove(from).ok_or_else(|| MemoryDisk::missing(from))?;
+        let file = files.remove(from).ok_or_else(|| missing(from))?;
         files.insert(to.to_owned(), file);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        self.files.lock().remove(path).map(|_| ()).ok_or_else(|| MemoryDisk::missing(path))
+        self.files.lock().remove(path).map(|_| ()).ok_or_else(|| missing(path))
     }
 
     fn sync_dir(&self, _path: &Path) -> Result<()> {

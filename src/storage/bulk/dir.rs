@@ -92,12 +92,16 @@ impl BulkDir {
     pub fn open_named(self: &Arc<BulkDir>, named: &BulkRef, seq: CommitSeq) -> Result<Arc<Bulk>> {
         let file = match self.disk.open(&self.kept_file(seq)) {
             Ok(file) => file,
+            Err(error) if error.code() != SqlState::UNDEFINED_FILE => return Err(error),
             Err(_) => self.disk.open(&self.new_file(named.number)).map_err(|error| {
+                if error.code() != SqlState::UNDEFINED_FILE {
+                    return error;
+                }
                 let message = format!("the file of bulk commit {seq} cannot be opened: {error}");
                 Error::new(SqlState::UNDEFINED_FILE, message).hint("Restore the data directory as a whole.")
             })?,
         };
-        let run = read_index(file, named).ok_or_else(|| {
+        let run = read_index(file, named)?.ok_or_else(|| {
             let message = format!("the file of bulk commit {seq} is damaged");
             Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
         })?;
@@ -126,24 +130,24 @@ impl BulkDir {
     }
 }
 
-/// Checks a file's trailer and index.
-fn read_index(file: Arc<dyn DiskFile>, named: &BulkRef) -> Option<Run> {
-    let length = file.len().ok()?;
+/// Checks a file's trailer and index; none where they are not what was named.
+fn read_index(file: Arc<dyn DiskFile>, named: &BulkRef) -> Result<Option<Run>> {
+    let length = file.len()?;
     let mut trailer = [0; TRAILER_BYTES];
-    let at = length.checked_sub(TRAILER_BYTES as u64)?;
-    file.read_at(at, &mut trailer).ok()?;
+    let Some(at) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
+    file.read_at(at, &mut trailer)?;
     let number = |at: usize| u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
     let word = |at: usize| u32::from_le_bytes(trailer[at..at + 4].try_into().expect("four bytes"));
     let sound = &trailer[24..] == MAGIC && word(20) == crc32fast::hash(&trailer[..20]) && word(16) == named.crc;
     let (index_at, index_length) = (number(0), number(8));
-    if !sound || length != named.bytes || index_at.checked_add(index_length)? != at {
-        return None;
+    if !sound || length != named.bytes || index_at.checked_add(index_length) != Some(at) {
+        return Ok(None);
     }
-    let mut index = vec![0; usize::try_from(index_length).ok()?];
-    if file.read_at(index_at, &mut index).ok()? < index.len() || crc32fast::hash(&index) != named.crc {
-        return None;
+    let mut index = vec![0; index_length as usize];
+    if file.read_at(index_at, &mut index)? < index.len() || crc32fast::hash(&index) != named.crc {
+        return Ok(None);
     }
-    Run::from_index(file, &index)
+    Ok(Run::from_index(file, &index))
 }
 
 /// The file of a transaction's spilled writes; it is removed with this.

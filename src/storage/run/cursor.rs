@@ -2,7 +2,7 @@
 
 use super::block::Block;
 use super::{Run, RunEntry};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::Direction;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -16,25 +16,30 @@ pub struct RunCursor {
     block: Option<Block>,
     /// The next entry of the block; going backward, one above it.
     at: usize,
+    /// Why the bound could not be found: the first entry tells. To read again from there would give what is before it.
+    failed: Option<Error>,
 }
 
 impl RunCursor {
     pub(super) fn new(run: Arc<Run>, from: Bound<&[u8]>, direction: Direction) -> RunCursor {
         let next = run.block_for(from, direction);
-        let mut cursor = RunCursor { run, direction, next, block: None, at: 0 };
+        let mut cursor = RunCursor { run, direction, next, block: None, at: 0, failed: None };
         cursor.seek(from);
         cursor
     }
 
-    /// Passes over what is before the bound. A block that cannot be read is reported by the first entry.
+    /// Passes over what is before the bound.
     fn seek(&mut self, from: Bound<&[u8]>) {
         let (Bound::Included(key) | Bound::Excluded(key)) = from else { return };
         let excluded = matches!(from, Bound::Excluded(_));
         while self.next.is_some() {
-            let before = self.next;
-            if !matches!(self.load(), Ok(true)) {
-                self.next = before;
-                return;
+            match self.load() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    self.failed = Some(error);
+                    return;
+                }
             }
             let Some(block) = &self.block else { return };
             match self.direction {
@@ -69,6 +74,9 @@ impl RunCursor {
     }
 
     fn next_entry(&mut self) -> Result<Option<RunEntry>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         loop {
             if let Some(block) = &self.block {
                 match self.direction {
