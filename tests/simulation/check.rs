@@ -44,8 +44,17 @@ pub fn topic(model: &Model, run: Run) {
     let offsets: Vec<i64> = (0..answer.rows.len()).map(|at| answer.number(at, 0)).collect();
     assert_eq!(offsets, (0..offsets.len() as i64).collect::<Vec<_>>(), "offsets are dense");
     let text = |at: usize, column: usize| answer.rows[at][column].clone().unwrap_or_default();
-    let read: Vec<(String, String)> = (0..offsets.len()).map(|at| (text(at, 1), text(at, 2))).collect();
-    let wanted: Vec<(String, String)> = model.messages.iter().map(|(_, op, id)| (op.clone(), id.to_string())).collect();
+    let mut read: Vec<(String, String)> = (0..offsets.len()).map(|at| (text(at, 1), text(at, 2))).collect();
+    let mut wanted: Vec<(String, String)> =
+        model.messages.iter().map(|(_, op, id)| (op.clone(), id.to_string())).collect();
+    for seq in &model.bulk {
+        let from = model.messages.partition_point(|(at, ..)| at < seq);
+        let to = model.messages.partition_point(|(at, ..)| at <= seq);
+        wanted[from..to].sort();
+        if let Some(read) = read.get_mut(from..to) {
+            read.sort();
+        }
+    }
     assert_eq!(read, wanted, "the messages of the topic");
 }
 

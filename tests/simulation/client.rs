@@ -66,6 +66,7 @@ enum Kind {
     Commit,
     Rollback,
     Snowflake,
+    Nextval,
     Create(u32),
     Drop(u32),
     Consume,
@@ -83,6 +84,8 @@ struct Statement {
     time: i64,
     /// The largest SNOWFLAKE_ID that anybody had seen.
     ids: i64,
+    /// The largest number of the sequence that anybody had seen.
+    numbers: i64,
 }
 
 /// What all clients share with the world.
@@ -97,6 +100,8 @@ pub struct Common<'a> {
     pub now: i64,
     pub latest: i64,
     pub monotonic: u64,
+    /// Whether write sets are spilled, so that any statement may meet the disk's failures.
+    pub spills: bool,
     /// Nobody begins anything new.
     pub closing: bool,
     pub statements: &'a mut u64,
@@ -226,7 +231,8 @@ impl Client {
         }
         self.session.start(Request::Query(sql.clone()));
         let ids = common.model.ids.last().copied().unwrap_or(0);
-        let statement = Statement { sql, kind, from: common.current, time: common.now, ids };
+        let numbers = common.model.numbers.last().copied().unwrap_or(0);
+        let statement = Statement { sql, kind, from: common.current, time: common.now, ids, numbers };
         self.running = Some((statement, Answer::default()));
     }
 
@@ -238,7 +244,8 @@ impl Client {
         match &self.open {
             None if common.closing => None,
             None => Some(match random.below(20) {
-                0 => Kind::Snowflake,
+                0 if random.once_in(2) => Kind::Snowflake,
+                0 => Kind::Nextval,
                 1 | 2 => Kind::Auto,
                 3 | 4 => Kind::Select(self.any_table(common), any_filter(common.random)),
                 5 if self.live.is_none() => Kind::Subscribe(common.random.pick(&[Table::Shared, Table::User])),
@@ -255,6 +262,7 @@ impl Client {
                 Some(match random.below(if common.closing { 2 } else { 16 }) {
                     0 if random.once_in(4) => Kind::Rollback,
                     0 | 1 => Kind::Commit,
+                    2 if random.once_in(4) => Kind::Nextval,
                     2 if savepoints < 3 => Kind::Savepoint,
                     3 if savepoints > 0 => {
                         if random.once_in(2) {
@@ -375,6 +383,7 @@ impl Client {
             Kind::Commit => "COMMIT".to_owned(),
             Kind::Rollback => "ROLLBACK".to_owned(),
             Kind::Snowflake => "SELECT snowflake_id()".to_owned(),
+            Kind::Nextval => "SELECT nextval('q')".to_owned(),
             Kind::Create(number) => {
                 format!("CREATE TABLE x{number} (id INT PRIMARY KEY, n INT NOT NULL, body TEXT UNIQUE)")
             }
@@ -446,6 +455,11 @@ impl Client {
                 assert!(id > statement.ids, "SNOWFLAKE_ID gives {id} after {}", statement.ids);
                 assert!(common.model.ids.insert(id), "SNOWFLAKE_ID gives {id} twice");
             }
+            Kind::Nextval => {
+                let number = answer.number(0, 0);
+                assert!(number > statement.numbers, "nextval gives {number} after {}", statement.numbers);
+                assert!(common.model.numbers.insert(number), "nextval gives {number} twice");
+            }
             Kind::Create(number) => self.deed(Deed::Create(*number)),
             Kind::Drop(number) => self.deed(Deed::Drop(*number)),
             Kind::Ack(offsets) if answer.tag == Some(format!("ACK {}", offsets.len())) => {
@@ -476,13 +490,19 @@ impl Client {
         let ends = matches!(statement.kind, Kind::Commit | Kind::Auto);
         let log_failed = [SqlState::IO_ERROR, SqlState::DISK_FULL].contains(&code);
         let fine = match &statement.kind {
-            Kind::Commit | Kind::Auto | Kind::Snowflake | Kind::Subscribe(_) | Kind::Consume if log_failed => true,
+            Kind::Commit | Kind::Auto | Kind::Snowflake | Kind::Nextval | Kind::Subscribe(_) | Kind::Consume
+                if log_failed =>
+            {
+                true
+            }
             Kind::Insert(table, ..) | Kind::Bump(table, ..) | Kind::Move(table, ..)
                 if code == SqlState::UNIQUE_VIOLATION =>
             {
                 self.check_violation(statement, *table, common);
                 true
             }
+            // what is spilled needs the disk
+            _ if log_failed && common.spills => true,
             _ => {
                 let lost = code == SqlState::T_R_SERIALIZATION_FAILURE
                     && self.open.as_ref().is_some_and(|open| open.repeatable);

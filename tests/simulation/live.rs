@@ -40,6 +40,8 @@ impl Live {
                     self.compare(seq, model);
                 }
             }
+            // its changes could not be read, or were too many
+            Some("error" | "lagged") => self.ended = true,
             other => panic!("unknown event {other:?}: {payload}"),
         }
     }

@@ -120,11 +120,15 @@ pub struct Model {
     pub pending: BTreeMap<i64, Tx>,
     pub committed: BTreeMap<i64, u64>,
     pub messages: Vec<Message>,
+    /// Commits whose changes are known in the order of their keys, not in that of their messages.
+    pub bulk: BTreeSet<u64>,
     pub acked: BTreeSet<u64>,
     /// The last commit that was observed, and the highest position that anybody has seen.
     pub last: u64,
     /// The SNOWFLAKE_IDs that clients have seen.
     pub ids: BTreeSet<i64>,
+    /// The numbers of the sequence that clients have seen.
+    pub numbers: BTreeSet<i64>,
 }
 
 impl Model {

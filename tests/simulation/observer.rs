@@ -1,12 +1,13 @@
 //! Follows the commits as they are published, and reads them back from the log after a restart.
 
 use crate::model::{Deed, Key, Model, Row, Table, Tx};
+use crate::world::USERS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tertulia::change::{Change, ChangeKind, Commit};
 use tertulia::table::Model as TableModel;
 use tertulia::txn::{Engine, FeedReader};
-use tertulia::types::{CommitSeq, Oid, Value};
+use tertulia::types::{CommitSeq, Oid, ScopeId, Value};
 
 #[derive(Default)]
 pub struct Observer {
@@ -47,9 +48,6 @@ impl Observer {
         self.learn(engine);
         let mut count = 0;
         for commit in commits {
-            if let Some(catalog) = &commit.catalog {
-                let _ = catalog;
-            }
             count += u64::from(self.apply(engine, model, &commit, false));
         }
         count
@@ -79,7 +77,7 @@ impl Observer {
         let mut wanted = self.seen.range(oldest + 1..);
         for commit in engine.logged_commits_after(CommitSeq(oldest)).expect("the log can be read") {
             let commit = commit.expect("the log can be read");
-            let shown = self.show(engine, &commit);
+            let shown = self.show(&self.whole(engine, &commit));
             if shown.is_empty() {
                 continue;
             }
@@ -89,13 +87,30 @@ impl Observer {
         assert_eq!(wanted.next(), None, "the log has lost a commit");
     }
 
+    /// The commit with all its changes: those of a bulk commit are in a file.
+    fn whole(&self, engine: &Arc<Engine>, commit: &Commit) -> Commit {
+        let mut whole = commit.clone();
+        if commit.bulk.is_none() {
+            return whole;
+        }
+        for oid in self.tables.keys() {
+            let users = USERS.iter().map(|user| engine.scope_of(user).expect("a user id"));
+            for scope in users.chain([ScopeId::SHARED]) {
+                let changes = commit.bulk_changes(*oid, scope);
+                whole.changes.extend(changes.map(|change| change.expect("its file can be read")));
+            }
+        }
+        whole
+    }
+
     fn apply(&mut self, engine: &Arc<Engine>, model: &mut Model, commit: &Commit, recovered: bool) -> bool {
+        let commit = &self.whole(engine, commit);
         let seq = commit.seq.0;
         assert!(seq > model.last, "commit {seq} comes after {}", model.last);
         model.last = seq;
         let notified = commit.notifications.iter().filter(|one| one.channel.as_str() == "tx");
         self.notified.extend(notified.map(|one| (seq, one.payload.to_string())));
-        let shown = self.show(engine, commit);
+        let shown = self.show(commit);
         if !shown.is_empty() {
             self.seen.insert(seq, shown);
         }
@@ -109,7 +124,7 @@ impl Observer {
         let before: BTreeMap<Key, Option<Row>> =
             tx.overlay().into_keys().map(|key| (key.clone(), model.row(&key).cloned())).collect();
         model.apply(seq, &tx, recovered);
-        self.compare(model, commit, &tx, &before, recovered);
+        self.compare(commit, &tx, &before, recovered);
         self.tell(model, commit);
         true
     }
@@ -141,7 +156,7 @@ impl Observer {
     }
 
     /// The commit's changes are the transaction's net effect.
-    fn compare(&self, model: &Model, commit: &Commit, tx: &Tx, before: &BTreeMap<Key, Option<Row>>, recovered: bool) {
+    fn compare(&self, commit: &Commit, tx: &Tx, before: &BTreeMap<Key, Option<Row>>, recovered: bool) {
         let mut left: BTreeMap<Key, Option<Row>> = tx.overlay();
         left.retain(|key, _| !(recovered && key.0 == Table::Stream));
         let dropped = |key: &Key| matches!(key.0, Table::Extra(number) if tx.deeds.contains(&Deed::Drop(number)));
@@ -171,11 +186,13 @@ impl Observer {
             let same = before.get(&key).cloned().flatten() == row || key.0 == Table::Stream || dropped(&key);
             assert!(same, "commit {} of {tx:?} says nothing of {key:?}: {row:?}", commit.seq);
         }
-        let _ = model;
     }
 
     /// What the topic must say of a commit.
     fn tell(&self, model: &mut Model, commit: &Commit) {
+        if commit.bulk.is_some() {
+            model.bulk.insert(commit.seq.0);
+        }
         for change in &commit.changes {
             if !matches!(self.tables.get(&change.relation), Some((Table::Shared, _))) {
                 continue;
@@ -192,7 +209,7 @@ impl Observer {
     }
 
     /// A commit's durable changes as text, without what a drop makes of them.
-    fn show(&self, _engine: &Arc<Engine>, commit: &Commit) -> String {
+    fn show(&self, commit: &Commit) -> String {
         let mut shown = String::new();
         for change in &commit.changes {
             let Some((table, _)) = self.tables.get(&change.relation) else { continue };

@@ -20,12 +20,14 @@ use tertulia::txn::{CommitStep, Engine, EngineOptions, Parts, Patience};
 use tertulia::types::CommitSeq;
 
 const START: i64 = 1_700_000_000_000_000;
-const USERS: [&str; 3] = ["tertulia", "alice", "bob"];
+pub const USERS: [&str; 3] = ["tertulia", "alice", "bob"];
 /// Bounds, lowered so that a simulation meets them.
 const GENERATION_BYTES: usize = 6 << 10;
 pub const RECENT_BYTES_MAX: usize = 24 << 10;
 const FOLD_PART_BYTES: usize = 2 << 10;
 const SEGMENT_BYTES: u64 = 16 << 10;
+/// Bytes of a write set that is spilled, in half of the seeds.
+const WRITE_SET_CHUNK_BYTES: usize = 2 << 10;
 /// The longest wait that the clock jumps over.
 const PATIENCE_MICROS: u64 = 60_000_000;
 /// The largest commit of the simulation, with what the bounds above do not count.
@@ -64,6 +66,8 @@ pub struct World {
     machine: Option<Machine>,
     rates: FaultRates,
     no_room: u64,
+    /// Bytes of a write set beyond which it goes to disk.
+    chunk: usize,
     /// The latest that the wall clock has said: what expired by it may be gone.
     latest: i64,
     closing: bool,
@@ -73,8 +77,9 @@ pub struct World {
     verbose: bool,
 }
 
-fn options() -> EngineOptions {
+fn options(chunk: usize) -> EngineOptions {
     EngineOptions {
+        write_set_chunk_bytes: chunk,
         generation_bytes: GENERATION_BYTES,
         recent_bytes_max: RECENT_BYTES_MAX,
         fold_part_bytes: FOLD_PART_BYTES,
@@ -101,6 +106,7 @@ impl World {
             machine: None,
             rates: FaultRates::default(),
             no_room: 0,
+            chunk: if random.once_in(2) { WRITE_SET_CHUNK_BYTES } else { 1 << 20 },
             latest: START,
             closing: false,
             poisoned: None,
@@ -153,7 +159,7 @@ impl World {
             threads: false,
             dir: None,
         };
-        let (engine, report) = Engine::open_with(options(), parts)?;
+        let (engine, report) = Engine::open_with(options(self.chunk), parts)?;
         self.stats.recovered_commits += report.replayed;
         self.say(&format!("opened at {} with {} replayed, cut {:?}", report.last, report.replayed, report.tail_cut));
         let (hub, reader) = Hub::with_reader(&engine);
@@ -234,7 +240,8 @@ impl World {
             format!("CREATE TABLE s {columns} WITH (TYPE = 'STREAM', TTL_SECONDS = 30)"),
             "CREATE TABLE ledger (id INT PRIMARY KEY, n INT NOT NULL, body TEXT)".to_owned(),
             "CREATE TOPIC evt; ALTER TOPIC evt ADD SOURCE t ON INSERT, UPDATE, DELETE".to_owned(),
-            "CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN".to_owned(),
+            "CREATE SEQUENCE q; CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN".to_owned(),
+            "GRANT USAGE ON SEQUENCE q TO alice, bob".to_owned(),
             "GRANT SELECT, INSERT, UPDATE, DELETE ON t, u, s, ledger TO alice, bob".to_owned(),
         ] {
             let answer = self.run(&mut session, &sql);
@@ -288,7 +295,9 @@ impl World {
 
     fn observe(&mut self) {
         let engine = self.machine().engine.clone();
+        self.faults.set_rates(FaultRates::default());
         self.stats.commits += self.observer.read(&engine, &mut self.model);
+        self.faults.set_rates(self.rates);
     }
 
     fn check_bounds(&self) {
@@ -317,6 +326,7 @@ impl World {
             now: self.env.now(),
             latest: self.latest,
             monotonic,
+            spills: self.chunk == WRITE_SET_CHUNK_BYTES,
             closing: self.closing,
             statements: &mut self.stats.statements,
             crashed: &self.faults,
