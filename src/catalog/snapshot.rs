@@ -175,7 +175,9 @@ impl Catalog {
     /// About how many bytes this version takes beside what it shares with others.
     pub fn weight(&self) -> usize {
         const ENTRY_BYTES: usize = 256;
-        (self.schemas.len() + self.relations.len() + self.roles.len()) * ENTRY_BYTES
+        // the maps' nodes, and the entry that is not shared
+        const OWN_BYTES: usize = 4 << 10;
+        OWN_BYTES + (self.schemas.len() + self.relations.len() + self.roles.len()) * ENTRY_BYTES
     }
 
     /// A schema by OID.

@@ -27,7 +27,12 @@ pub struct InProcess {
 impl InProcess {
     /// A database of that name in an empty directory.
     pub fn start(data: &Path, database: &str) -> InProcess {
-        let (engine, _) = Engine::open(EngineOptions::new(data), Arc::new(SystemEnv::new())).unwrap();
+        InProcess::start_with(EngineOptions::new(data), database)
+    }
+
+    /// A database of that name in an engine that is opened so.
+    pub fn start_with(options: EngineOptions, database: &str) -> InProcess {
+        let (engine, _) = Engine::open(options, Arc::new(SystemEnv::new())).unwrap();
         let hub = Arc::new(Hub::start(&engine).unwrap());
         let maintenance = Some(Maintenance::start(engine.clone()).unwrap());
         let services = Services {
