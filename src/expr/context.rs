@@ -173,4 +173,44 @@ pub trait Settings {
 pub trait Notifier {
     /// Queues one.
     fn notify(&self, channel: &str, payload: &str) -> Result<()>;
+
+    /// What an advisory lock's function gives, where a statement carries it out.
+    fn advisory(&self, _call: AdvisoryCall) -> Result<Value> {
+        Err(Error::unsupported("an advisory lock in this expression"))
+    }
+}
+
+/// A call of an advisory lock's function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdvisoryCall {
+    /// Of which lock.
+    pub number: AdvisoryNumber,
+    /// What to do.
+    pub verb: AdvisoryVerb,
+    /// In mode Share instead of Exclusive.
+    pub shared: bool,
+    /// For the session instead of the transaction.
+    pub session: bool,
+}
+
+/// The number of an advisory lock: the two kinds do not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvisoryNumber {
+    /// A bigint.
+    One(i64),
+    /// Two integers.
+    Two(i32, i32),
+}
+
+/// What is done with an advisory lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvisoryVerb {
+    /// Got, after a wait where another has it.
+    Lock,
+    /// Got if it is free.
+    Try,
+    /// Given back once.
+    Unlock,
+    /// All of the session's are given back.
+    UnlockAll,
 }

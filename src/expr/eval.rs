@@ -53,7 +53,7 @@ impl Expr {
             },
             Expr::Call { function, args, .. } => match function.body {
                 Body::Compare(op) => Cow::Owned(from_bool(compare_call(op, args, row, cx)?)),
-                Body::Plain(call) => Cow::Owned(plain_call(call, function.strict, args, row, cx)?),
+                Body::Plain(call) | Body::Effect(call) => Cow::Owned(plain_call(call, function.strict, args, row, cx)?),
                 Body::Sleep => {
                     return Err(Error::unsupported(format!("{} within an expression", function.name))
                         .hint("Call it as an item of a SELECT."));

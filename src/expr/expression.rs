@@ -319,6 +319,15 @@ impl Expr {
         found
     }
 
+    /// Whether a call that the executor carries out is within.
+    pub fn has_effects(&self) -> bool {
+        let mut found = false;
+        self.visit(&mut |expr| {
+            found |= matches!(expr, Expr::Call { function, .. } if matches!(function.body, Body::Effect(_)));
+        });
+        found
+    }
+
     /// When this is a call of pg_sleep: its argument, the seconds.
     pub fn as_sleep(&self) -> Option<&Expr> {
         match self {

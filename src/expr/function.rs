@@ -51,6 +51,8 @@ pub const ANYNONARRAY: SqlType = SqlType { oid: Oid(2776), modifier: -1 };
 pub enum Body {
     /// Computes a value.
     Plain(fn(&Args<'_>, &EvalContext<'_>) -> Result<Value>),
+    /// The same with the executor's help: it may end an evaluation that is to be done again.
+    Effect(fn(&Args<'_>, &EvalContext<'_>) -> Result<Value>),
     /// Compares two values of one type.
     Compare(CompareOp),
     /// pg_sleep: expressions can't wait. The binder allows it as a whole item of a SELECT, and the executor turns it

@@ -23,7 +23,10 @@ mod series;
 pub use aggregate::{Accumulator, Aggregate, ResolvedAggregate, resolve_aggregate};
 pub use cast::{Cast, CastContext, CastMethod, find_cast};
 pub use coerce::{CoerceContext, assign, cast_explicit, check_comparable, coerce, common_type, unify};
-pub use context::{EvalContext, IdSource, Identity, Notifier, SequenceCall, SequenceName, Settings, split_name};
+pub use context::{
+    AdvisoryCall, AdvisoryNumber, AdvisoryVerb, EvalContext, IdSource, Identity, Notifier, SequenceCall, SequenceName,
+    Settings, split_name,
+};
 pub use display::quote_identifier;
 pub use expression::{CallForm, Expr, Written};
 pub use fold::fold;

@@ -83,6 +83,19 @@ pub struct Session {
     refused: Option<Error>,
     pub(super) deadlines: Deadlines,
     pub(super) sequences: Remembered,
+    _locks: SessionLocks,
+}
+
+/// Gives back, at the session's end, the locks that it holds beyond its transactions.
+struct SessionLocks {
+    services: Arc<Services>,
+    pid: i32,
+}
+
+impl Drop for SessionLocks {
+    fn drop(&mut self) {
+        self.services.engine.unlock_session(self.pid);
+    }
 }
 
 impl Session {
@@ -97,6 +110,7 @@ impl Session {
         settings: Vec<(String, String)>,
         interrupt: Arc<Interrupt>,
     ) -> Result<Session> {
+        let locks = SessionLocks { services: services.clone(), pid };
         let mut session = Session {
             listener: services.hub.listener(),
             listening: Vec::new(),
@@ -123,6 +137,7 @@ impl Session {
             refused: None,
             deadlines: Deadlines::default(),
             sequences: Remembered::default(),
+            _locks: locks,
         };
         for (name, value) in &settings {
             check_setting(&session.services, &session.who, name, Some(value), false)?;

@@ -12,6 +12,7 @@ mod conversation;
 mod extended;
 mod identity;
 mod live;
+mod lock;
 mod output;
 mod plans;
 mod portal;

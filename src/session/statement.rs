@@ -51,6 +51,7 @@ impl Session {
                 Ok(None)
             }
             Statement::Execute { .. } => self.execute_prepared(statement, portal).map(|()| None),
+            Statement::LockTables(lock) => self.lock_table(lock).map(Some),
             Statement::Define(definition) => self.define(definition, &mut portal.definition, output).map(Some),
             _ => self.carry_out(statement, output).map(Some),
         }
@@ -206,6 +207,7 @@ impl Session {
                 self.statements.clear();
                 self.listener.unlisten_all();
                 self.sequences = Remembered::default();
+                self.services.engine.unlock_session(self.who.pid);
                 done("DISCARD ALL")
             }
         }

@@ -92,7 +92,7 @@ impl Runner for InProcess {
     fn statement(&mut self, session: &str, sql: &str) -> String {
         let client = self.client(session);
         client.collect();
-        let mut shown = Shown { text: client.waiting.drain(..).collect(), status: None };
+        let mut shown = Shown { text: client.waiting.drain(..).collect(), ..Shown::default() };
         client.session.start(Request::Query(sql.to_owned()));
         loop {
             match client.session.step(&mut shown) {
@@ -125,7 +125,15 @@ impl Runner for InProcess {
 #[derive(Default)]
 struct Shown {
     text: String,
+    /// The description of rows of which none has come: notices are shown before it, as of a client.
+    columns: String,
     status: Option<TransactionStatus>,
+}
+
+impl Shown {
+    fn describe(&mut self) {
+        self.text.push_str(&std::mem::take(&mut self.columns));
+    }
 }
 
 fn report(error: &Error) -> Report {
@@ -152,7 +160,7 @@ impl Output for Shown {
 
     fn row_description(&mut self, columns: &[ResultColumn], _formats: &[Format]) {
         let columns: Vec<_> = columns.iter().map(|column| (column.name.clone(), column.ty.wire().oid.0)).collect();
-        self.text.push_str(&show_columns(&columns));
+        self.columns = show_columns(&columns);
     }
 
     fn no_data(&mut self) {}
@@ -161,12 +169,14 @@ impl Output for Shown {
         let show = |(value, column): (&Value, &ResultColumn)| {
             (!value.is_null()).then(|| text::to_string(value, column.ty, zone))
         };
+        self.describe();
         self.text.push_str(&show_row(&row.iter().zip(columns).map(show).collect::<Vec<_>>()));
     }
 
     fn copy_in_response(&mut self, _columns: usize) {}
 
     fn command_complete(&mut self, tag: &str) {
+        self.describe();
         writeln!(self.text, "{tag}").unwrap();
     }
 
@@ -181,6 +191,7 @@ impl Output for Shown {
     }
 
     fn error(&mut self, error: &Error) {
+        self.describe();
         self.text.push_str(&show_report(&report(error)));
     }
 

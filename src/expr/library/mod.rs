@@ -1,5 +1,6 @@
 //! The function library, one file a family. A row says what the system catalogs say of a function, and what it does.
 
+mod advisory;
 mod arithmetic;
 mod datetime;
 mod digest;
@@ -50,6 +51,7 @@ pub(super) static FUNCTIONS: &[&[Function]] = &[
     json::FUNCTIONS,
     digest::FUNCTIONS,
     ids::FUNCTIONS,
+    advisory::FUNCTIONS,
     sequence::FUNCTIONS,
     sets::FUNCTIONS,
     system::FUNCTIONS,

@@ -25,7 +25,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(3294, "current_setting", &[TEXT, BOOL], TEXT, Stable, Body::Plain(current_setting)),
     lax(row(2078, "set_config", &[TEXT, TEXT, BOOL], TEXT, Volatile, Body::Plain(set_config))),
     lax(row(3036, "pg_notify", &[TEXT, TEXT], VOID, Volatile, Body::Plain(notify))),
-    row(2892, "pg_advisory_unlock_all", &[], VOID, Volatile, Body::Plain(advisory_unlock_all)),
     row(2626, "pg_sleep", &[FLOAT8], VOID, Volatile, Body::Sleep),
     row(810, "pg_client_encoding", &[], NAME, Stable, Body::Plain(encoding)),
     row(1039, "getdatabaseencoding", &[], NAME, Stable, Body::Plain(encoding)),
@@ -100,11 +99,6 @@ fn notify(args: &Args, cx: &EvalContext) -> Result<Value> {
     }
     cx.notifier.notify(given(0), given(1))?;
     // void's text form is empty, but the value is not NULL.
-    Ok(Value::text(""))
-}
-
-/// Poolers call it before they hand a session on. No function takes an advisory lock yet, so that none can be held.
-fn advisory_unlock_all(_: &Args, _: &EvalContext) -> Result<Value> {
     Ok(Value::text(""))
 }
 

@@ -24,7 +24,7 @@ mod truncate;
 mod work;
 
 pub use expressions::{Condition, ConditionOf, Constant, Expressions};
-pub use names::{denied_relation, denied_schema, noun, require_relation, require_schema};
+pub use names::{denied_relation, denied_schema, lockable, noun, require_lock, require_relation, require_schema};
 pub use work::Progress;
 
 use crate::catalog::{CatalogEntry, Relation};

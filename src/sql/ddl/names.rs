@@ -4,6 +4,7 @@ use super::Definer;
 use crate::catalog::{Catalog, Privilege, Privileges, Relation, RelationKind, Role, Schema};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::{ObjectName, RoleName};
+use crate::txn::LockMode;
 use crate::types::Oid;
 use std::sync::Arc;
 
@@ -59,6 +60,57 @@ pub fn is_system(schema: Oid) -> bool {
     [Schema::PG_CATALOG, Schema::INFORMATION_SCHEMA, Schema::SYSTEM].contains(&schema)
 }
 
+/// A relation by name, if it is there. 42501 without USAGE on a schema that was named.
+fn find_relation(
+    catalog: &Catalog,
+    role: Oid,
+    search_path: &[String],
+    name: &ObjectName,
+) -> Result<Option<Arc<Relation>>> {
+    match &name.schema {
+        Some(schema) => {
+            let Some(schema) = catalog.schema_by_name(schema) else { return Ok(None) };
+            require_schema(catalog, role, schema, Privilege::Usage)?;
+            Ok(catalog.relation_by_name(schema.oid, &name.name).cloned())
+        }
+        None => Ok(search_path.iter().find_map(|schema| {
+            let schema = catalog.schema_by_name(schema)?;
+            require_schema(catalog, role, schema, Privilege::Usage).ok()?;
+            catalog.relation_by_name(schema.oid, &name.name).cloned()
+        })),
+    }
+}
+
+/// The table that LOCK TABLE names.
+pub fn lockable(catalog: &Catalog, role: Oid, search_path: &[String], name: &ObjectName) -> Result<Arc<Relation>> {
+    if let Some(schema) = &name.schema
+        && catalog.schema_by_name(schema).is_none()
+    {
+        return Err(no_schema(schema));
+    }
+    let missing = || {
+        let message = format!("relation \"{}\" does not exist", name.display());
+        Error::new(SqlState::UNDEFINED_TABLE, message)
+    };
+    let relation = find_relation(catalog, role, search_path, name)?.ok_or_else(missing)?;
+    if let RelationKind::Table(_) = relation.kind {
+        return Ok(relation);
+    }
+    let error = Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot lock relation \"{}\"", relation.name));
+    Err(error.detail(format!("This operation is not supported for {}s.", noun(&relation))))
+}
+
+/// Who may lock a table: who may select from it in the weakest mode, in the others who may change or remove its rows.
+pub fn require_lock(catalog: &Catalog, role: Oid, relation: &Relation, mode: LockMode) -> Result<()> {
+    let any: &[Privilege] = match mode {
+        LockMode::AccessShare => &[Privilege::Select],
+        _ => &[Privilege::Update, Privilege::Delete, Privilege::Truncate],
+    };
+    let has =
+        |privilege: &Privilege| catalog.has_privileges(role, relation.owner, &relation.acl, Privileges::of(*privilege));
+    if any.iter().any(has) { Ok(()) } else { Err(denied_relation(relation)) }
+}
+
 impl Definer<'_, '_> {
     pub(super) fn schema(&self, name: &str) -> Result<Arc<Schema>> {
         self.catalog().schema_by_name(name).cloned().ok_or_else(|| no_schema(name))
@@ -87,19 +139,7 @@ impl Definer<'_, '_> {
 
     /// A relation by name, if it is there. 42501 without USAGE on a schema that was named.
     pub(super) fn find_relation(&self, name: &ObjectName) -> Result<Option<Arc<Relation>>> {
-        let catalog = self.catalog();
-        match &name.schema {
-            Some(schema) => {
-                let Some(schema) = catalog.schema_by_name(schema) else { return Ok(None) };
-                require_schema(&catalog, self.cx.role, schema, Privilege::Usage)?;
-                Ok(catalog.relation_by_name(schema.oid, &name.name).cloned())
-            }
-            None => Ok(self.cx.search_path.iter().find_map(|schema| {
-                let schema = catalog.schema_by_name(schema)?;
-                require_schema(&catalog, self.cx.role, schema, Privilege::Usage).ok()?;
-                catalog.relation_by_name(schema.oid, &name.name).cloned()
-            })),
-        }
+        find_relation(&self.catalog(), self.cx.role, self.cx.search_path, name)
     }
 
     /// A relation by name. Like PostgreSQL's definitions, and unlike its queries, errors don't say where it was named.

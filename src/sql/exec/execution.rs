@@ -1,12 +1,13 @@
 //! One execution of a plan.
 
+use super::calls::Calls;
 use super::copy::{self, CopyFeed, CopyInput};
 use super::operator::{Operator, Pull, Run, open};
 use super::sort::{check_memory, row_size};
 use super::spill::Spill;
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
 use crate::error::{Error, Result, SqlState};
-use crate::expr::Notifier;
+use crate::expr::{AdvisoryCall, Notifier};
 use crate::limits::{IDENTIFIER_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX};
 use crate::sql::plan::{Node, Plan};
 use crate::txn::{StatementView, Transaction};
@@ -41,9 +42,12 @@ pub struct Execution {
     feed: Option<Box<CopyFeed>>,
 }
 
-/// What pg_notify() said during a step.
+/// What was called in expressions: what pg_notify() said during a step, and what is carried out between evaluations.
 #[derive(Default)]
-struct Notes(Mutex<Said>);
+struct Notes {
+    said: Mutex<Said>,
+    calls: Calls,
+}
 
 #[derive(Default)]
 struct Said {
@@ -59,11 +63,15 @@ impl Notifier for Notes {
         if payload.len() >= NOTIFY_PAYLOAD_BYTES_MAX {
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, "payload string too long"));
         }
-        let mut said = self.0.lock();
+        let mut said = self.said.lock();
         said.bytes += channel.len() + payload.len();
         check_memory(said.bytes)?;
         said.notes.push((channel.into(), payload.into()));
         Ok(())
+    }
+
+    fn advisory(&self, call: AdvisoryCall) -> Result<Value> {
+        self.calls.result(call)
     }
 }
 
@@ -157,7 +165,7 @@ impl Execution {
         } else {
             self.step_reading(tx, &view, cx, sink, max_rows, budget)
         };
-        for (channel, payload) in std::mem::take(&mut *self.notes.0.lock()).notes {
+        for (channel, payload) in std::mem::take(&mut *self.notes.said.lock()).notes {
             super::check_notify(&channel, &tx.catalog())?;
             tx.notify(channel, payload)?;
         }
@@ -259,6 +267,8 @@ impl Execution {
                     Pull::Wait(wait) => return Ok(Step::Wait(wait)),
                     Pull::Input => return Ok(Step::Input),
                 }
+                // what a row has to tell comes before it
+                run.notices.drain(..).for_each(|notice| sink.notice(&notice));
                 this.returned += 1;
                 given += 1;
                 if let Some(step) = give(sink, &row, given == max_rows)? {
@@ -342,6 +352,7 @@ impl Execution {
             wanted: 0,
             affected: self.affected,
             notices: Vec::new(),
+            calls: &notes.calls,
             feed: feed.as_deref_mut(),
         };
         let result = body(self, &mut run);

@@ -1,8 +1,9 @@
 //! Filter and Project: rows one at a time, nothing kept.
 
+use super::calls::{Settled, has_calls, settle};
 use super::operator::{Operator, Pull, Run, open, pull};
 use crate::error::Result;
-use crate::expr::Expr;
+use crate::expr::{EvalContext, Expr};
 use crate::sql::plan::{Filter, Project};
 use crate::types::{Row, Value};
 use crate::wait::Wait;
@@ -13,16 +14,41 @@ use std::time::Duration;
 pub(super) struct FilterOp {
     node: Arc<Filter>,
     input: Box<dyn Operator>,
+    /// Whether the condition has calls that may wait, and the row that waits for one.
+    calls: bool,
+    waiting: Option<Row>,
 }
 
 impl FilterOp {
     pub(super) fn new(node: Arc<Filter>) -> FilterOp {
-        FilterOp { input: open(&node.input), node }
+        FilterOp { input: open(&node.input), calls: has_calls([&node.predicate]), node, waiting: None }
+    }
+
+    /// As without calls, but the row is kept while something is waited for.
+    fn next_with_calls(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
+        loop {
+            match self.waiting.take() {
+                Some(row) => *out = row,
+                None if !pull!(self.input.next(run, out)) => return Ok(Pull::Done),
+                None => {}
+            }
+            match settle(run, |eval| self.node.predicate.eval_bool(out, eval))? {
+                Settled::Value(Some(true)) => return Ok(Pull::Row),
+                Settled::Value(_) => {}
+                Settled::Wait(wait) => {
+                    self.waiting = Some(std::mem::take(out));
+                    return Ok(Pull::Wait(wait));
+                }
+            }
+        }
     }
 }
 
 impl Operator for FilterOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
+        if self.calls {
+            return self.next_with_calls(run, out);
+        }
         loop {
             if !pull!(self.input.next(run, out)) {
                 return Ok(Pull::Done);
@@ -42,6 +68,9 @@ pub(super) struct ProjectOp {
     /// Where some item sleeps: until when the row in the buffer sleeps, on the monotonic clock.
     asleep: Option<u64>,
     sleeps: bool,
+    /// Whether items have calls that may wait, and whether the row in the buffer waits for one.
+    calls: bool,
+    waiting: bool,
     /// Every item is a column and none comes twice: values move.
     moves: bool,
 }
@@ -49,8 +78,18 @@ pub(super) struct ProjectOp {
 impl ProjectOp {
     pub(super) fn new(node: Arc<Project>) -> ProjectOp {
         let sleeps = node.exprs.iter().any(|expr| expr.as_sleep().is_some());
+        let calls = has_calls(&node.exprs);
         let moves = are_different_columns(&node.exprs);
-        ProjectOp { input: open(&node.input), node, row: Row::new(), asleep: None, sleeps, moves }
+        ProjectOp {
+            input: open(&node.input),
+            node,
+            row: Row::new(),
+            asleep: None,
+            sleeps,
+            calls,
+            waiting: false,
+            moves,
+        }
     }
 
     /// When the row in the buffer has slept enough: items sleep one after the other.
@@ -64,10 +103,10 @@ impl ProjectOp {
         Ok(until)
     }
 
-    fn item(&self, expr: &Expr, run: &Run) -> Result<Value> {
+    fn item(&self, expr: &Expr, eval: &EvalContext) -> Result<Value> {
         match expr.as_sleep() {
-            None => expr.eval(&self.row, run.eval),
-            Some(seconds) if seconds.eval(&self.row, run.eval)?.is_null() => Ok(Value::Null),
+            None => expr.eval(&self.row, eval),
+            Some(seconds) if seconds.eval(&self.row, eval)?.is_null() => Ok(Value::Null),
             // the one value of type void
             Some(_) => Ok(Value::text("")),
         }
@@ -76,7 +115,7 @@ impl ProjectOp {
 
 impl Operator for ProjectOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
-        if self.asleep.is_none() {
+        if self.asleep.is_none() && !self.waiting {
             if !pull!(self.input.next(run, &mut self.row)) {
                 return Ok(Pull::Done);
             }
@@ -91,13 +130,27 @@ impl Operator for ProjectOp {
             }
             self.asleep = None;
         }
+        if self.calls {
+            let items = |eval: &EvalContext| self.node.exprs.iter().map(|expr| self.item(expr, eval)).collect();
+            return match settle(run, items)? {
+                Settled::Value(row) => {
+                    *out = row;
+                    self.waiting = false;
+                    Ok(Pull::Row)
+                }
+                Settled::Wait(wait) => {
+                    self.waiting = true;
+                    Ok(Pull::Wait(wait))
+                }
+            };
+        }
         out.clear();
         for expr in &self.node.exprs {
             if let (true, Expr::Column { index, .. }) = (self.moves, expr) {
                 out.push(std::mem::replace(&mut self.row[*index], Value::Null));
                 continue;
             }
-            out.push(if self.sleeps { self.item(expr, run)? } else { expr.eval(&self.row, run.eval)? });
+            out.push(if self.sleeps { self.item(expr, run.eval)? } else { expr.eval(&self.row, run.eval)? });
         }
         Ok(Pull::Row)
     }

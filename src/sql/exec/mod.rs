@@ -5,6 +5,7 @@
 //! Each operator keeps the state for that; rows go through buffers that are used again and again.
 
 mod aggregate;
+mod calls;
 mod consume;
 mod copy;
 mod delete;

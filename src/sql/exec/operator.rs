@@ -2,6 +2,7 @@
 
 use super::ExecContext;
 use super::aggregate::AggregateOp;
+use super::calls::Calls;
 use super::consume::ConsumeOp;
 use super::copy::{CopyFeed, CopyOp};
 use super::delete::DeleteOp;
@@ -67,6 +68,8 @@ pub(super) struct Run<'a> {
     pub(super) affected: u64,
     /// What the client is to be told beside rows.
     pub(super) notices: Vec<Error>,
+    /// What was called in expressions of the current row.
+    pub(super) calls: &'a Calls,
     /// What the client has sent to a COPY.
     pub(super) feed: Option<&'a mut CopyFeed>,
 }

@@ -13,6 +13,7 @@ mod index;
 mod keywords;
 mod lexer;
 mod literal;
+mod lock;
 mod locking;
 mod role;
 mod sequence;
@@ -82,6 +83,7 @@ fn statement(cursor: &mut Cursor) -> Result<Statement> {
         "create" | "alter" | "drop" => define(cursor),
         "truncate" => alter::truncate(cursor).map(|truncate| Statement::Define(Box::new(truncate))),
         "grant" | "revoke" => role::grant(cursor),
+        "lock" => lock::statement(cursor),
         _ => session::statement(cursor, &first),
     }
 }

@@ -21,7 +21,6 @@ const REFUSED: &[&str] = &[
     "fetch",
     "import",
     "load",
-    "lock",
     "merge",
     "move",
     "reassign",

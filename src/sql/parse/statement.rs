@@ -4,6 +4,7 @@
 
 use super::{Copy, Definition};
 use crate::error::Error;
+use crate::txn::LockMode;
 use crate::types::SqlType;
 use sqlparser::ast;
 
@@ -139,8 +140,21 @@ pub enum Statement {
     Deallocate(Option<String>),
     /// CLOSE; none for ALL.
     Close(Option<String>),
+    /// LOCK TABLE
+    LockTables(LockTables),
     /// A definition, which [`ddl`](crate::sql::ddl) executes.
     Define(Box<Definition>),
+}
+
+/// LOCK TABLE
+#[derive(Clone, Debug)]
+pub struct LockTables {
+    /// The tables.
+    pub names: Vec<ObjectName>,
+    /// IN … MODE
+    pub mode: LockMode,
+    /// NOWAIT
+    pub nowait: bool,
 }
 
 /// EXPLAIN

@@ -190,11 +190,23 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
         Logical::Scan { source: Source::Stored(model), alias, qualified } => {
             let identified = wanted.contains(&columns(&model).count());
             let extra: &[ScanColumn] = if identified { &IDENTITY } else { &[] };
-            Ok(scan(&model, (alias, qualified), conditions, wanted, purpose, extra))
+            // what may wait is asked of the rows that are left, and never by a scan
+            let (late, early): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(Expr::has_effects);
+            let mut wanted = wanted.clone();
+            wanted.extend(used(late.iter()));
+            let (input, ordered) = scan(&model, (alias, qualified), early, &wanted, purpose, extra);
+            Ok(match conjunction(late) {
+                Some(predicate) => (Node::Filter(Arc::new(Filter { input, predicate })), ordered),
+                None => (input, ordered),
+            })
         }
         Logical::Scan { source: Source::System(relation), alias, .. } => {
-            let filter = conjunction(conditions);
-            Ok((Node::System(Arc::new(SystemScan { relation, alias, filter })), false))
+            let (late, early): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(Expr::has_effects);
+            let input = Node::System(Arc::new(SystemScan { relation, alias, filter: conjunction(early) }));
+            Ok(match conjunction(late) {
+                Some(predicate) => (Node::Filter(Arc::new(Filter { input, predicate })), false),
+                None => (input, false),
+            })
         }
         other => {
             let mut wanted = wanted.clone();
