@@ -60,6 +60,11 @@ pub trait IdSource {
         Err(Error::unsupported("a sequence in this expression"))
     }
 
+    /// Who keeps a session from the lock that it waits for.
+    fn blockers(&self, _pid: i32) -> Vec<i32> {
+        Vec::new()
+    }
+
     /// What selecting from a sequence shows: the last number, how many are reserved beyond it, whether it was given out.
     fn sequence_state(&self, _sequence: Oid) -> Result<(i64, i64, bool)> {
         Err(Error::unsupported("a sequence in this expression"))

@@ -53,6 +53,10 @@ impl IdSource for Ids<'_> {
         }
     }
 
+    fn blockers(&self, pid: i32) -> Vec<i32> {
+        self.engine.lock_blockers(pid)
+    }
+
     fn sequence_state(&self, sequence: Oid) -> Result<(i64, i64, bool)> {
         let relation = self.find(SequenceName::Oid(sequence))?;
         self.require(&relation, &[Privilege::Select])?;

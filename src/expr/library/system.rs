@@ -21,6 +21,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(9124, "current_seq", &[], INT8, Stable, Body::Plain(current_seq)),
     row(89, "version", &[], TEXT, Stable, Body::Plain(version)),
     row(2026, "pg_backend_pid", &[], INT4, Stable, Body::Plain(backend_pid)),
+    row(2561, "pg_blocking_pids", &[INT4], TEXT, Volatile, Body::Plain(blocking_pids)),
     row(2077, "current_setting", &[TEXT], TEXT, Stable, Body::Plain(current_setting)),
     row(3294, "current_setting", &[TEXT, BOOL], TEXT, Stable, Body::Plain(current_setting)),
     lax(row(2078, "set_config", &[TEXT, TEXT, BOOL], TEXT, Volatile, Body::Plain(set_config))),
@@ -67,6 +68,12 @@ fn version(_: &Args, cx: &EvalContext) -> Result<Value> {
 
 fn backend_pid(_: &Args, cx: &EvalContext) -> Result<Value> {
     Ok(Value::Int(cx.identity.pid.into()))
+}
+
+/// As text in the form of an array, for there are no arrays yet.
+fn blocking_pids(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let pids: Vec<String> = cx.ids.blockers(args.int(0) as i32).iter().map(i32::to_string).collect();
+    Ok(Value::text(format!("{{{}}}", pids.join(","))))
 }
 
 fn current_setting(args: &Args, cx: &EvalContext) -> Result<Value> {

@@ -3,6 +3,7 @@
 
 mod indexes;
 mod information;
+mod locks;
 mod pg;
 mod sequences;
 mod tertulia;
@@ -53,7 +54,7 @@ pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
 
 /// All system relations.
 pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
-    let own = pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(sequences::RELATIONS);
+    let own = pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(sequences::RELATIONS).chain(locks::RELATIONS);
     own.chain(information::RELATIONS).chain(tertulia::RELATIONS)
 }
 
