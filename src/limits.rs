@@ -214,6 +214,10 @@ pub const ROW_LOCKS_MAX: usize = 32 << 20;
 /// Of those the ones that several transactions hold or wait for, some 250 bytes each; full: 53200.
 pub const SHARED_ROW_LOCKS_MAX: usize = 4 << 20;
 
+/// Row locks that are given back in one go by the committer, or in one step of the session whose they were where there
+/// are more: a few milliseconds.
+pub const LOCKS_RELEASED_AT_ONCE: usize = 16 << 10;
+
 /// Parts of the tables of object locks and of open transactions.
 pub const OBJECT_LOCK_SHARDS: usize = 64;
 

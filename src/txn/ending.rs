@@ -9,7 +9,7 @@ use super::transaction::Transaction;
 use crate::change::Write;
 use crate::change::WriteSet;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::WRITE_SET_BYTES_MAX;
+use crate::limits::{LOCKS_RELEASED_AT_ONCE, WRITE_SET_BYTES_MAX};
 use crate::types::CommitSeq;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -66,7 +66,11 @@ impl Transaction {
             for hook in self.at_end.drain(..) {
                 hook.end(Some(seq));
             }
-            return Ok(CommitTicket::done(seq));
+            if engine.locks.release_some(&mut self.locks, LOCKS_RELEASED_AT_ONCE) {
+                return Ok(CommitTicket::done(seq));
+            }
+            let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
+            return Ok(CommitTicket::done_but_for(seq, &engine.locks, locks));
         }
         let (receipt, ticket) = ticket::pair();
         if self.writes.spilled_bytes() > 0 {

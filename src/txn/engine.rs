@@ -110,7 +110,7 @@ pub struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) log: Arc<dyn CommitLog>,
     pub(super) bulks: Arc<BulkDir>,
-    pub(super) locks: LockTable,
+    pub(super) locks: Arc<LockTable>,
     pub(super) serializable: Serializable,
     pub(super) committer: Committer,
     pub(super) feed: Arc<Feed>,
@@ -181,7 +181,7 @@ impl Engine {
         let snowflake = Snowflake::default();
         snowflake.continue_after(marks.snowflake_reserved);
         let engine = Arc::new(Engine {
-            locks: LockTable::new(env.clone()),
+            locks: Arc::new(LockTable::new(env.clone())),
             env,
             store,
             log,

@@ -289,8 +289,7 @@ impl Prepared {
         if let Some(id) = self.serializable {
             engine.serializable.abort(id);
         }
-        engine.locks.release(&mut self.locks);
-        self.receipt.settle(Err(error));
+        self.receipt.release_and_settle(&engine.locks, self.locks, Err(error));
     }
 
     /// Ends it after publication.
@@ -301,7 +300,6 @@ impl Prepared {
         for hook in self.at_end.drain(..) {
             hook.end(Some(seq));
         }
-        engine.locks.release(&mut self.locks);
-        self.receipt.settle(Ok(seq));
+        self.receipt.release_and_settle(&engine.locks, self.locks, Ok(seq));
     }
 }

@@ -1,6 +1,8 @@
 //! The receipt for a commit under way.
 
+use super::lock::{LockOwner, LockTable};
 use crate::error::Result;
+use crate::limits::LOCKS_RELEASED_AT_ONCE;
 use crate::types::CommitSeq;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
@@ -10,6 +12,16 @@ use std::sync::Arc;
 struct State {
     outcome: Option<Result<CommitSeq>>,
     signal: Option<Signal>,
+    /// Locks that the committer left to whoever holds the ticket: too many to be given back in its thread.
+    locks: Option<(Arc<LockTable>, LockOwner)>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some((table, mut owner)) = self.locks.take() {
+            table.release(&mut owner);
+        }
+    }
 }
 
 /// What a session holds while its commit is flushed with others.
@@ -27,12 +39,29 @@ pub(super) fn pair() -> (Receipt, CommitTicket) {
 impl CommitTicket {
     /// The ticket of a commit that had nothing to do: it is as of `seq`.
     pub(super) fn done(seq: CommitSeq) -> CommitTicket {
-        CommitTicket(Arc::new(Mutex::new(State { outcome: Some(Ok(seq)), signal: None })))
+        let ticket = CommitTicket(Arc::default());
+        ticket.0.lock().outcome = Some(Ok(seq));
+        ticket
     }
 
-    /// The outcome, once there is one: the commit's position, or why nothing of it was done.
+    /// The same, of a transaction whose locks are still to be given back.
+    pub(super) fn done_but_for(seq: CommitSeq, table: &Arc<LockTable>, owner: LockOwner) -> CommitTicket {
+        let ticket = CommitTicket::done(seq);
+        ticket.0.lock().locks = Some((table.clone(), owner));
+        ticket
+    }
+
+    /// The outcome, once there is one: the commit's position, or why nothing of it was done. Where the committer left
+    /// many locks each call gives some of them back, until none is left.
     pub fn poll(&self) -> Option<Result<CommitSeq>> {
-        self.0.lock().outcome.clone()
+        let mut state = self.0.lock();
+        if let Some((table, owner)) = &mut state.locks {
+            if !table.release_some(owner, LOCKS_RELEASED_AT_ONCE) {
+                return None;
+            }
+            state.locks = None;
+        }
+        state.outcome.clone()
     }
 
     /// Over when there is an outcome.
@@ -58,6 +87,14 @@ impl CommitTicket {
 }
 
 impl Receipt {
+    /// Gives the outcome of a transaction after its locks; many of them are left to the ticket.
+    pub(super) fn release_and_settle(self, table: &Arc<LockTable>, mut owner: LockOwner, outcome: Result<CommitSeq>) {
+        if !table.release_some(&mut owner, LOCKS_RELEASED_AT_ONCE) {
+            self.0.lock().locks = Some((table.clone(), owner));
+        }
+        self.settle(outcome);
+    }
+
     /// Gives the outcome.
     pub(super) fn settle(self, outcome: Result<CommitSeq>) {
         let signal = {

@@ -209,7 +209,8 @@ impl LockTable {
         request: Request,
         policy: LockPolicy,
     ) -> Result<Locked> {
-        if let Place::Row(..) = place {
+        // as in PostgreSQL one who means to write has it from the start, one who locks a row with the lock
+        if request.writes {
             self.give_id(owner);
         }
         let same = |waiting: &Waiting| (waiting.place, waiting.request, waiting.who) == (place, request, who);
@@ -230,7 +231,10 @@ impl LockTable {
                     (Some(before), Place::Object(object)) if !who.owner.is_session() => {
                         owner.objects.push((object, before));
                     }
-                    (Some(before), Place::Row(row, _)) => owner.rows.push(row, RowHold::of(before)),
+                    (Some(before), Place::Row(row, _)) => {
+                        self.give_id(owner);
+                        owner.rows.push(row, RowHold::of(before));
+                    }
                     _ => {}
                 }
                 Ok(Locked::Granted)
