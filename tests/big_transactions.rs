@@ -705,6 +705,42 @@ fn the_file_of_a_large_commit_stays_for_as_long_as_the_log_names_it() {
     assert_eq!(world.rows(&model).len(), 3 * 600);
 }
 
+/// With threads, real files and LMDB: a copy of the directory is what a kill would have left.
+#[test]
+fn a_large_commit_is_found_again_on_real_files_before_and_after_it_is_folded() {
+    let env = Arc::new(ManualEnv::new(START, 1));
+    let dir = tempfile::tempdir().unwrap();
+    let real = |name: &str| EngineOptions { dir: dir.path().join(name), map_size: 1 << 28, ..options() };
+    let (engine, _) = Engine::open(real("first"), env.clone()).unwrap();
+    let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+    let key = |n: u32| Bytes::from([prefix(Space::Group, StorageId(900), SHARED), n.to_be_bytes().to_vec()].concat());
+    for n in 0..500 {
+        transaction.put_plain(key(n), Some(Bytes::from(vec![b'v'; 100]))).unwrap();
+    }
+    let seq = transaction.start_commit().unwrap().block().unwrap();
+    let check = |name: &str| {
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-r").arg(dir.path().join("first")).arg(dir.path().join(name));
+        assert!(copy.status().unwrap().success());
+        let (copy, report) = Engine::open(real(name), env.clone()).unwrap();
+        assert!(report.last >= seq);
+        let snapshot = copy.snapshot().unwrap();
+        assert!((0..500).all(|n| snapshot.get(&key(n)).unwrap().is_some()), "in {name}");
+        assert!(snapshot.get(&key(500)).unwrap().is_none());
+        drop(snapshot);
+        let names = std::fs::read_dir(dir.path().join(name).join("bulk")).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(names, [format!("{:020}.bulk", seq.0)]);
+        copy.shutdown().unwrap();
+    };
+    check("unfolded");
+    assert!(engine.fold().unwrap());
+    check("half folded");
+    while engine.fold().unwrap() {}
+    check("folded");
+    engine.shutdown().unwrap();
+}
+
 #[test]
 fn a_transaction_that_spills_more_than_it_may_is_refused() {
     let world = World::new(8);

@@ -15,7 +15,7 @@ pub trait Disk: Send + Sync {
     fn create_dir(&self, path: &Path) -> Result<()>;
     /// The names in a directory, sorted.
     fn list(&self, path: &Path) -> Result<Vec<String>>;
-    /// Opens an existing file for reading and writing.
+    /// Opens an existing file for reading and writing; 58P01 where there is none.
     fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>>;
     /// Makes a file, or empties an existing one.
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>>;
@@ -132,7 +132,6 @@ pub struct MemoryDisk {
 #[derive(Default)]
 struct MemoryFile(Mutex<Vec<u8>>);
 
-/// 58P01
 fn missing(path: &Path) -> Error {
     Error::new(SqlState::UNDEFINED_FILE, format!("file \"{}\" does not exist", path.display()))
 }

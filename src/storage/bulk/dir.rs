@@ -8,11 +8,12 @@
 //!
 //! At a start recovery asks for the files that the log names, which gives them their names; what is left is swept.
 
-use super::{Bulk, BulkPartition, BulkPayload, BulkRef, NewBulk};
+use super::{Bulk, BulkPartition, BulkPayload, BulkRef, Name, NewBulk};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::{Disk, DiskFile};
 use crate::storage::run::{Run, RunWriter};
 use crate::types::{CommitSeq, Oid, StorageId};
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,12 +78,16 @@ impl BulkDir {
 
     /// Gives the file of a published commit its name, durably.
     pub(super) fn keep(&self, bulk: &Bulk) -> Result<()> {
-        let (from, to) = (self.new_file(bulk.named.number), self.kept_file(bulk.seq));
-        if self.disk.open(&to).is_ok() {
-            return Ok(());
+        let mut name = bulk.name.lock();
+        if *name == Name::New {
+            self.disk.rename(&self.new_file(bulk.named.number), &self.kept_file(bulk.seq))?;
+            *name = Name::Renamed;
         }
-        self.disk.rename(&from, &to)?;
-        self.disk.sync_dir(&self.path)
+        if *name == Name::Renamed {
+            self.disk.sync_dir(&self.path)?;
+            *name = Name::Kept;
+        }
+        Ok(())
     }
 
     /// Opens the file of a commit that the log names.
@@ -90,22 +95,27 @@ impl BulkDir {
     /// # Errors
     /// 58P01 where it is missing, XX001 where it is not what was named.
     pub fn open_named(self: &Arc<BulkDir>, named: &BulkRef, seq: CommitSeq) -> Result<Arc<Bulk>> {
-        let file = match self.disk.open(&self.kept_file(seq)) {
-            Ok(file) => file,
+        let (file, name) = match self.disk.open(&self.kept_file(seq)) {
+            // renamed, but whether durably is not known
+            Ok(file) => (file, Name::Renamed),
             Err(error) if error.code() != SqlState::UNDEFINED_FILE => return Err(error),
-            Err(_) => self.disk.open(&self.new_file(named.number)).map_err(|error| {
-                if error.code() != SqlState::UNDEFINED_FILE {
-                    return error;
-                }
-                let message = format!("the file of bulk commit {seq} cannot be opened: {error}");
-                Error::new(SqlState::UNDEFINED_FILE, message).hint("Restore the data directory as a whole.")
-            })?,
+            Err(_) => {
+                let file = self.disk.open(&self.new_file(named.number)).map_err(|error| match error.code() {
+                    SqlState::UNDEFINED_FILE => {
+                        let message = format!("the file of bulk commit {seq} is missing");
+                        Error::new(SqlState::UNDEFINED_FILE, message).hint("Restore the data directory as a whole.")
+                    }
+                    _ => error,
+                })?;
+                (file, Name::New)
+            }
         };
         let run = read_index(file, named)?.ok_or_else(|| {
             let message = format!("the file of bulk commit {seq} is damaged");
             Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
         })?;
-        Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, named: named.clone() }))
+        let name = Mutex::new(name);
+        Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, named: named.clone(), name }))
     }
 
     /// Removes what no commit of the log needs: called once, after recovery has named the files of all that it replayed.
@@ -130,17 +140,17 @@ impl BulkDir {
     }
 }
 
-/// Checks a file's trailer and index; none where they are not what was named.
+/// Checks a file's trailer and index; none where it is not what was named.
 fn read_index(file: Arc<dyn DiskFile>, named: &BulkRef) -> Result<Option<Run>> {
     let length = file.len()?;
+    let Some(at) = length.checked_sub(TRAILER_BYTES as u64).filter(|_| length == named.bytes) else { return Ok(None) };
     let mut trailer = [0; TRAILER_BYTES];
-    let Some(at) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     file.read_at(at, &mut trailer)?;
     let number = |at: usize| u64::from_le_bytes(trailer[at..at + 8].try_into().expect("eight bytes"));
     let word = |at: usize| u32::from_le_bytes(trailer[at..at + 4].try_into().expect("four bytes"));
     let sound = &trailer[24..] == MAGIC && word(20) == crc32fast::hash(&trailer[..20]) && word(16) == named.crc;
     let (index_at, index_length) = (number(0), number(8));
-    if !sound || length != named.bytes || index_at.checked_add(index_length) != Some(at) {
+    if !sound || index_at.checked_add(index_length) != Some(at) {
         return Ok(None);
     }
     let mut index = vec![0; index_length as usize];

@@ -28,6 +28,7 @@ use super::Direction;
 use super::run::{Run, RunCursor, hash_of};
 use crate::error::Result;
 use crate::types::{CommitSeq, Oid, StorageId};
+use parking_lot::Mutex;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl NewBulk {
     /// The commit, once its record is durable.
     pub fn published(self, seq: CommitSeq) -> Arc<Bulk> {
         let NewBulk { dir, run, named } = self;
-        Arc::new(Bulk { dir, run, seq, named })
+        Arc::new(Bulk { dir, run, seq, named, name: Mutex::new(Name::New) })
     }
 
     /// Removes the file of a commit that failed, with nothing of it in the log.
@@ -58,6 +59,18 @@ pub struct Bulk {
     run: Arc<Run>,
     seq: CommitSeq,
     named: BulkRef,
+    name: Mutex<Name>,
+}
+
+/// What is known of a file's name. Not asked of the disk again, where the number of a new file may be another's by then.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// It is that of a new file.
+    New,
+    /// It is the commit's, but a crash may take that back.
+    Renamed,
+    /// It is the commit's durably.
+    Kept,
 }
 
 impl Bulk {
