@@ -514,6 +514,10 @@ impl World {
             }
             self.after();
         }
+        if self.poisoned.is_some() {
+            // the last to hear of a failure before the faults ended
+            self.restart_process();
+        }
         self.level();
         self.check_tables();
         self.drain();
