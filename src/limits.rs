@@ -112,6 +112,9 @@ pub const DEFINITION_STEP_ROWS: usize = 1_024;
 /// Columns of a relation (PostgreSQL's MaxHeapAttributeNumber); full: 54011.
 pub const COLUMNS_MAX: usize = 1_600;
 
+/// Columns of an index (PostgreSQL's INDEX_MAX_KEYS); full: 54011.
+pub const INDEX_COLUMNS_MAX: usize = 32;
+
 /// Texts whose statements are kept prepared for all sessions; full: the least recently used goes.
 pub const CACHED_TEXTS_MAX: usize = 4_096;
 

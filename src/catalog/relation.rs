@@ -233,6 +233,20 @@ impl Relation {
         self.live_columns().find(|(_, column)| column.name == name).map(|(position, _)| position)
     }
 
+    /// The names of its indexes, those of constraints too: in PostgreSQL each is a relation.
+    pub fn index_names(&self) -> impl Iterator<Item = &str> {
+        let primary = self.primary_key.iter().map(|key| key.name.as_str());
+        let uniques = self.uniques.iter().map(|unique| unique.name.as_str());
+        primary.chain(uniques).chain(self.indexes.iter().map(|index| index.name.as_str()))
+    }
+
+    /// The same, to be changed.
+    pub fn index_names_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let primary = self.primary_key.iter_mut().map(|key| &mut key.name);
+        let uniques = self.uniques.iter_mut().map(|unique| &mut unique.name);
+        primary.chain(uniques).chain(self.indexes.iter_mut().map(|index| &mut index.name))
+    }
+
     /// Where its entries are: the storages of UNIQUE constraints and indexes.
     pub fn index_storages(&self) -> impl Iterator<Item = StorageId> {
         let uniques = self.uniques.iter().map(|unique| unique.storage);

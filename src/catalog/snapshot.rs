@@ -16,6 +16,8 @@ pub struct Catalog {
     schema_names: BTreeMap<String, Oid>,
     relations: BTreeMap<Oid, Arc<Relation>>,
     relation_names: BTreeMap<(Oid, String), Oid>,
+    /// The tables of indexes, by the indexes' names.
+    index_names: BTreeMap<(Oid, String), Oid>,
     roles: BTreeMap<Oid, Arc<Role>>,
     role_names: BTreeMap<String, Oid>,
     /// Topics by the table that feeds them.
@@ -122,6 +124,9 @@ impl Catalog {
             }
             CatalogEntry::Relation(relation) => {
                 self.relation_names.insert((relation.schema, relation.name.clone()), relation.oid);
+                for index in relation.index_names() {
+                    self.index_names.insert((relation.schema, index.to_owned()), relation.oid);
+                }
                 for source in relation.topic().into_iter().flat_map(|topic| &topic.sources) {
                     self.feeds.entry(source.table).or_default().insert(relation.oid);
                 }
@@ -153,6 +158,9 @@ impl Catalog {
                         }
                     }
                     forget(&mut self.relation_names, &(relation.schema, relation.name.clone()), oid);
+                    for index in relation.index_names() {
+                        forget(&mut self.index_names, &(relation.schema, index.to_owned()), oid);
+                    }
                 }
             }
             CatalogKey::Role(oid) => {
@@ -193,6 +201,11 @@ impl Catalog {
     /// A relation by OID.
     pub fn relation(&self, oid: Oid) -> Option<&Arc<Relation>> {
         self.relations.get(&oid)
+    }
+
+    /// The table whose index has a name in a schema.
+    pub fn indexed_by_name(&self, schema: Oid, index: &str) -> Option<&Arc<Relation>> {
+        self.relation(*self.index_names.get(&(schema, index.to_owned()))?)
     }
 
     /// A relation by schema and name.

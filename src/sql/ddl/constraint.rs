@@ -116,7 +116,7 @@ fn choose(relation: &Relation, column: Option<&str>, label: &str) -> String {
 }
 
 /// PostgreSQL's makeObjectName: the longer of the two names is cut until all of it fits.
-fn make_name(table: &str, column: Option<&str>, label: &str) -> String {
+pub(super) fn make_name(table: &str, column: Option<&str>, label: &str) -> String {
     let (mut table, mut column) = (table.to_owned(), column.map(str::to_owned));
     let length = |table: &String, column: &Option<String>| {
         table.len() + column.as_ref().map_or(0, |column| column.len() + 1) + 1 + label.len()

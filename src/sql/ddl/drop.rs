@@ -25,6 +25,12 @@ impl Definer<'_, '_> {
         let mut relations: Vec<Arc<Relation>> = Vec::new();
         for name in names {
             let Some(relation) = self.find_relation(name)? else {
+                if self.find_indexed(name).is_some() {
+                    let message = format!("\"{}\" is not a {wanted}", name.name);
+                    return Err(
+                        Error::new(SqlState::WRONG_OBJECT_TYPE, message).hint("Use DROP INDEX to remove an index.")
+                    );
+                }
                 self.missing(wanted, name, if_exists)?;
                 continue;
             };

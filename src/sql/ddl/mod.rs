@@ -13,6 +13,7 @@ mod constraint;
 mod drop;
 mod expressions;
 mod grant;
+mod index;
 mod names;
 mod role;
 mod schema;
@@ -148,9 +149,10 @@ impl Definer<'_, '_> {
             Definition::DropRelation { kind, names, if_exists, cascade } => {
                 self.drop_relations(*kind, names, *if_exists, *cascade)
             }
-            Definition::CreateIndex(_) | Definition::RenameIndex { .. } | Definition::DropIndex { .. } => {
-                Err(Error::unsupported("an index"))
-            }
+            Definition::CreateIndex(index) => self.create_index(index),
+            Definition::RenameIndex { name, if_exists, to } => self.rename_index(name, *if_exists, to),
+            // nothing depends on an index that is no constraint's
+            Definition::DropIndex { names, if_exists, .. } => self.drop_indexes(names, *if_exists),
             Definition::CreateTopic { name, if_not_exists, partitions, options } => {
                 self.create_topic(name, *if_not_exists, *partitions, options)
             }

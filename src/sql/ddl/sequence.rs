@@ -19,7 +19,7 @@ impl Definer<'_, '_> {
         options: &[SequenceOption],
     ) -> Result<()> {
         let schema = self.target_schema(name)?;
-        if self.catalog().relation_by_name(schema.oid, &name.name).is_some() {
+        if self.is_taken(schema.oid, &name.name) {
             let message = format!("relation \"{}\" already exists", name.name);
             if !if_not_exists {
                 return Err(Error::new(SqlState::DUPLICATE_TABLE, message));

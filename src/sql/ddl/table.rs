@@ -19,7 +19,7 @@ impl Definer<'_, '_> {
     pub(super) fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         let schema = self.target_schema(&create.name)?;
         let name = &create.name.name;
-        if self.catalog().relation_by_name(schema.oid, name).is_some() {
+        if self.is_taken(schema.oid, name) {
             let message = format!("relation \"{name}\" already exists");
             if !create.if_not_exists {
                 return Err(Error::new(SqlState::DUPLICATE_TABLE, message));

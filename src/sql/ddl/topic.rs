@@ -49,7 +49,7 @@ impl Definer<'_, '_> {
         options: &[Opt],
     ) -> Result<()> {
         let schema = self.target_schema(name)?;
-        if self.catalog().relation_by_name(schema.oid, &name.name).is_some() {
+        if self.is_taken(schema.oid, &name.name) {
             let message = format!("relation \"{}\" already exists", name.name);
             if !if_not_exists {
                 return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
@@ -124,7 +124,7 @@ impl Definer<'_, '_> {
             AlterTopic::Set(options) => self.topic_options(&mut topic, options)?,
             AlterTopic::Owner(role) => relation.owner = self.new_owner(role)?,
             AlterTopic::Rename(to) => {
-                if self.catalog().relation_by_name(relation.schema, to).is_some() {
+                if self.is_taken(relation.schema, to) {
                     return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
                 }
                 relation.name = to.clone();

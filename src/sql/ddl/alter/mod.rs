@@ -24,11 +24,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// A table that is being altered.
-struct Altered {
+pub(super) struct Altered {
     /// As its rows are stored now.
     before: Arc<Relation>,
     /// As it will be.
-    after: Relation,
+    pub(super) after: Relation,
     /// New values of columns, over a row as it is stored.
     computed: Vec<(usize, Expr)>,
     /// Whether columns have other types in the same rows.
@@ -40,11 +40,11 @@ struct Altered {
     /// Conditions that must hold for every row, with their constraints' names.
     checks: Vec<(String, Expr)>,
     /// Storages of indexes whose entries are to be made.
-    built: Vec<StorageId>,
+    pub(super) built: Vec<StorageId>,
 }
 
 impl Altered {
-    fn new(before: &Arc<Relation>) -> Altered {
+    pub(super) fn new(before: &Arc<Relation>) -> Altered {
         Altered {
             before: before.clone(),
             after: Relation::clone(before),
@@ -174,14 +174,14 @@ impl Definer<'_, '_> {
     }
 
     pub(in crate::sql::ddl) fn refuse_taken(&self, relation: &Relation, name: &str) -> Result<()> {
-        match self.catalog().relation_by_name(relation.schema, name) {
-            Some(_) => Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))),
-            None => Ok(()),
+        match self.is_taken(relation.schema, name) {
+            true => Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists"))),
+            false => Ok(()),
         }
     }
 
     /// Keeps what was made of the table, with the work on its rows if there are any.
-    fn finish(&mut self, mut altered: Altered) -> Result<()> {
+    pub(super) fn finish(&mut self, mut altered: Altered) -> Result<()> {
         if altered.retyped {
             altered.after.readable_from = altered.after.row_version;
         }

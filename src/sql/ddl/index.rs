@@ -1,0 +1,184 @@
+//! CREATE INDEX, ALTER INDEX and DROP INDEX. A new index is built as ALTER TABLE builds those of constraints; the table
+//! can be read meanwhile.
+
+use super::Definer;
+use super::alter::Altered;
+use super::constraint::{check_key_type, make_name};
+use super::names::require_schema;
+use crate::catalog::{CatalogName, Index, IndexColumn, Privilege, Relation, RelationKind};
+use crate::encoding::key::Space;
+use crate::error::{Error, Result, SqlState};
+use crate::limits::INDEX_COLUMNS_MAX;
+use crate::sql::parse::{AlterTable, CreateIndex, ObjectName};
+use crate::txn::{LockKey, LockMode};
+use crate::types::Oid;
+use std::sync::Arc;
+
+impl Definer<'_, '_> {
+    pub(super) fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
+        let table = self.indexed_table(&create.table)?;
+        self.lock(LockKey::Relation(table.oid), LockMode::Share)?;
+        if create.columns.len() > INDEX_COLUMNS_MAX {
+            let message = format!("cannot use more than {INDEX_COLUMNS_MAX} columns in an index");
+            return Err(Error::new(SqlState::TOO_MANY_COLUMNS, message));
+        }
+        let columns = self.index_columns(&table, create)?;
+        let name = match &create.name {
+            Some(name) if self.is_taken(table.schema, name) => {
+                let message = format!("relation \"{name}\" already exists");
+                if !create.if_not_exists {
+                    return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
+                }
+                self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
+                return Ok(());
+            }
+            Some(name) => name.clone(),
+            None => self.choose_index_name(&table, &columns),
+        };
+        self.lock(LockKey::Name(CatalogName::Relation(table.schema, name.clone())), LockMode::AccessExclusive)?;
+        let (oid, storage) = (self.tx.alloc_oid(), self.tx.alloc_storage());
+        let mut altered = Altered::new(&table);
+        altered.after.indexes.push(Index { oid, name, unique: create.unique, columns, storage });
+        altered.built.push(storage);
+        self.finish(altered)
+    }
+
+    fn indexed_table(&self, name: &ObjectName) -> Result<Arc<Relation>> {
+        let table = self.relation(name)?;
+        if !matches!(table.kind, RelationKind::Table(_)) {
+            let message = format!("cannot create index on relation \"{}\"", table.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
+        self.require_owner(&table)?;
+        let catalog = self.catalog();
+        if let Some(schema) = catalog.schema(table.schema) {
+            require_schema(&catalog, self.cx.role, schema, Privilege::Create)?;
+        }
+        Ok(table)
+    }
+
+    fn index_columns(&self, table: &Relation, create: &CreateIndex) -> Result<Vec<IndexColumn>> {
+        let column = |of: &crate::sql::parse::IndexedColumn| {
+            let column = table.column(&of.name.name).ok_or_else(|| {
+                let message = format!("column \"{}\" does not exist", of.name.name);
+                Error::new(SqlState::UNDEFINED_COLUMN, message)
+            })?;
+            check_key_type(table.columns[column].ty, of.name.position)?;
+            Ok(IndexColumn { column, descending: of.descending, nulls_first: of.nulls_first })
+        };
+        create.columns.iter().map(column).collect()
+    }
+
+    /// Whether a relation or an index has a name.
+    pub(super) fn is_taken(&self, schema: Oid, name: &str) -> bool {
+        let catalog = self.catalog();
+        catalog.relation_by_name(schema, name).is_some() || catalog.indexed_by_name(schema, name).is_some()
+    }
+
+    /// `t_a_b_idx`, `t_a_b_idx1` …: a column that comes twice is told apart as well (PostgreSQL's
+    /// ChooseIndexColumnNames).
+    fn choose_index_name(&self, table: &Relation, columns: &[IndexColumn]) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for of in columns {
+            let plain = &table.columns[of.column].name;
+            let numbered = (1..).map(|number| format!("{plain}{number}"));
+            let mut candidates = std::iter::once(plain.clone()).chain(numbered);
+            names.extend(candidates.find(|name| !names.contains(name)));
+        }
+        let middle = names.join("_");
+        let numbered = (1..).map(|number: u32| format!("idx{number}"));
+        let mut labels = std::iter::once("idx".to_owned()).chain(numbered);
+        let name = labels.find_map(|label| {
+            let name = make_name(&table.name, Some(&middle), &label);
+            (!self.is_taken(table.schema, &name)).then_some(name)
+        });
+        name.unwrap_or_default()
+    }
+
+    /// The table whose index has a name; none where there is neither.
+    pub(super) fn find_indexed(&self, name: &ObjectName) -> Option<Arc<Relation>> {
+        let catalog = self.catalog();
+        let find = |schema: &String| {
+            let schema = catalog.schema_by_name(schema)?;
+            catalog.indexed_by_name(schema.oid, &name.name).cloned()
+        };
+        match &name.schema {
+            Some(schema) => find(schema),
+            None => self.cx.search_path.iter().find_map(find),
+        }
+    }
+
+    pub(super) fn rename_index(&mut self, name: &ObjectName, if_exists: bool, to: &str) -> Result<()> {
+        let Some(table) = self.find_indexed(name) else {
+            if self.find_relation(name)?.is_some() {
+                // PostgreSQL lets ALTER INDEX rename any relation
+                return self.alter_table(name, false, &[AlterTable::Rename(to.to_owned())]);
+            }
+            let message = format!("relation \"{}\" does not exist", name.name);
+            if !if_exists {
+                return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
+            }
+            self.notice(format!("{message}, skipping"));
+            return Ok(());
+        };
+        self.require_index_owner(&table, &name.name)?;
+        self.lock(LockKey::Relation(table.oid), LockMode::ShareUpdateExclusive)?;
+        if self.is_taken(table.schema, to) {
+            return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
+        }
+        self.lock(LockKey::Name(CatalogName::Relation(table.schema, to.to_owned())), LockMode::AccessExclusive)?;
+        let mut renamed = Relation::clone(&table);
+        if let Some(index) = renamed.index_names_mut().find(|index| **index == name.name) {
+            to.clone_into(index);
+        }
+        self.put_relation(renamed)
+    }
+
+    pub(super) fn drop_indexes(&mut self, names: &[ObjectName], if_exists: bool) -> Result<()> {
+        for name in names {
+            let Some(table) = self.find_indexed(name) else {
+                self.refuse_other_than_index(name)?;
+                let message = format!("index \"{}\" does not exist", name.name);
+                if !if_exists {
+                    return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+                }
+                self.notice(format!("{message}, skipping"));
+                continue;
+            };
+            self.require_index_owner(&table, &name.name)?;
+            let Some(at) = table.indexes.iter().position(|index| index.name == name.name) else {
+                return Err(required(&table, &name.name));
+            };
+            self.lock_relation(table.oid)?;
+            self.refuse_in_use(&table, "DROP INDEX")?;
+            let mut without = Relation::clone(&table);
+            let index = without.indexes.remove(at);
+            self.free_storage(Space::Index, index.storage);
+            self.put_relation(without)?;
+        }
+        Ok(())
+    }
+
+    fn require_index_owner(&self, table: &Relation, index: &str) -> Result<()> {
+        let message = format!("must be owner of index {index}");
+        self.require_owner(table).map_err(|_| Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+    }
+
+    fn refuse_other_than_index(&self, name: &ObjectName) -> Result<()> {
+        let Some(relation) = self.find_relation(name)? else { return Ok(()) };
+        let noun = super::names::noun(&relation);
+        let message = format!("\"{}\" is not an index", name.name);
+        Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message)
+            .hint(format!("Use DROP {} to remove a {noun}.", noun.to_ascii_uppercase())))
+    }
+}
+
+/// 2BP01 for an index that a constraint needs.
+fn required(table: &Relation, index: &str) -> Error {
+    let constraint = format!("constraint {index} on table {}", table.name);
+    Error::new(
+        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+        format!("cannot drop index {index} because {constraint} requires it"),
+    )
+    .hint(format!("You can drop {constraint} instead."))
+}
