@@ -169,13 +169,15 @@ impl Store {
         self.index.begin_fold(fold);
     }
 
-    /// Removes up to `limit` folded keys of a range that no snapshot and no statement uses any more; whether all are
-    /// gone. What is still in a recent generation comes back with its fold: call again after it.
+    /// Removes up to `limit` folded keys of a range that nobody writes any more; whether all are gone. What is still in
+    /// a recent generation would come back with its fold.
     pub fn delete_range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<bool> {
         let _one_at_a_time = self.folding.lock();
         let mut write = self.index.write()?;
         let all = write.delete_range(from, to, limit)?;
         write.commit(None)?;
+        // readers of before would still show them, and keep their pages
+        self.replace_frozen(|_| ());
         Ok(all)
     }
 }

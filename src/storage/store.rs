@@ -62,6 +62,8 @@ pub struct Store {
     pub(super) fold_failed: AtomicBool,
     /// The server is stopping.
     closing: AtomicBool,
+    /// Whether somebody wants the active generation folded before it is full.
+    freeze_soon: AtomicBool,
 }
 
 #[derive(Default)]
@@ -102,6 +104,7 @@ impl Store {
             prune_cursor: Mutex::default(),
             fold_failed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            freeze_soon: AtomicBool::new(false),
         })
     }
 
@@ -137,9 +140,16 @@ impl Store {
     /// may have to wait for the room that only folding this one makes.
     fn freeze_if_full(&self, published: CommitSeq) {
         let now = self.generations();
-        if now.active.bytes() >= self.options.generation_bytes && now.active.last() <= published {
+        let wanted = now.active.bytes() >= self.options.generation_bytes || self.freeze_soon.load(Ordering::Relaxed);
+        if wanted && now.active.last() <= published {
+            self.freeze_soon.store(false, Ordering::Relaxed);
             self.freeze();
         }
+    }
+
+    /// Has the active generation frozen with the next commit, whatever its size.
+    pub fn freeze_soon(&self) {
+        self.freeze_soon.store(true, Ordering::Relaxed);
     }
 
     fn freeze(&self) {

@@ -11,7 +11,7 @@ use crate::encoding::key::{Space, prefix_successor};
 use crate::encoding::row;
 use crate::env::UnixMicros;
 use crate::error::Result;
-use crate::limits::SWEEP_ROWS_MAX;
+use crate::limits::{FREED_KEYS_MAX, SWEEP_ROWS_MAX};
 use crate::storage::{Direction, StoreSnapshot};
 use crate::table::Model;
 use crate::types::{CommitSeq, ScopeId};
@@ -119,7 +119,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Frees the next piece of a storage that was dropped. False when there is none.
+    /// Frees the next piece of a storage that was dropped. False when there is none, or nothing can be done before a fold.
     pub fn free_dropped(self: &Arc<Engine>) -> Result<bool> {
         let snapshot = self.store.snapshot()?;
         let Some((mark, space, storage)) = recovery::dropped_storages(&snapshot)?.into_iter().next() else {
@@ -128,58 +128,56 @@ impl Engine {
         let mut from = vec![space];
         from.extend_from_slice(&storage.0.to_be_bytes());
         let to = prefix_successor(&from).expect("a space's number is not ff");
-        let freed = if space == Space::Stream as u8 {
-            self.free_in_memory(&snapshot, from, to)?
-        } else {
-            self.free_stored(&snapshot, from, to)?
-        };
-        if freed == Freed::All {
-            let mut transaction = self.begin(TxnOptions::default())?;
+        let keys = some_keys(&snapshot, from.clone(), to.clone())?;
+        if keys.len() < SWEEP_ROWS_MAX || space == Space::Stream as u8 || snapshot.is_volatile(&keys[0]) {
+            self.free_by_commit(&snapshot, keys, mark)?;
+            return Ok(true);
+        }
+        self.free_folded(&snapshot, (&from, &to), mark)
+    }
+
+    /// Removes keys by a commit, with the mark if these are the last: what is in memory only has no other way, and for a
+    /// few keys it is the shortest.
+    fn free_by_commit(self: &Arc<Engine>, snapshot: &StoreSnapshot, keys: Vec<Bytes>, mark: Bytes) -> Result<()> {
+        let mut transaction = self.begin(TxnOptions::default())?;
+        if keys.len() < SWEEP_ROWS_MAX {
             transaction.put_plain(mark, None)?;
-            self.finish(&transaction.start_commit()?)?;
         }
-        Ok(true)
-    }
-
-    /// Removes keys by commits, for the volatile map has no other way.
-    fn free_in_memory(self: &Arc<Engine>, snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Freed> {
-        let keys = some_keys(snapshot, from, to)?;
-        if keys.is_empty() {
-            return Ok(Freed::All);
-        }
-        let mut transaction = self.begin(TxnOptions::default())?;
-        for key in keys {
-            remove_volatile(&mut transaction, key)?;
-        }
-        self.finish(&transaction.start_commit()?)?;
-        Ok(Freed::Some)
-    }
-
-    /// Removes keys by commits that are folded as all others are: so a range that is partly in the recent map and
-    /// partly in LMDB needs no second way.
-    fn free_stored(self: &Arc<Engine>, snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Freed> {
-        let keys = some_keys(snapshot, from, to)?;
-        if keys.is_empty() {
-            return Ok(Freed::All);
-        }
-        let mut transaction = self.begin(TxnOptions::default())?;
         for key in keys {
             // the index of a STREAM table is in memory as its rows are
-            if snapshot.is_volatile(&key) {
-                remove_volatile(&mut transaction, key)?;
-            } else {
-                transaction.put_plain(key, None)?;
+            match snapshot.is_volatile(&key) {
+                true => remove_volatile(&mut transaction, key)?,
+                false => transaction.put_plain(key, None)?,
             }
         }
-        self.finish(&transaction.start_commit()?)?;
-        Ok(Freed::Some)
+        self.finish(&transaction.start_commit()?).map(|_| ())
     }
-}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Freed {
-    All,
-    Some,
+    /// Removes keys where they are folded, without a word in the log. Nobody has written them since they were dropped, so
+    /// when everything up to a later commit is folded they cannot come back. That commit is noted in the mark, and its
+    /// fold is hurried on.
+    fn free_folded(
+        self: &Arc<Engine>,
+        snapshot: &StoreSnapshot,
+        (from, to): (&[u8], &[u8]),
+        mark: Bytes,
+    ) -> Result<bool> {
+        let noted = snapshot.get(&mark)?.and_then(|seq| Some(u64::from_le_bytes(*seq.first_chunk()?)));
+        match noted {
+            None => {
+                let mut transaction = self.begin(TxnOptions::default())?;
+                transaction.put_plain(mark, Some(Bytes::copy_from_slice(&snapshot.seq().0.to_le_bytes())))?;
+                self.store.freeze_soon();
+                self.finish(&transaction.start_commit()?)?;
+                Ok(false)
+            }
+            Some(seq) if self.store.position().0 < seq => Ok(false),
+            Some(_) => {
+                self.store.delete_range(from, to, FREED_KEYS_MAX)?;
+                Ok(true)
+            }
+        }
+    }
 }
 
 fn some_keys(snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Vec<Bytes>> {
