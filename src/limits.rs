@@ -242,6 +242,9 @@ pub const SWEEP_ROWS_MAX: usize = 1_024;
 /// Keys of a dropped storage that are removed from the folded store in one step, so that a fold never waits long for it.
 pub const FREED_KEYS_MAX: usize = 16 << 10;
 
+/// Pieces of dropped storages that are freed before the other background steps have their turn.
+pub const FREED_PIECES_MAX: usize = 64;
+
 /// Milliseconds for which a commit waits for room in the recent map; over: 53100, for folding must be failing.
 pub const ROOM_WAIT_MS_MAX: u64 = 30_000;
 

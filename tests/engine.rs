@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind, Unique};
 use tertulia::change::{Change, ChangeKind, Commit, Derive, TopicAppend};
@@ -43,6 +44,16 @@ impl Fixture {
         let (engine, report) = Engine::open(options(&dir), env.clone()).unwrap();
         assert!(!report.created && report.tail_cut.is_none());
         Fixture { engine, env, dir }
+    }
+
+    /// Goes on with the directory as a kill would leave it now.
+    fn crash(self) -> Fixture {
+        let Fixture { engine, env, dir } = self;
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), copy.path());
+        engine.shutdown().unwrap();
+        let (engine, _) = Engine::open(options(&copy), env.clone()).unwrap();
+        Fixture { engine, env, dir: copy }
     }
 
     fn begin(&self) -> Transaction {
@@ -97,6 +108,18 @@ impl Fixture {
         let mut transaction = self.begin();
         let view = transaction.statement().unwrap();
         rows_seen(&transaction, &view, model, scope)
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_dir(&entry, &to);
+        } else {
+            std::fs::copy(&entry, &to).unwrap();
+        }
     }
 }
 
@@ -502,6 +525,33 @@ fn topic_messages_are_derived_from_net_changes_with_dense_offsets() {
     assert_eq!(offsets, (0..4).map(|n| (n, Value::Int(n as i64))).collect::<Vec<_>>());
 }
 
+/// Everything that was dropped, as the maintenance threads do it.
+fn free_all(engine: &Arc<Engine>) {
+    while engine.free_dropped().unwrap() || engine.fold().unwrap() {}
+}
+
+fn drop_table(fixture: &Fixture, model: &Model) {
+    let mut transaction = fixture.begin();
+    let relation = model.relation();
+    let key = CatalogEntry::Relation(relation.clone()).key();
+    transaction.lock(LockKey::Entry(key), LockMode::AccessExclusive, LockPolicy::Wait).unwrap();
+    transaction.change_catalog(vec![(key, None)]).unwrap();
+    transaction.drop_storage(model.space(), relation.storage).unwrap();
+    transaction.drop_storage(Space::Index, relation.uniques[0].storage).unwrap();
+    commit(transaction);
+}
+
+/// Rows, index entries and marks that are left of a table.
+fn remains(fixture: &Fixture, model: &Model, scope: ScopeId) -> usize {
+    let mut transaction = fixture.begin();
+    let view = transaction.statement().unwrap();
+    let relation = model.relation();
+    let marks = [relation.storage, relation.uniques[0].storage]
+        .map(|storage| [&[Space::Meta as u8][..], &storage.0.to_be_bytes()].concat());
+    let prefixes = marks.into_iter().chain([model.key_prefix(scope), model.indexes()[0].key_prefix(scope)]);
+    prefixes.map(|prefix| scan(&transaction, &view, prefix, Direction::Forward).len()).sum()
+}
+
 #[test]
 fn the_storage_of_a_dropped_table_is_freed() {
     let fixture = Fixture::new();
@@ -513,24 +563,62 @@ fn the_storage_of_a_dropped_table_is_freed() {
             must_insert(&mut transaction, &model, scope, id, &id.to_string());
         }
         commit(transaction);
-        let mut transaction = fixture.begin();
-        let relation = model.relation();
-        let key = CatalogEntry::Relation(relation.clone()).key();
-        transaction.lock(LockKey::Entry(key), LockMode::AccessExclusive, LockPolicy::Wait).unwrap();
-        transaction.change_catalog(vec![(key, None)]).unwrap();
-        transaction.drop_storage(model.space(), relation.storage).unwrap();
-        transaction.drop_storage(Space::Index, relation.uniques[0].storage).unwrap();
-        commit(transaction);
-        while fixture.engine.free_dropped().unwrap() {}
-        assert_eq!(fixture.rows(&model, scope), "");
-        let mut transaction = fixture.begin();
-        let view = transaction.statement().unwrap();
-        assert!(scan(&transaction, &view, model.indexes()[0].key_prefix(scope), Direction::Forward).is_empty());
-        assert!(
-            scan(&transaction, &view, vec![Space::Meta as u8, 0, 0, 0, relation.storage.0 as u8], Direction::Forward)
-                .is_empty()
-        );
+        assert_eq!(remains(&fixture, &model, scope), 3000);
+        drop_table(&fixture, &model);
+        free_all(&fixture.engine);
+        assert_eq!(remains(&fixture, &model, scope), 0);
     }
+}
+
+#[test]
+fn a_large_dropped_table_is_freed_without_the_log_and_whoever_reads_it_goes_on() {
+    const ROWS: i64 = 20_000;
+    let fixture = Fixture::new();
+    let (model, other) = (fixture.table("t", TableKind::Shared), fixture.table("other", TableKind::Shared));
+    let scope = ScopeId::SHARED;
+    let mut transaction = fixture.begin();
+    for id in 0..ROWS {
+        must_insert(&mut transaction, &model, scope, id, &id.to_string());
+    }
+    must_insert(&mut transaction, &other, scope, 1, "stays");
+    commit(transaction);
+    let old = fixture.engine.snapshot().unwrap();
+    let count = || {
+        let prefix = model.key_prefix(scope);
+        let to = prefix_successor(&prefix).unwrap();
+        let mut cursor = old.cursor(Bound::Included(prefix), Bound::Excluded(to), Direction::Forward);
+        let mut rows = Vec::new();
+        while cursor.next_batch(&old, &mut rows, 256).unwrap() {}
+        rows.len() as i64
+    };
+    drop_table(&fixture, &model);
+    let dropped = fixture.engine.current();
+    free_all(&fixture.engine);
+    assert_eq!(count(), ROWS);
+    assert_eq!(remains(&fixture, &model, scope), 0);
+    assert_eq!(fixture.rows(&other, scope), "1=stays");
+    // each mark says what it waits for, and goes
+    assert_eq!(fixture.engine.current().0 - dropped.0, 4);
+}
+
+#[test]
+fn a_crash_while_a_large_table_is_freed_leaves_nothing_for_ever() {
+    let mut fixture = Fixture::new();
+    let model = fixture.table("t", TableKind::Shared);
+    let scope = ScopeId::SHARED;
+    let mut transaction = fixture.begin();
+    for id in 0..10_000 {
+        must_insert(&mut transaction, &model, scope, id, &id.to_string());
+    }
+    commit(transaction);
+    drop_table(&fixture, &model);
+    let mut crashes = 0;
+    while remains(&fixture, &model, scope) > 0 {
+        let _ = fixture.engine.free_dropped().unwrap() || fixture.engine.fold().unwrap();
+        fixture = fixture.crash();
+        crashes += 1;
+    }
+    assert!(crashes > 4, "{crashes}");
 }
 
 #[test]

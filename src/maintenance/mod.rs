@@ -7,6 +7,7 @@
 
 use crate::env::UnixMicros;
 use crate::error::Result;
+use crate::limits::FREED_PIECES_MAX;
 use crate::txn::Engine;
 use crate::types::CommitSeq;
 use parking_lot::{Condvar, Mutex};
@@ -150,7 +151,11 @@ fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
         while !engine.is_stopping() && engine.expire_messages()? {}
     }
     while engine.sweep_expired()? > 0 {}
-    while !engine.is_stopping() && engine.free_dropped()? {}
+    for _ in 0..FREED_PIECES_MAX {
+        if engine.is_stopping() || !engine.free_dropped()? {
+            break;
+        }
+    }
     Ok(())
 }
 

@@ -164,15 +164,16 @@ impl Engine {
     ) -> Result<bool> {
         let noted = snapshot.get(&mark)?.and_then(|seq| Some(u64::from_le_bytes(*seq.first_chunk()?)));
         match noted {
-            None => {
+            Some(seq) if self.store.position().0 < seq && self.store.needs_fold() => Ok(false),
+            // not noted yet, or a restart has forgotten that the fold was to be hurried on
+            noted if noted.is_none_or(|seq| self.store.position().0 < seq) => {
                 let mut transaction = self.begin(TxnOptions::default())?;
                 transaction.put_plain(mark, Some(Bytes::copy_from_slice(&snapshot.seq().0.to_le_bytes())))?;
                 self.store.freeze_soon();
                 self.finish(&transaction.start_commit()?)?;
                 Ok(false)
             }
-            Some(seq) if self.store.position().0 < seq => Ok(false),
-            Some(_) => {
+            _ => {
                 self.store.delete_range(from, to, FREED_KEYS_MAX)?;
                 Ok(true)
             }
