@@ -2,6 +2,7 @@
 
 use crate::catalog::{Column, Relation};
 use crate::error::{Error, ObjectFields, SqlState};
+use crate::expr::quote_identifier;
 use crate::types::{Value, Zone, text};
 
 /// Bytes of a value that a failing row's description shows (PostgreSQL's maxfieldlen).
@@ -94,7 +95,7 @@ pub fn duplicate_violation(
 
 /// A key's columns and its values, as a detail shows them.
 fn key_of(relation: &Relation, columns: &[usize], values: &[Value], zone: &Zone) -> (String, String) {
-    let names: Vec<&str> = columns.iter().map(|&column| relation.columns[column].name.as_str()).collect();
+    let names: Vec<String> = columns.iter().map(|&column| quote_identifier(&relation.columns[column].name)).collect();
     let shown: Vec<String> =
         columns.iter().map(|&column| show(&values[column], &relation.columns[column], zone)).collect();
     (names.join(", "), shown.join(", "))
