@@ -150,22 +150,6 @@ pub fn split_name(text: &str) -> Result<Vec<String>> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_split_as_regclass_does() {
-        let parts = |text| split_name(text).map(|parts| parts.join("|")).ok();
-        assert_eq!(parts("S"), Some("s".to_owned()));
-        assert_eq!(parts(" Public . \"A.b\" "), Some("public|A.b".to_owned()));
-        assert_eq!(parts("\"a\"\"b\".c"), Some("a\"b|c".to_owned()));
-        for wrong in ["", "a.", ".a", "a b", "\"a", "\"a\"b", "a..b"] {
-            assert_eq!(parts(wrong), None, "{wrong}");
-        }
-    }
-}
-
 /// The session's settings, as current_setting() and set_config() need them.
 pub trait Settings {
     /// The value that SHOW shows; none for an unknown name.
@@ -218,4 +202,20 @@ pub enum AdvisoryVerb {
     Unlock,
     /// All of the session's are given back.
     UnlockAll,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_as_regclass_does() {
+        let parts = |text| split_name(text).map(|parts| parts.join("|")).ok();
+        assert_eq!(parts("S"), Some("s".to_owned()));
+        assert_eq!(parts(" Public . \"A.b\" "), Some("public|A.b".to_owned()));
+        assert_eq!(parts("\"a\"\"b\".c"), Some("a\"b|c".to_owned()));
+        for wrong in ["", "a.", ".a", "a b", "\"a", "\"a\"b", "a..b"] {
+            assert_eq!(parts(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::types::{Oid, SqlType, Value};
 /// Their rows.
 pub(super) static FUNCTIONS: &[Function] = &[
     row(1574, "nextval", &[OID], INT8, Volatile, Body::Plain(nextval)),
-    row(9130, "nextval", &[TEXT], INT8, Volatile, Body::Plain(nextval)),
+    row(9139, "nextval", &[TEXT], INT8, Volatile, Body::Plain(nextval)),
     row(1575, "currval", &[OID], INT8, Volatile, Body::Plain(currval)),
     row(9131, "currval", &[TEXT], INT8, Volatile, Body::Plain(currval)),
     row(2559, "lastval", &[], INT8, Volatile, Body::Plain(lastval)),

@@ -125,7 +125,7 @@ fn wrong(message: String) -> Error {
 /// The options together with what was there before and where it stands, and whether it is to count anew: PostgreSQL's
 /// init_params, checks and messages in its order.
 fn worked_out(options: &[SequenceOption], before: Option<(Sequence, i64)>) -> Result<(Sequence, bool)> {
-    let find = |wanted: fn(&SequenceSetting) -> bool| options.iter().map(|one| one.setting).find(|one| wanted(one));
+    let find = |wanted: fn(&SequenceSetting) -> bool| options.iter().map(|one| one.setting).find(&wanted);
     let old = before.map(|(old, _)| old);
     let ty = match find(|one| matches!(one, SequenceSetting::As(_))) {
         Some(SequenceSetting::As(ty)) => ty,
@@ -191,7 +191,7 @@ struct Counts {
 impl Counts {
     /// MINVALUE and MAXVALUE.
     fn bounds(&self, options: &[SequenceOption], old: Option<Sequence>) -> Result<(i64, i64)> {
-        let find = |wanted: fn(&SequenceSetting) -> bool| options.iter().map(|one| one.setting).find(|one| wanted(one));
+        let find = |wanted: fn(&SequenceSetting) -> bool| options.iter().map(|one| one.setting).find(&wanted);
         let Counts { increment, bounds: (least, most), resets: (resets_min, resets_max), .. } = *self;
         let max = match (find(|one| matches!(one, SequenceSetting::Max(_))), old) {
             (Some(SequenceSetting::Max(Some(max))), _) => max,

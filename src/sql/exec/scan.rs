@@ -3,10 +3,11 @@
 use super::keys::{Along, Stretch, stretches};
 use super::operator::{Operator, Pull, Run};
 use crate::error::{Error, Result, SqlState};
+use crate::expr::Expr;
 use crate::limits::SCAN_BATCH;
 use crate::sql::plan::{Access, KeyRange, Scan, ScanColumn};
 use crate::storage::Direction;
-use crate::txn::TxCursor;
+use crate::txn::{Isolation, TxCursor};
 use crate::types::{Row, Value};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -100,6 +101,14 @@ impl ScanOp {
         stretches(along, range, run.eval)
     }
 
+    /// What an index's entry says that the row must be asked again: under a snapshot older than the statement, an entry
+    /// of a row that others have deleted since may lead to a new row that the transaction itself has put in its place.
+    fn rechecked(&self, run: &Run) -> Option<&Expr> {
+        let is_old = run.tx.options().isolation != Isolation::ReadCommitted;
+        let by_index = matches!(self.node.access, Access::Index(..));
+        self.node.condition.as_ref().filter(|_| is_old && by_index)
+    }
+
     /// The row that an index entry leads to; none for a STREAM row that is gone.
     fn row_of(&self, run: &Run, key: Bytes, index: usize) -> Result<Option<(Bytes, Bytes)>> {
         match run.tx.get(run.view, &key)? {
@@ -144,6 +153,11 @@ impl Operator for ScanOp {
             }
             let Some((key, row)) = self.entry(run)? else { return Ok(Pull::Done) };
             if !self.decode(run, key, row, out)? {
+                continue;
+            }
+            if let Some(condition) = self.rechecked(run)
+                && condition.eval_bool(out, run.eval)? != Some(true)
+            {
                 continue;
             }
             match &self.node.filter {

@@ -251,6 +251,10 @@ fn scan(
     let direction = if order.is_empty() { Some(false) } else { serves(model, &path.access, order) };
     let mut wanted = wanted.clone();
     wanted.extend(used(path.left.iter()));
+    if matches!(path.access, Access::Index(..)) {
+        // they may have to be judged again on the row
+        wanted.extend(used(path.taken.iter()));
+    }
     let all = columns(model).enumerate();
     let mut columns: Vec<ScanColumn> =
         all.map(|(at, column)| if wanted.contains(&at) { column } else { ScanColumn::Unused }).collect();
