@@ -79,7 +79,7 @@ impl Inspection {
     }
 
     /// The numbers that belong to a stored user id, and the other way round, as far as a key of
-    /// [`Space::ScopeName`] and its value say: whether both entries are there.
+    /// the space of user ids and its value say: whether both entries are there.
     pub fn is_named_both_ways(&self, key: &[u8], value: &[u8]) -> Result<bool> {
         super::scopes::is_named_both_ways(key, value, |other| self.snapshot.get(other))
     }
