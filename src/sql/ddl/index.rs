@@ -24,14 +24,7 @@ impl Definer<'_, '_> {
         }
         let columns = self.index_columns(&table, create)?;
         let name = match &create.name {
-            Some(name) if self.is_taken(table.schema, name) => {
-                let message = format!("relation \"{name}\" already exists");
-                if !create.if_not_exists {
-                    return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
-                }
-                self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
-                return Ok(());
-            }
+            Some(name) if self.passes_over(table.schema, name, create.if_not_exists)? => return Ok(()),
             Some(name) => name.clone(),
             None => self.choose_index_name(&table, &columns),
         };
@@ -73,6 +66,19 @@ impl Definer<'_, '_> {
     pub(super) fn is_taken(&self, schema: Oid, name: &str) -> bool {
         let catalog = self.catalog();
         catalog.relation_by_name(schema, name).is_some() || catalog.indexed_by_name(schema, name).is_some()
+    }
+
+    /// Whether a new relation is passed over because IF NOT EXISTS was said and its name is taken; 42P07 where it was not.
+    pub(super) fn passes_over(&mut self, schema: Oid, name: &str, if_not_exists: bool) -> Result<bool> {
+        if !self.is_taken(schema, name) {
+            return Ok(false);
+        }
+        let message = format!("relation \"{name}\" already exists");
+        if !if_not_exists {
+            return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
+        }
+        self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
+        Ok(true)
     }
 
     /// `t_a_b_idx`, `t_a_b_idx1` …: a column that comes twice is told apart as well (PostgreSQL's

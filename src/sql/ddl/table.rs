@@ -19,12 +19,7 @@ impl Definer<'_, '_> {
     pub(super) fn create_table(&mut self, create: &CreateTable) -> Result<()> {
         let schema = self.target_schema(&create.name)?;
         let name = &create.name.name;
-        if self.is_taken(schema.oid, name) {
-            let message = format!("relation \"{name}\" already exists");
-            if !create.if_not_exists {
-                return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
-            }
-            self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
+        if self.passes_over(schema.oid, name, create.if_not_exists)? {
             return Ok(());
         }
         if create.columns.len() > COLUMNS_MAX {

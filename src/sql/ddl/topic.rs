@@ -49,12 +49,7 @@ impl Definer<'_, '_> {
         options: &[Opt],
     ) -> Result<()> {
         let schema = self.target_schema(name)?;
-        if self.is_taken(schema.oid, &name.name) {
-            let message = format!("relation \"{}\" already exists", name.name);
-            if !if_not_exists {
-                return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
-            }
-            self.notice_with_code(SqlState::DUPLICATE_TABLE, format!("{message}, skipping"));
+        if self.passes_over(schema.oid, &name.name, if_not_exists)? {
             return Ok(());
         }
         let partitions = partitions.unwrap_or(1);
