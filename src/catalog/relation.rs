@@ -233,6 +233,19 @@ impl Relation {
         self.live_columns().find(|(_, column)| column.name == name).map(|(position, _)| position)
     }
 
+    /// What the columns of an index on it are called: a column that comes twice is told apart (PostgreSQL's
+    /// ChooseIndexColumnNames).
+    pub fn index_column_names(&self, columns: &[IndexColumn]) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for of in columns {
+            let plain = &self.columns[of.column].name;
+            let numbered = (1..).map(|number| format!("{plain}{number}"));
+            let mut candidates = std::iter::once(plain.clone()).chain(numbered);
+            names.extend(candidates.find(|name| !names.contains(name)));
+        }
+        names
+    }
+
     /// The names of its indexes, those of constraints too: in PostgreSQL each is a relation.
     pub fn index_names(&self) -> impl Iterator<Item = &str> {
         let primary = self.primary_key.iter().map(|key| key.name.as_str());

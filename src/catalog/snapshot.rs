@@ -67,12 +67,15 @@ impl CatalogEntry {
         }
     }
 
-    /// The name that nothing else of its kind may have.
-    pub fn name(&self) -> CatalogName {
+    /// The names that nothing else of their kind may have: a relation's are its own and its indexes'.
+    pub fn names(&self) -> Vec<CatalogName> {
         match self {
-            CatalogEntry::Schema(schema) => CatalogName::Schema(schema.name.clone()),
-            CatalogEntry::Relation(relation) => CatalogName::Relation(relation.schema, relation.name.clone()),
-            CatalogEntry::Role(role) => CatalogName::Role(role.name.clone()),
+            CatalogEntry::Schema(schema) => vec![CatalogName::Schema(schema.name.clone())],
+            CatalogEntry::Relation(relation) => {
+                let all = std::iter::once(relation.name.as_str()).chain(relation.index_names());
+                all.map(|name| CatalogName::Relation(relation.schema, name.to_owned())).collect()
+            }
+            CatalogEntry::Role(role) => vec![CatalogName::Role(role.name.clone())],
         }
     }
 

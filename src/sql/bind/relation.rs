@@ -51,11 +51,27 @@ impl Binder<'_> {
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
             }
         };
-        let missing =
-            || Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", parts.join("."))).at(at);
-        let found = found.ok_or_else(missing)?;
+        let found = found.ok_or_else(|| self.not_found(parts).at(at))?;
         self.relations.push(found.oid());
         Ok(found)
+    }
+
+    /// 42P01 for a name of nothing, 42809 for that of an index.
+    fn not_found(&self, parts: &[String]) -> Error {
+        let is_index = match parts {
+            [name] => self.cx.search_path.iter().any(|schema| self.is_index(schema, name)),
+            [schema, name] | [_, schema, name] => self.is_index(schema, name),
+            _ => false,
+        };
+        match parts.last().filter(|_| is_index) {
+            Some(name) => Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is an index")),
+            None => Error::new(SqlState::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", parts.join("."))),
+        }
+    }
+
+    fn is_index(&self, schema: &str, name: &str) -> bool {
+        let schema = self.cx.catalog.schema_by_name(schema);
+        schema.is_some_and(|schema| self.cx.catalog.indexed_by_name(schema.oid, name).is_some())
     }
 
     fn find_unqualified(&self, table: &str) -> Option<Found> {

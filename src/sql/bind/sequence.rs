@@ -6,7 +6,7 @@ use super::names::Names;
 use super::relation::Found;
 use super::scope::{ColumnKind, Scope};
 use crate::catalog::Relation;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::expr::{Expr, split_name};
 use crate::sql::plan::Logical;
 use crate::types::{SqlType, Value};
@@ -32,7 +32,13 @@ impl Binder<'_> {
         if !is_text {
             return Ok((bound, at));
         }
-        let found = self.find_named(&split_name(text).map_err(|error| error.at(at))?, at)?;
+        let parts = split_name(text).map_err(|error| error.at(at))?;
+        let found = self.find_named(&parts, at).map_err(|error| match (error.code(), parts.last()) {
+            (SqlState::WRONG_OBJECT_TYPE, Some(name)) => {
+                Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a sequence"))
+            }
+            _ => error,
+        })?;
         Ok((Expr::literal(Value::Int(found.oid().0.into()), SqlType::OID), at))
     }
 

@@ -1,67 +1,138 @@
 //! Constraints of tables: their names as PostgreSQL chooses them, their columns, their conditions.
+//!
+//! A name that is chosen for a constraint is that of no other constraint in the schema; one that is given need only be
+//! new in its table. A key has an index of its name, which is a relation.
 
 use super::{ConditionOf, Definer};
 use crate::catalog::{Check, PrimaryKey, Relation, Unique};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::IDENTIFIER_BYTES_MAX;
-use crate::sql::parse::{ColumnName, Constraint, ConstraintKind};
+use crate::sql::parse::{ColumnName, Constraint, ConstraintKind, Expression};
 use crate::types::SqlType;
 
+/// A key as a statement asks for it.
+struct Key {
+    name: Option<String>,
+    primary: bool,
+    columns: Vec<usize>,
+}
+
 impl Definer<'_, '_> {
-    pub(super) fn add_constraint(&mut self, relation: &mut Relation, constraint: &Constraint) -> Result<()> {
-        if let Some(name) = constraint.name.as_deref().filter(|name| names(relation).any(|used| used == *name)) {
+    /// Adds the constraints of a new table, or of a new column, in the order in which they stand there. As in PostgreSQL
+    /// mistakes in keys are told first, then the conditions are made, then the keys.
+    pub(super) fn add_constraints(&mut self, relation: &mut Relation, constraints: &[&Constraint]) -> Result<()> {
+        let keys = keys(relation, constraints)?;
+        for constraint in constraints {
+            if let ConstraintKind::Check(condition) = &constraint.kind {
+                self.add_check(relation, constraint.name.as_deref(), condition)?;
+            }
+        }
+        keys.into_iter().try_for_each(|key| self.add_key(relation, key))
+    }
+
+    fn add_check(&mut self, relation: &mut Relation, name: Option<&str>, condition: &Expression) -> Result<()> {
+        if let Some(name) = name.filter(|name| names(relation).any(|used| used == *name)) {
             let is_new = self.catalog().relation(relation.oid).is_none();
-            let checks = matches!(constraint.kind, ConstraintKind::Check(_));
-            let message = match is_new && checks && relation.checks.iter().any(|check| check.name == name) {
+            let message = match is_new {
                 true => format!("check constraint \"{name}\" already exists"),
                 false => format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name),
             };
             return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
         }
-        match &constraint.kind {
-            ConstraintKind::PrimaryKey(columns) => self.add_primary_key(relation, constraint, columns),
-            ConstraintKind::Unique(columns) => {
-                let positions = key_columns(relation, columns, constraint.position, "unique")?;
-                let middle = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join("_");
-                let name = constraint.name.clone().unwrap_or_else(|| choose(relation, Some(&middle), "key"));
-                let (oid, storage) = (self.tx.alloc_oid(), self.tx.alloc_storage());
-                relation.uniques.push(Unique { oid, name, columns: positions, storage });
-                Ok(())
-            }
-            ConstraintKind::Check(expression) => {
-                let checked =
-                    self.cx.expressions.condition(&self.catalog(), expression, relation, ConditionOf::Check)?;
-                let column = match checked.columns.as_slice() {
-                    [column] => Some(relation.columns[*column].name.clone()),
-                    _ => None,
-                };
-                let name = constraint.name.clone().unwrap_or_else(|| choose(relation, column.as_deref(), "check"));
-                relation.checks.push(Check { oid: self.tx.alloc_oid(), name, condition: checked.text });
-                Ok(())
-            }
-        }
-    }
-
-    fn add_primary_key(
-        &mut self,
-        relation: &mut Relation,
-        constraint: &Constraint,
-        columns: &[ColumnName],
-    ) -> Result<()> {
-        if relation.primary_key.is_some() {
-            let message = format!("multiple primary keys for table \"{}\" are not allowed", relation.name);
-            let had = self.catalog().relation(relation.oid).is_some_and(|before| before.primary_key.is_some());
-            let at = constraint.position.filter(|_| !had);
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(at));
-        }
-        let positions = key_columns(relation, columns, constraint.position, "primary key")?;
-        for &position in &positions {
-            relation.columns[position].not_null = true;
-        }
-        let name = constraint.name.clone().unwrap_or_else(|| choose(relation, None, "pkey"));
-        relation.primary_key = Some(PrimaryKey { oid: self.tx.alloc_oid(), name, columns: positions });
+        let checked = self.cx.expressions.condition(&self.catalog(), condition, relation, ConditionOf::Check)?;
+        let column = match checked.columns.as_slice() {
+            [column] => Some(relation.columns[*column].name.as_str()),
+            _ => None,
+        };
+        let is_used = |name: &str| self.is_constraint_beside(relation, name);
+        let name = name.map_or_else(|| choose(&relation.name, column, "check", is_used), str::to_owned);
+        relation.checks.push(Check { oid: self.tx.alloc_oid(), name, condition: checked.text });
         Ok(())
     }
+
+    fn add_key(&mut self, relation: &mut Relation, key: Key) -> Result<()> {
+        let Key { name, primary, columns } = key;
+        if primary && relation.primary_key.is_some() {
+            return Err(multiple_primary_keys(relation));
+        }
+        // a key's index is a relation
+        let is_taken = |name: &str| self.is_taken_beside(relation, name);
+        let name = match name {
+            Some(name) if is_taken(&name) => {
+                return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{name}\" already exists")));
+            }
+            Some(name) if relation.checks.iter().any(|check| check.name == name) => {
+                let message = format!("constraint \"{name}\" for relation \"{}\" already exists", relation.name);
+                return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
+            }
+            Some(name) => name,
+            None => {
+                let named: Vec<&str> = columns.iter().map(|&column| relation.columns[column].name.as_str()).collect();
+                let (middle, label) = if primary { (None, "pkey") } else { (Some(named.join("_")), "key") };
+                let is_used = |name: &str| is_taken(name) || self.is_constraint_beside(relation, name);
+                choose(&relation.name, middle.as_deref(), label, is_used)
+            }
+        };
+        let oid = self.tx.alloc_oid();
+        if primary {
+            columns.iter().for_each(|&column| relation.columns[column].not_null = true);
+            relation.primary_key = Some(PrimaryKey { oid, name, columns });
+        } else {
+            relation.uniques.push(Unique { oid, name, columns, storage: self.tx.alloc_storage() });
+        }
+        Ok(())
+    }
+
+    /// Whether a relation or an index has a name: this relation as it will be, the others as they are.
+    fn is_taken_beside(&self, relation: &Relation, name: &str) -> bool {
+        let catalog = self.catalog();
+        let by_name = catalog.relation_by_name(relation.schema, name);
+        let indexed = catalog.indexed_by_name(relation.schema, name);
+        by_name.into_iter().chain(indexed).any(|other| other.oid != relation.oid)
+            || relation.name == name
+            || relation.index_names().any(|index| index == name)
+    }
+
+    /// Whether a constraint of the schema has a name: those of this relation as they will be, the others' as they are.
+    fn is_constraint_beside(&self, relation: &Relation, name: &str) -> bool {
+        let catalog = self.catalog();
+        let mut others =
+            catalog.relations().filter(|other| other.schema == relation.schema && other.oid != relation.oid);
+        names(relation).any(|used| used == name) || others.any(|other| names(other).any(|used| used == name))
+    }
+}
+
+/// The keys among constraints, the primary key first. Of several over the same columns one is made, with the first name
+/// that was given.
+fn keys(relation: &Relation, constraints: &[&Constraint]) -> Result<Vec<Key>> {
+    let mut keys: Vec<Key> = Vec::new();
+    for constraint in constraints {
+        let (columns, primary) = match &constraint.kind {
+            ConstraintKind::PrimaryKey(columns) => (columns, true),
+            ConstraintKind::Unique(columns) => (columns, false),
+            ConstraintKind::Check(_) => continue,
+        };
+        if primary && keys.iter().any(|key| key.primary) {
+            return Err(multiple_primary_keys(relation).at(constraint.position));
+        }
+        let what = if primary { "primary key" } else { "unique" };
+        let columns = key_columns(relation, columns, constraint.position, what)?;
+        keys.push(Key { name: constraint.name.clone(), primary, columns });
+    }
+    keys.sort_by_key(|key| !key.primary);
+    let mut made: Vec<Key> = Vec::new();
+    for key in keys {
+        match made.iter_mut().find(|other| other.columns == key.columns) {
+            Some(same) => same.name = same.name.take().or(key.name),
+            None => made.push(key),
+        }
+    }
+    Ok(made)
+}
+
+fn multiple_primary_keys(relation: &Relation) -> Error {
+    let message = format!("multiple primary keys for table \"{}\" are not allowed", relation.name);
+    Error::new(SqlState::INVALID_TABLE_DEFINITION, message)
 }
 
 /// The names of a relation's constraints.
@@ -102,21 +173,15 @@ pub(super) fn check_key_type(ty: SqlType, at: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// A constraint's name that the table does not have yet: `t_pkey`, `t_a_key`, `t_a_check`, `t_a_check1` …
-fn choose(relation: &Relation, column: Option<&str>, label: &str) -> String {
-    let mut pass = 0;
-    loop {
-        let suffix = if pass == 0 { label.to_owned() } else { format!("{label}{pass}") };
-        let name = make_name(&relation.name, column, &suffix);
-        if !names(relation).any(|used| used == name) {
-            return name;
-        }
-        pass += 1;
-    }
+/// The first name that is not used: `t_a_check`, `t_a_check1` …
+pub(super) fn choose(table: &str, column: Option<&str>, label: &str, is_used: impl Fn(&str) -> bool) -> String {
+    let mut labels = std::iter::once(label.to_owned()).chain((1_u64..).map(|pass| format!("{label}{pass}")));
+    let name = labels.find_map(|label| Some(make_name(table, column, &label)).filter(|name| !is_used(name)));
+    name.unwrap_or_default()
 }
 
 /// PostgreSQL's makeObjectName: the longer of the two names is cut until all of it fits.
-pub(super) fn make_name(table: &str, column: Option<&str>, label: &str) -> String {
+fn make_name(table: &str, column: Option<&str>, label: &str) -> String {
     let (mut table, mut column) = (table.to_owned(), column.map(str::to_owned));
     let length = |table: &String, column: &Option<String>| {
         table.len() + column.as_ref().map_or(0, |column| column.len() + 1) + 1 + label.len()

@@ -3,8 +3,8 @@
 
 use super::Definer;
 use super::alter::Altered;
-use super::constraint::{check_key_type, make_name};
-use super::names::require_schema;
+use super::constraint::{check_key_type, choose};
+use super::names::{plural, require_schema, wrong_kind};
 use crate::catalog::{CatalogName, Index, IndexColumn, Privilege, Relation, RelationKind};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
@@ -40,7 +40,7 @@ impl Definer<'_, '_> {
         let table = self.relation(name)?;
         if !matches!(table.kind, RelationKind::Table(_)) {
             let message = format!("cannot create index on relation \"{}\"", table.name);
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
+            return Err(wrong_kind(message, plural(&table)));
         }
         self.require_owner(&table)?;
         let catalog = self.catalog();
@@ -81,37 +81,10 @@ impl Definer<'_, '_> {
         Ok(true)
     }
 
-    /// `t_a_b_idx`, `t_a_b_idx1` …: a column that comes twice is told apart as well (PostgreSQL's
-    /// ChooseIndexColumnNames).
+    /// `t_a_b_idx`, `t_a_b_idx1` …: a constraint may have the name, as in PostgreSQL.
     fn choose_index_name(&self, table: &Relation, columns: &[IndexColumn]) -> String {
-        let mut names: Vec<String> = Vec::new();
-        for of in columns {
-            let plain = &table.columns[of.column].name;
-            let numbered = (1..).map(|number| format!("{plain}{number}"));
-            let mut candidates = std::iter::once(plain.clone()).chain(numbered);
-            names.extend(candidates.find(|name| !names.contains(name)));
-        }
-        let middle = names.join("_");
-        let numbered = (1..).map(|number: u32| format!("idx{number}"));
-        let mut labels = std::iter::once("idx".to_owned()).chain(numbered);
-        let name = labels.find_map(|label| {
-            let name = make_name(&table.name, Some(&middle), &label);
-            (!self.is_taken(table.schema, &name)).then_some(name)
-        });
-        name.unwrap_or_default()
-    }
-
-    /// The table whose index has a name; none where there is neither.
-    pub(super) fn find_indexed(&self, name: &ObjectName) -> Option<Arc<Relation>> {
-        let catalog = self.catalog();
-        let find = |schema: &String| {
-            let schema = catalog.schema_by_name(schema)?;
-            catalog.indexed_by_name(schema.oid, &name.name).cloned()
-        };
-        match &name.schema {
-            Some(schema) => find(schema),
-            None => self.cx.search_path.iter().find_map(find),
-        }
+        let middle = table.index_column_names(columns).join("_");
+        choose(&table.name, Some(&middle), "idx", |name| self.is_taken(table.schema, name))
     }
 
     pub(super) fn rename_index(&mut self, name: &ObjectName, if_exists: bool, to: &str) -> Result<()> {

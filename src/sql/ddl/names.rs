@@ -81,6 +81,18 @@ fn find_relation(
     }
 }
 
+/// The table whose index a name is; none where it is no index's.
+fn find_indexed(catalog: &Catalog, search_path: &[String], name: &ObjectName) -> Option<Arc<Relation>> {
+    let find = |schema: &String| {
+        let schema = catalog.schema_by_name(schema)?;
+        catalog.indexed_by_name(schema.oid, &name.name).cloned()
+    };
+    match &name.schema {
+        Some(schema) => find(schema),
+        None => search_path.iter().find_map(find),
+    }
+}
+
 /// The table that LOCK TABLE names.
 pub fn lockable(catalog: &Catalog, role: Oid, search_path: &[String], name: &ObjectName) -> Result<Arc<Relation>> {
     if let Some(schema) = &name.schema
@@ -92,12 +104,28 @@ pub fn lockable(catalog: &Catalog, role: Oid, search_path: &[String], name: &Obj
         let message = format!("relation \"{}\" does not exist", name.display());
         Error::new(SqlState::UNDEFINED_TABLE, message)
     };
-    let relation = find_relation(catalog, role, search_path, name)?.ok_or_else(missing)?;
-    if let RelationKind::Table(_) = relation.kind {
-        return Ok(relation);
+    let other = match find_relation(catalog, role, search_path, name)? {
+        Some(relation) if matches!(relation.kind, RelationKind::Table(_)) => return Ok(relation),
+        Some(relation) => plural(&relation),
+        None if find_indexed(catalog, search_path, name).is_some() => "indexes",
+        None => return Err(missing()),
+    };
+    Err(wrong_kind(format!("cannot lock relation \"{}\"", name.name), other))
+}
+
+/// 42809 for what cannot be done with relations of a kind.
+pub(super) fn wrong_kind(message: String, plural: &str) -> Error {
+    Error::new(SqlState::WRONG_OBJECT_TYPE, message).detail(format!("This operation is not supported for {plural}."))
+}
+
+/// What relations of a kind are called in messages.
+pub(super) fn plural(relation: &Relation) -> &'static str {
+    match relation.kind {
+        RelationKind::Table(_) => "tables",
+        RelationKind::Topic(_) => "topics",
+        RelationKind::Sequence(_) => "sequences",
+        RelationKind::System => "views",
     }
-    let error = Error::new(SqlState::WRONG_OBJECT_TYPE, format!("cannot lock relation \"{}\"", relation.name));
-    Err(error.detail(format!("This operation is not supported for {}s.", noun(&relation))))
 }
 
 /// Who may lock a table: who may select from it in the weakest mode, in the others who may change or remove its rows.
@@ -147,19 +175,36 @@ impl Definer<'_, '_> {
         if let Some(schema) = &name.schema {
             self.schema(schema)?;
         }
-        self.find_relation(name)?.ok_or_else(|| {
-            let message = format!("relation \"{}\" does not exist", name.display());
-            Error::new(SqlState::UNDEFINED_TABLE, message)
+        if let Some(relation) = self.find_relation(name)? {
+            return Ok(relation);
+        }
+        Err(match self.find_indexed(name) {
+            Some(_) => Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is an index", name.name)),
+            None => {
+                let message = format!("relation \"{}\" does not exist", name.display());
+                Error::new(SqlState::UNDEFINED_TABLE, message)
+            }
         })
     }
 
-    /// A table that may be altered.
-    pub(super) fn owned_table(&self, name: &ObjectName) -> Result<Arc<Relation>> {
-        let relation = self.relation(name)?;
-        match relation.kind {
-            RelationKind::Table(_) => self.require_owner(&relation).map(|()| relation),
-            _ => Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a table", relation.name))),
+    /// A relation by name where only one kind will do: 42809 `"x" is not a table` for another, an index too.
+    pub(super) fn relation_of_kind(
+        &self,
+        name: &ObjectName,
+        kind: &str,
+        is_right: impl Fn(&Relation) -> bool,
+    ) -> Result<Arc<Relation>> {
+        let found = self.find_relation(name)?;
+        if found.as_ref().is_some_and(|found| !is_right(found)) || found.is_none() && self.find_indexed(name).is_some()
+        {
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not a {kind}", name.name)));
         }
+        self.relation(name)
+    }
+
+    /// The table whose index a name is; none where it is no index's.
+    pub(super) fn find_indexed(&self, name: &ObjectName) -> Option<Arc<Relation>> {
+        find_indexed(&self.catalog(), self.cx.search_path, name)
     }
 
     pub(super) fn is_owner(&self, owner: Oid) -> bool {

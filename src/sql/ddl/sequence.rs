@@ -53,15 +53,11 @@ impl Definer<'_, '_> {
     }
 
     pub(super) fn alter_sequence(&mut self, name: &ObjectName, if_exists: bool, action: &AlterSequence) -> Result<()> {
-        if if_exists && self.find_relation(name)?.is_none() {
+        if if_exists && self.find_relation(name)?.is_none() && self.find_indexed(name).is_none() {
             self.notice(format!("relation \"{}\" does not exist, skipping", name.name));
             return Ok(());
         }
-        let relation = self.relation(name)?;
-        if relation.sequence().is_none() {
-            let message = format!("\"{}\" is not a sequence", relation.name);
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
-        }
+        let relation = self.relation_of_kind(name, "sequence", |relation| relation.sequence().is_some())?;
         self.require_owner(&relation)?;
         self.lock_relation(relation.oid)?;
         let mut altered = Relation::clone(&relation);
@@ -73,10 +69,7 @@ impl Definer<'_, '_> {
                 altered.name = to.clone();
             }
             AlterSequence::Schema(schema) => {
-                let name = altered.name.clone();
-                let target = ObjectName { schema: Some(schema.clone()), name: name.clone(), position: None };
-                altered.schema = self.target_schema(&target)?.oid;
-                self.refuse_taken(&altered, &name)?;
+                self.move_to_schema(&mut altered, schema)?;
             }
         }
         self.put_relation(altered)

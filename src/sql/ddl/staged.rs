@@ -65,12 +65,12 @@ impl Definer<'_, '_> {
         self.staged.catalog.clone()
     }
 
-    /// Sets an entry: locks it, its name where that is new, and what it needs.
+    /// Sets an entry: locks it, its names that are new, and what it needs.
     pub(super) fn put(&mut self, entry: CatalogEntry) -> Result<()> {
         let before = self.catalog().entry(entry.key());
         self.lock(LockKey::Entry(entry.key()), LockMode::Exclusive)?;
-        let name = entry.name();
-        if before.as_ref().is_none_or(|before| before.name() != name) {
+        let named = before.as_ref().map_or_else(Vec::new, CatalogEntry::names);
+        for name in entry.names().into_iter().filter(|name| !named.contains(name)) {
             self.lock(LockKey::Name(name), LockMode::AccessExclusive)?;
         }
         let had = before.map_or_else(Vec::new, |before| before.needs());

@@ -4,7 +4,7 @@ use super::{Definer, refuse_repeated};
 use crate::catalog::{Column, Relation, RelationKind, TableKind};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::COLUMNS_MAX;
-use crate::sql::parse::{ColumnDefinition, ConstraintKind, CreateTable, Opt};
+use crate::sql::parse::{ColumnDefinition, CreateTable, Opt};
 use crate::types::SqlType;
 
 /// Columns that every table has without saying so.
@@ -52,13 +52,10 @@ impl Definer<'_, '_> {
             let column = self.column(definition)?;
             relation.columns.push(column);
         }
-        // As PostgreSQL: keys first, so that a check sees which columns are there and its name avoids theirs.
         let own = create.columns.iter().flat_map(|column| &column.constraints);
-        let (keys, checks): (Vec<_>, Vec<_>) =
-            own.chain(&create.constraints).partition(|constraint| !matches!(constraint.kind, ConstraintKind::Check(_)));
-        for constraint in checks.into_iter().chain(keys) {
-            self.add_constraint(&mut relation, constraint)?;
-        }
+        let mut constraints: Vec<_> = own.chain(&create.constraints).collect();
+        constraints.sort_by_key(|constraint| constraint.position);
+        self.add_constraints(&mut relation, &constraints)?;
         self.put_relation(relation)
     }
 

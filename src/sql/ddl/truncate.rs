@@ -9,7 +9,7 @@ use super::alter::space_of;
 use super::names::denied_relation;
 use crate::catalog::{Privilege, Relation, RelationKind};
 use crate::encoding::key::Space;
-use crate::error::{Error, Result, SqlState};
+use crate::error::Result;
 use crate::sql::parse::ObjectName;
 use std::sync::Arc;
 
@@ -37,11 +37,8 @@ impl Definer<'_, '_> {
     }
 
     fn truncated_table(&self, name: &ObjectName) -> Result<Arc<Relation>> {
-        let table = self.relation(name)?;
-        if !matches!(table.kind, RelationKind::Table(_)) {
-            let message = format!("\"{}\" is not a table", table.name);
-            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
-        }
+        let is_table = |relation: &Relation| matches!(relation.kind, RelationKind::Table(_));
+        let table = self.relation_of_kind(name, "table", is_table)?;
         if table.is_scoped() {
             self.require_owner(&table)?;
             return Ok(table);

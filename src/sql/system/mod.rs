@@ -5,6 +5,7 @@ mod indexes;
 mod information;
 mod locks;
 mod pg;
+mod relations;
 mod sequences;
 mod tertulia;
 
@@ -54,7 +55,8 @@ pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
 
 /// All system relations.
 pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
-    let own = pg::RELATIONS.iter().chain(indexes::RELATIONS).chain(sequences::RELATIONS).chain(locks::RELATIONS);
+    let own = pg::RELATIONS.iter().chain(relations::RELATIONS).chain(indexes::RELATIONS);
+    let own = own.chain(sequences::RELATIONS).chain(locks::RELATIONS);
     own.chain(information::RELATIONS).chain(tertulia::RELATIONS)
 }
 

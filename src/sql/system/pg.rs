@@ -1,7 +1,6 @@
-//! pg_catalog: the part of it that tools ask for first.
+//! pg_namespace, pg_type, pg_roles and pg_database.
 
 use super::{SystemContext, SystemRelation, oid, text};
-use crate::catalog::{Relation, RelationKind};
 use crate::error::Result;
 use crate::types::{Oid, Row, SqlType, TypeCategory, Value};
 
@@ -12,38 +11,6 @@ pub(super) const RELATIONS: &[SystemRelation] = &[
         name: "pg_namespace",
         columns: &[("oid", SqlType::OID), ("nspname", SqlType::NAME), ("nspowner", SqlType::OID)],
         rows: namespaces,
-    },
-    SystemRelation {
-        oid: Oid(1259),
-        schema: "pg_catalog",
-        name: "pg_class",
-        columns: &[
-            ("oid", SqlType::OID),
-            ("relname", SqlType::NAME),
-            ("relnamespace", SqlType::OID),
-            ("relowner", SqlType::OID),
-            ("relkind", SqlType::TEXT),
-            ("relnatts", SqlType::INT2),
-            ("relchecks", SqlType::INT2),
-            ("relhasindex", SqlType::BOOL),
-        ],
-        rows: classes,
-    },
-    SystemRelation {
-        oid: Oid(1249),
-        schema: "pg_catalog",
-        name: "pg_attribute",
-        columns: &[
-            ("attrelid", SqlType::OID),
-            ("attname", SqlType::NAME),
-            ("atttypid", SqlType::OID),
-            ("attnum", SqlType::INT2),
-            ("atttypmod", SqlType::INT4),
-            ("attnotnull", SqlType::BOOL),
-            ("atthasdef", SqlType::BOOL),
-            ("attisdropped", SqlType::BOOL),
-        ],
-        rows: attributes,
     },
     SystemRelation {
         oid: Oid(1247),
@@ -92,61 +59,6 @@ pub(super) const RELATIONS: &[SystemRelation] = &[
 
 fn namespaces(cx: &SystemContext) -> Result<Vec<Row>> {
     Ok(cx.catalog.schemas().map(|schema| vec![oid(schema.oid), text(&schema.name), oid(schema.owner)]).collect())
-}
-
-fn classes(cx: &SystemContext) -> Result<Vec<Row>> {
-    let row = |relation: &Relation| {
-        vec![
-            oid(relation.oid),
-            text(&relation.name),
-            oid(relation.schema),
-            oid(relation.owner),
-            text(match relation.kind {
-                RelationKind::System => "v",
-                RelationKind::Sequence(_) => "S",
-                RelationKind::Table(_) | RelationKind::Topic(_) => "r",
-            }),
-            Value::Int(relation.columns.len() as i64),
-            Value::Int(relation.checks.len() as i64),
-            Value::Bool(relation.primary_key.is_some() || relation.index_storages().next().is_some()),
-        ]
-    };
-    let own = cx.catalog.relations().map(|relation| row(relation));
-    let system = super::all().filter_map(|relation| {
-        let schema = cx.catalog.schema_by_name(relation.schema)?;
-        Some(vec![
-            oid(relation.oid),
-            text(relation.name),
-            oid(schema.oid),
-            oid(schema.owner),
-            text("v"),
-            Value::Int(relation.columns.len() as i64),
-            Value::Int(0),
-            Value::Bool(false),
-        ])
-    });
-    Ok(own.chain(system).collect())
-}
-
-fn attributes(cx: &SystemContext) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for relation in cx.catalog.relations() {
-        for (at, column) in relation.columns.iter().enumerate() {
-            let name =
-                if column.dropped { format!("........pg.dropped.{}........", at + 1) } else { column.name.clone() };
-            rows.push(vec![
-                oid(relation.oid),
-                text(name),
-                oid(if column.dropped { Oid::INVALID } else { column.ty.oid }),
-                Value::Int(at as i64 + 1),
-                Value::Int(i64::from(column.ty.modifier)),
-                Value::Bool(column.not_null),
-                Value::Bool(column.default.is_some()),
-                Value::Bool(column.dropped),
-            ]);
-        }
-    }
-    Ok(rows)
 }
 
 fn types(cx: &SystemContext) -> Result<Vec<Row>> {

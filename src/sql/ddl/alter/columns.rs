@@ -48,8 +48,7 @@ impl Definer<'_, '_> {
         }
         relation.columns.push(column);
         bump(relation)?;
-        let own = definition.constraints.iter();
-        own.into_iter().try_for_each(|constraint| self.constrain(altered, constraint))
+        self.constrain(altered, &definition.constraints.iter().collect::<Vec<_>>())
     }
 
     /// A dropped column keeps its place. The table's constraints and indexes that use it go with it.

@@ -1,32 +1,29 @@
 //! Constraints that come and go, and their names.
 
 use super::{Altered, Definer, constraint};
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::Relation;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::ddl::ConditionOf;
-use crate::sql::parse::{Constraint, ConstraintKind};
+use crate::sql::parse::Constraint;
 
 impl Definer<'_, '_> {
-    /// Adds a constraint, to be held to the rows that are there.
-    pub(super) fn constrain(&mut self, altered: &mut Altered, added: &Constraint) -> Result<()> {
-        let nullable =
-            |relation: &Relation| -> Vec<bool> { relation.columns.iter().map(|one| !one.not_null).collect() };
-        let before = nullable(&altered.after);
-        self.add_constraint(&mut altered.after, added)?;
-        match &added.kind {
-            ConstraintKind::PrimaryKey(_) => {
-                altered.reclustered = true;
-                let after = nullable(&altered.after);
-                let newly = (0..after.len()).filter(|&at| before[at] && !after[at] && !altered.not_null.contains(&at));
-                altered.not_null.extend(newly.collect::<Vec<_>>());
-            }
-            ConstraintKind::Unique(_) => altered.built.extend(altered.after.uniques.last().map(|one| one.storage)),
-            ConstraintKind::Check(_) => {
-                let Some(check) = altered.after.checks.last() else { return Ok(()) };
-                let names = (&altered.after, &altered.after);
-                let kept = self.cx.expressions.kept(&self.catalog(), &check.condition, names, ConditionOf::Check)?;
-                altered.checks.push((check.name.clone(), kept.expr));
-            }
+    /// Adds constraints, to be held to the rows that are there.
+    pub(super) fn constrain(&mut self, altered: &mut Altered, added: &[&Constraint]) -> Result<()> {
+        let before = altered.after.clone();
+        self.add_constraints(&mut altered.after, added)?;
+        let after = &altered.after;
+        if before.primary_key.is_none() && after.primary_key.is_some() {
+            altered.reclustered = true;
+            let nullable = |relation: &Relation, at: usize| !relation.columns[at].not_null;
+            let newly = (0..after.columns.len()).filter(|&at| nullable(&before, at) && !nullable(after, at));
+            let newly: Vec<usize> = newly.filter(|at| !altered.not_null.contains(at)).collect();
+            altered.not_null.extend(newly);
+        }
+        altered.built.extend(after.uniques[before.uniques.len()..].iter().map(|unique| unique.storage));
+        for check in &after.checks[before.checks.len()..] {
+            let kept =
+                self.cx.expressions.kept(&self.catalog(), &check.condition, (after, after), ConditionOf::Check)?;
+            altered.checks.push((check.name.clone(), kept.expr));
         }
         Ok(())
     }
@@ -54,33 +51,28 @@ impl Definer<'_, '_> {
         self.notice(format!("{message}, skipping"));
         Ok(())
     }
-}
 
-pub(super) fn rename(catalog: &Catalog, relation: &mut Relation, name: &str, to: &str) -> Result<()> {
-    let table = relation.name.clone();
-    if !constraint::names(relation).any(|used| used == name) {
-        let message = format!("constraint \"{name}\" for table \"{table}\" does not exist");
-        return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+    pub(super) fn rename_constraint(&self, relation: &mut Relation, name: &str, to: &str) -> Result<()> {
+        let table = relation.name.clone();
+        if !constraint::names(relation).any(|used| used == name) {
+            let message = format!("constraint \"{name}\" for table \"{table}\" does not exist");
+            return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
+        }
+        // a key's name is its index's, which is a relation
+        if !relation.checks.iter().any(|check| check.name == name) {
+            self.refuse_taken(relation, to)?;
+        }
+        if constraint::names(relation).any(|used| used == to) {
+            let message = format!("constraint \"{to}\" for relation \"{table}\" already exists");
+            return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
+        }
+        let Relation { primary_key, uniques, checks, .. } = relation;
+        let keys = primary_key.iter_mut().map(|key| &mut key.name);
+        let uniques = uniques.iter_mut().map(|unique| &mut unique.name);
+        let checks = checks.iter_mut().map(|check| &mut check.name);
+        for used in keys.chain(uniques).chain(checks).filter(|used| used.as_str() == name) {
+            *used = to.to_owned();
+        }
+        Ok(())
     }
-    // a key's name is its index's, which is a relation in PostgreSQL
-    let is_key = |name: &str, relation: &Relation| {
-        let checks = relation.checks.iter().any(|check| check.name == name);
-        let indexes = relation.indexes.iter().any(|index| index.name == name);
-        indexes || constraint::names(relation).any(|used| used == name) && !checks
-    };
-    let same_schema = catalog.relations().filter(|other| other.schema == relation.schema);
-    if is_key(name, relation) && same_schema.into_iter().any(|other| other.name == to || is_key(to, other)) {
-        return Err(Error::new(SqlState::DUPLICATE_TABLE, format!("relation \"{to}\" already exists")));
-    }
-    if constraint::names(relation).any(|used| used == to) {
-        let message = format!("constraint \"{to}\" for relation \"{table}\" already exists");
-        return Err(Error::new(SqlState::DUPLICATE_OBJECT, message));
-    }
-    let keys = relation.primary_key.iter_mut().map(|key| &mut key.name);
-    let uniques = relation.uniques.iter_mut().map(|unique| &mut unique.name);
-    let checks = relation.checks.iter_mut().map(|check| &mut check.name);
-    for used in keys.chain(uniques).chain(checks).filter(|used| used.as_str() == name) {
-        *used = to.to_owned();
-    }
-    Ok(())
 }

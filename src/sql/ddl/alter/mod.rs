@@ -7,6 +7,7 @@
 
 mod columns;
 mod constraints;
+mod kinds;
 mod rows;
 mod types;
 
@@ -100,11 +101,7 @@ fn pass_of(action: &AlterTable) -> Pass {
 
 impl Definer<'_, '_> {
     pub(super) fn alter_table(&mut self, name: &ObjectName, if_exists: bool, actions: &[AlterTable]) -> Result<()> {
-        if if_exists && self.find_relation(name)?.is_none() {
-            self.notice(format!("relation \"{}\" does not exist, skipping", name.name));
-            return Ok(());
-        }
-        let table = self.owned_table(name)?;
+        let Some(table) = self.altered_table(name, if_exists, actions)? else { return Ok(()) };
         self.lock_relation(table.oid)?;
         let renames = |action: &AlterTable| {
             matches!(
@@ -149,7 +146,7 @@ impl Definer<'_, '_> {
             AlterTable::Type { .. } => Ok(()),
             AlterTable::Default { name, default } => self.set_default(&mut altered.after, name, default.as_ref()),
             AlterTable::NotNull { name, set } => set_not_null(altered, name, *set),
-            AlterTable::AddConstraint(added) => self.constrain(altered, added),
+            AlterTable::AddConstraint(added) => self.constrain(altered, &[added]),
             AlterTable::DropConstraint { name, if_exists } => self.drop_constraint(altered, name, *if_exists),
             AlterTable::Rename(to) => {
                 self.refuse_taken(&altered.after, to)?;
@@ -157,20 +154,29 @@ impl Definer<'_, '_> {
                 Ok(())
             }
             AlterTable::RenameColumn { name, to } => self.rename_column(&mut altered.after, name, to),
-            AlterTable::RenameConstraint { name, to } => {
-                constraints::rename(&self.catalog(), &mut altered.after, name, to)
-            }
+            AlterTable::RenameConstraint { name, to } => self.rename_constraint(&mut altered.after, name, to),
             AlterTable::Owner(role) => {
                 altered.after.owner = self.new_owner(role)?;
                 Ok(())
             }
-            AlterTable::Schema(schema) => {
-                let name = altered.after.name.clone();
-                let target = ObjectName { schema: Some(schema.clone()), name: name.clone(), position: None };
-                altered.after.schema = self.target_schema(&target)?.oid;
-                self.refuse_taken(&altered.after, &name)
-            }
+            AlterTable::Schema(schema) => self.move_to_schema(&mut altered.after, schema),
         }
+    }
+
+    /// SET SCHEMA: a relation's indexes go with it, and none of their names may be taken there.
+    pub(in crate::sql::ddl) fn move_to_schema(&self, relation: &mut Relation, schema: &str) -> Result<()> {
+        let target = ObjectName { schema: Some(schema.to_owned()), name: relation.name.clone(), position: None };
+        let to = self.target_schema(&target)?.oid;
+        if to == relation.schema {
+            return Ok(());
+        }
+        let taken = std::iter::once(relation.name.as_str()).chain(relation.index_names());
+        if let Some(name) = taken.into_iter().find(|name| self.is_taken(to, name)) {
+            let message = format!("relation \"{name}\" already exists in schema \"{schema}\"");
+            return Err(Error::new(SqlState::DUPLICATE_TABLE, message));
+        }
+        relation.schema = to;
+        Ok(())
     }
 
     pub(in crate::sql::ddl) fn refuse_taken(&self, relation: &Relation, name: &str) -> Result<()> {
