@@ -74,14 +74,21 @@ pub const GROUP_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the rows of all STREAM tables, which are in memory only; full: 53200 until some of them expire.
 pub const STREAM_BYTES_MAX: usize = 1 << 30;
 
-/// Bytes of the active generation of recent commits at which it is frozen and folded into LMDB.
-pub const GENERATION_BYTES: usize = 64 << 20;
+/// Bytes of the active generation of recent commits at which it is frozen and folded into LMDB, with what the map around
+/// them takes: some 350 bytes for a row of 120.
+pub const GENERATION_BYTES: usize = 96 << 20;
 
-/// Bytes of all generations together at which writers wait; they are slowed from half of it on.
-pub const RECENT_BYTES_MAX: usize = 256 << 20;
+/// Bytes of all generations together at which writers wait; they are slowed from half of it on. One that fills up while
+/// another is folded does not slow them.
+pub const RECENT_BYTES_MAX: usize = 384 << 20;
 
-/// Bytes that a fold writes into LMDB in one of its commits; full: another follows, and only the last moves the position.
-/// Bounds LMDB's dirty pages.
+/// Bytes of generations that are folded but which old snapshots still read; full: the oldest are given up, and statements
+/// that read them get 72000. A snapshot keeps the two or three generations of its beginning, so a few that are held
+/// for an hour are no trouble: many that began at different times are.
+pub const RETIRED_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes of memory that LMDB needs for one of a fold's commits, which are mostly of the pages that it changes; full:
+/// another follows, and only the last moves the position. LMDB keeps this memory for the next one.
 pub const FOLD_PART_BYTES: usize = 128 << 20;
 
 /// How long the commit log is kept after it is folded unless `change_retention` says otherwise: a client that was away

@@ -14,8 +14,15 @@ use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
 use tertulia::storage::{Direction, Entry, Index, Pressure, Store, StoreOptions, StoreSnapshot};
 use tertulia::types::CommitSeq;
 
+const OPTIONS: StoreOptions = StoreOptions {
+    generation_bytes: 1 << 20,
+    recent_bytes_max: 64 << 20,
+    fold_part_bytes: 128 << 20,
+    retired_bytes_max: 64 << 20,
+};
+
 fn open(dir: &Path, generation_bytes: usize) -> Arc<Store> {
-    let options = StoreOptions { generation_bytes, recent_bytes_max: 64 << 20, fold_part_bytes: 128 << 20 };
+    let options = StoreOptions { generation_bytes, ..OPTIONS };
     Arc::new(Store::open(Index::lmdb(dir, 1 << 30, 256).unwrap(), options).unwrap())
 }
 
@@ -275,7 +282,7 @@ fn a_snapshot_opened_while_folds_run_misses_nothing() {
 #[test]
 fn writers_are_slowed_from_half_full_and_stopped_at_the_bound() {
     let dir = tempfile::tempdir().unwrap();
-    let options = StoreOptions { generation_bytes: 1 << 20, recent_bytes_max: 4 << 20, fold_part_bytes: 128 << 20 };
+    let options = StoreOptions { recent_bytes_max: 4 << 20, ..OPTIONS };
     let store = Arc::new(Store::open(Index::lmdb(dir.path(), 1 << 30, 16).unwrap(), options).unwrap());
     let mut seen = Vec::new();
     for n in 1..=5u64 {
@@ -291,6 +298,55 @@ fn writers_are_slowed_from_half_full_and_stopped_at_the_bound() {
     assert_eq!(error.code(), SqlState::DISK_FULL);
     while store.fold().unwrap().is_some() {}
     store.wait_for_room(std::time::Duration::from_secs(60)).unwrap();
+}
+
+/// Commits a row of about a kilobyte under a key, so that the generation may be frozen, and folds what is.
+fn commit_and_fold(store: &Arc<Store>, n: u64) {
+    let (key, value) = (Bytes::from((n % 10).to_be_bytes().to_vec()), Some(Bytes::from(n.to_be_bytes().repeat(128))));
+    store.install(CommitSeq(n), [Entry { key, value, volatile: false }]);
+    store.publish(CommitSeq(n));
+    while store.fold().unwrap().is_some() {}
+}
+
+#[test]
+fn snapshots_begun_at_many_times_keep_a_bounded_part_of_what_is_folded() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { generation_bytes: 8 << 10, retired_bytes_max: 64 << 10, ..OPTIONS };
+    let store = Arc::new(Store::open(Index::lmdb(dir.path(), 1 << 30, 512).unwrap(), options).unwrap());
+    commit_and_fold(&store, 1);
+    let mut held = Vec::new();
+    for n in 2..300 {
+        held.push(store.snapshot().unwrap());
+        commit_and_fold(&store, n);
+    }
+    let mut given_up = 0;
+    for snapshot in &held {
+        for slot in 0..10_u64 {
+            match snapshot.get(&slot.to_be_bytes()) {
+                Ok(value) => {
+                    let expected = (1..=snapshot.seq().0).rev().find(|n| n % 10 == slot);
+                    let found = value.map(|value| u64::from_be_bytes(*value.first_chunk().unwrap()));
+                    assert_eq!(found, expected, "what a snapshot says is as of its position");
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), SqlState::SNAPSHOT_TOO_OLD);
+                    given_up += 1;
+                }
+            }
+        }
+    }
+    assert!(given_up > 1_000, "the older ones are too old: {given_up}");
+    let young = held.split_off(held.len() - 20);
+    assert!(young.iter().all(|snapshot| snapshot.get(&1_u64.to_be_bytes()).is_ok()), "the younger ones are not");
+    // a single old one keeps what it reads, however much is folded meanwhile
+    drop(held);
+    drop(young);
+    let old = store.snapshot().unwrap();
+    (300..600).for_each(|n| commit_and_fold(&store, n));
+    for slot in 0..10_u64 {
+        let value = old.get(&slot.to_be_bytes()).unwrap().unwrap();
+        assert_eq!(u64::from_be_bytes(*value.first_chunk().unwrap()), 290 + slot);
+    }
 }
 
 const SEGMENT: u64 = 4 << 10;

@@ -33,6 +33,21 @@ pub(super) struct Folding {
     bulk_turn: bool,
 }
 
+impl Folding {
+    /// Frees folded generations: those that no snapshot has any more; of the others the oldest where all together are
+    /// more than may be kept, and the snapshots that still read them learn that they are too old.
+    fn let_retired_go(&mut self, bytes_max: usize) {
+        self.retired.retain(|generation| Arc::strong_count(generation) > 1);
+        let mut bytes: usize = self.retired.iter().map(|generation| generation.bytes()).sum();
+        let mut given_up = 0;
+        while bytes > bytes_max {
+            bytes -= self.retired[given_up].give_up();
+            given_up += 1;
+        }
+        self.retired.drain(..given_up);
+    }
+}
+
 impl Store {
     /// Whether a generation is frozen and waits to be folded.
     pub fn needs_fold(&self) -> bool {
@@ -44,15 +59,20 @@ impl Store {
     pub fn fold(&self) -> Result<Option<CommitSeq>> {
         let folded = self.fold_step();
         self.fold_failed.store(folded.is_err(), Ordering::Release);
-        // after a failure too: who waits is told
+        // after a failure too
+        self.tell_waiting();
+        folded
+    }
+
+    /// Has those who wait for room look again: a fold has got on, even if it has made none yet.
+    fn tell_waiting(&self) {
         let waiting = std::mem::take(&mut self.waiting.lock().room);
         waiting.iter().for_each(Signal::fire);
-        folded
     }
 
     fn fold_step(&self) -> Result<Option<CommitSeq>> {
         let folding = &mut *self.folding.lock();
-        folding.retired.retain(|generation| Arc::strong_count(generation) > 1);
+        folding.let_retired_go(self.options.retired_bytes_max);
         // the list of generations is let go of before the fold, so that a share in one of them is a snapshot's
         let frozen = self.generations().frozen.clone();
         let has_maps = frozen.iter().any(|tier| matches!(tier, Tier::Map(_)));
@@ -78,14 +98,13 @@ impl Store {
         drop(frozen);
         assert!(map.last() <= self.published(), "a frozen generation holds published commits only");
         let mut write = Some(self.index.write()?);
-        let (mut part, mut hidden) = (0, Vec::new());
+        let mut hidden = Vec::new();
         map.for_each_newest(|key, value| -> Result<()> {
-            if part > self.options.fold_part_bytes {
-                write.take().expect("a part is open").commit(None)?;
+            if let Some(part) = write.take_if(|part| part.memory() > self.options.fold_part_bytes) {
+                part.commit(None)?;
+                self.tell_waiting();
                 write = Some(self.index.write()?);
-                part = 0;
             }
-            part += key.len() + value.map_or(0, <[u8]>::len);
             if older.iter().any(|tier| tier.may_have(key)) {
                 hidden.push(Bytes::copy_from_slice(key));
             }
@@ -121,13 +140,12 @@ impl Store {
         let from = folding.bulk.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut entries = tier.bulk.range(from, Bound::Unbounded, super::Direction::Forward);
         let mut write = self.index.write()?;
-        let (mut part, mut last) = (0, None);
-        while part < self.options.fold_part_bytes.min(BULK_FOLD_PART_BYTES) {
+        let mut last = None;
+        while write.memory() < self.options.fold_part_bytes.min(BULK_FOLD_PART_BYTES) {
             let Some(entry) = entries.next().transpose()? else {
                 return self.end_bulk(&tier.bulk, write, folding);
             };
             if !tier.hides(&entry.key) {
-                part += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len);
                 write.put(&entry.key, entry.value.as_deref())?;
             }
             last = Some(entry.key);

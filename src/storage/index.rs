@@ -123,6 +123,14 @@ impl Index {
 }
 
 impl Write<'_> {
+    /// About the bytes of memory that it takes: of the pages that it has changed, not only of what was put there.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Write::Lmdb(write) => write.memory(),
+            Write::Memory(write) => write.memory(),
+        }
+    }
+
     /// Sets or removes a key.
     pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         match self {

@@ -15,6 +15,10 @@ const POSITION: &str = "position";
 const DATABASES: u32 = 4;
 /// Readers kept for use by the next statement.
 const POOLED_READERS: usize = 64;
+/// Bytes of a page of the map.
+const PAGE_BYTES: usize = 4 << 10;
+/// Of so many keys that are written one is looked at, whether it makes a page dirty. A power of two.
+const KEYS_A_SAMPLE: usize = 16;
 
 /// The environment and its two databases.
 pub(super) struct Lmdb {
@@ -169,7 +173,10 @@ impl Lmdb {
 
     /// Begins a write.
     pub(super) fn write(&self) -> Result<Write<'_>> {
-        Ok(Write { lmdb: self, txn: self.env.write_txn().map_err(failed)? })
+        let txn = self.env.write_txn().map_err(failed)?;
+        // where snapshots have all readers a fold must go on all the same
+        let before = self.env.clone().static_read_txn().ok();
+        Ok(Write { lmdb: self, txn, before, keys: 0, memory: 0 })
     }
 }
 
@@ -180,14 +187,48 @@ impl Reader {
 }
 
 /// A write transaction. Dropped without commit, it changes nothing.
+///
+/// LMDB copies each page that it changes into memory of its own, and keeps that memory for the next transaction. Few
+/// bytes can change many pages: a key in each. So the pages are counted, by a sample, for LMDB does not say.
 pub(super) struct Write<'a> {
     lmdb: &'a Lmdb,
     txn: RwTxn<'a>,
+    /// The map as it was before; without it every page that is looked at counts as changed by that.
+    before: Option<RoTxn<'static, WithoutTls>>,
+    /// Keys that were written.
+    keys: u64,
+    /// About the bytes of memory that this has taken: of pages that were there, and of what was put.
+    memory: usize,
 }
 
 impl Write<'_> {
+    /// About the bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Whether the page where a key belongs is as it was before: it lies in the file then, where the reader has it too.
+    fn is_clean(&self, key: &[u8]) -> Result<bool> {
+        let Some(before) = &self.before else { return Ok(true) };
+        let now = self.lmdb.map.get_lower_than_or_equal_to(&self.txn, key).map_err(failed)?;
+        let before = self.lmdb.map.get_lower_than_or_equal_to(before, key).map_err(failed)?;
+        Ok(now.zip(before).is_some_and(|((now, _), (before, _))| std::ptr::eq(now.as_ptr(), before.as_ptr())))
+    }
+
+    fn count(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.keys += 1;
+        // not every sixteenth: so many keys may be on a page
+        let spread = self.keys.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if spread.leading_zeros() >= KEYS_A_SAMPLE.trailing_zeros() && self.is_clean(key)? {
+            self.memory += KEYS_A_SAMPLE * PAGE_BYTES;
+        }
+        self.memory += key.len() + value.map_or(0, <[u8]>::len);
+        Ok(())
+    }
+
     /// Sets or removes a key.
     pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.count(key, value)?;
         match value {
             Some(value) => self.lmdb.map.put(&mut self.txn, key, value).map_err(failed),
             None => self.lmdb.map.delete(&mut self.txn, key).map(|_| ()).map_err(failed),
@@ -209,9 +250,44 @@ impl Write<'_> {
 
     /// Stores the position and commits durably.
     pub(super) fn commit(mut self, position: Option<CommitSeq>) -> Result<()> {
+        // it keeps pages from being used again
+        drop(self.before);
         if let Some(position) = position {
             self.lmdb.meta.put(&mut self.txn, POSITION, &position.0.to_le_bytes()).map_err(failed)?;
         }
         self.txn.commit().map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: u32 = 100_000;
+
+    fn write(lmdb: &Lmdb, keys: impl Iterator<Item = u32>) -> usize {
+        let mut write = lmdb.write().unwrap();
+        for key in keys {
+            write.put(&key.to_be_bytes(), Some(&[b'x'; 100])).unwrap();
+        }
+        let memory = write.memory();
+        write.commit(None).unwrap();
+        memory
+    }
+
+    /// Not seen from outside: what LMDB keeps is memory that its process has for good.
+    #[test]
+    fn the_pages_that_a_write_changes_are_counted_and_not_only_what_it_puts() {
+        let dir = tempfile::tempdir().unwrap();
+        let lmdb = Lmdb::open(dir.path(), 1 << 30, 4).unwrap();
+        let put = ROWS as usize * 104;
+        let appended = write(&lmdb, 0..ROWS);
+        assert!((put..put * 3 / 2).contains(&appended), "{appended}: new pages are what is put");
+        let all = write(&lmdb, 0..ROWS);
+        assert!((put * 2..put * 3).contains(&all), "{all}: each page once, and what is put");
+        // some thirty rows are on a page
+        let every = write(&lmdb, (0..ROWS).step_by(40));
+        let pages = ROWS as usize / 40 * PAGE_BYTES;
+        assert!((pages * 3 / 4..pages * 5 / 4).contains(&every), "{every}: a page for each row, not {pages}");
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Reader(Arc<Map>);
 pub(super) struct Write<'a> {
     index: &'a MemoryIndex,
     map: Arc<Map>,
+    memory: usize,
     _alone: MutexGuard<'a, ()>,
 }
 
@@ -60,7 +61,7 @@ impl MemoryIndex {
     pub(super) fn write(&self) -> Result<Write<'_>> {
         let alone = self.writing.lock();
         let map = self.committed.lock().map.clone();
-        Ok(Write { index: self, map, _alone: alone })
+        Ok(Write { index: self, map, memory: 0, _alone: alone })
     }
 }
 
@@ -85,7 +86,13 @@ impl Reader {
 }
 
 impl Write<'_> {
+    /// Bytes that were put.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     pub(super) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.memory += key.len() + value.map_or(0, <[u8]>::len);
         let map = Arc::make_mut(&mut self.map);
         match value {
             Some(value) => map.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)),

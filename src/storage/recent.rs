@@ -4,19 +4,24 @@
 //! writes beside short reads. Readers take few entries under one lock, so that a point read beside a scan is quick.
 
 use super::{Direction, Entry};
+use crate::error::{Error, SqlState};
 use crate::limits::SCAN_BATCH;
 use crate::types::CommitSeq;
 use bytes::{Bytes, BytesMut};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering as Atomic};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering as Atomic};
 
-/// Bytes that an entry costs beside its key and value.
-const ENTRY_OVERHEAD: usize = 96;
+/// Bytes that an entry costs beside its key and value: a place in a node of the map, which is about half full where keys
+/// come in order.
+const ENTRY_OVERHEAD: usize = 2 * size_of::<(VersionKey, Option<Bytes>)>();
+
+/// Bytes that a commit costs beside its entries: of its buffer's allocation, and the count of shares in it.
+const COMMIT_OVERHEAD: usize = 64;
 
 /// Bytes of a key that stand in the map itself: a prefix and two numbers, or a UUID. A look-up compares some thirty
 /// keys, and each one elsewhere in memory would be waited for.
@@ -108,10 +113,24 @@ const OLDEST: CommitSeq = CommitSeq(0);
 
 type Map = BTreeMap<VersionKey, Option<Bytes>>;
 
+/// What a snapshot is told whose versions are not kept any more.
+#[derive(Debug)]
+pub(super) struct GivenUp;
+
+impl From<GivenUp> for Error {
+    fn from(_: GivenUp) -> Error {
+        Error::new(SqlState::SNAPSHOT_TOO_OLD, "snapshot too old")
+            .detail("The versions of rows that it reads are not kept any more.")
+            .hint("Fewer transactions should hold old snapshots at once.")
+    }
+}
+
 /// One generation of versions.
 #[derive(Default)]
 pub(super) struct Generation {
     map: RwLock<Map>,
+    /// Set under the map's lock.
+    given_up: AtomicBool,
     bytes: AtomicUsize,
     last: AtomicU64,
 }
@@ -135,12 +154,12 @@ impl Generation {
     /// Adds the entries of one commit.
     pub(super) fn insert(&self, seq: CommitSeq, entries: impl IntoIterator<Item = Entry>) {
         let mut entries = entries.into_iter().peekable();
-        let mut bytes = 0;
+        let mut bytes = COMMIT_OVERHEAD;
         // readers get their turn in a large commit; none of it is visible before it is published
         while entries.peek().is_some() {
             let mut map = self.map.write();
             for entry in entries.by_ref().take(SCAN_BATCH) {
-                bytes += entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD;
+                bytes += entry_bytes(&entry.key, entry.value.as_ref());
                 map.insert(VersionKey { key: SmallVec::from_slice(&entry.key), seq }, entry.value);
             }
         }
@@ -148,16 +167,32 @@ impl Generation {
         self.last.fetch_max(seq.0, Atomic::Release);
     }
 
-    /// The newest version of a key up to `seq`: none where this generation has none, `Some(None)` where it is removed.
-    pub(super) fn get(&self, key: &[u8], seq: CommitSeq) -> Option<Option<Bytes>> {
-        if self.is_empty() {
-            return None;
-        }
+    /// Frees all of it, though snapshots may still read it: they get an error from then on. The bytes that this freed.
+    pub(super) fn give_up(&self) -> usize {
+        let freed = {
+            let mut map = self.map.write();
+            self.given_up.store(true, Atomic::Relaxed);
+            std::mem::take(&mut *map)
+        };
+        drop(freed);
+        self.bytes.swap(0, Atomic::Relaxed)
+    }
+
+    fn read(&self) -> Result<RwLockReadGuard<'_, Map>, GivenUp> {
         let map = self.map.read();
+        if self.given_up.load(Atomic::Relaxed) { Err(GivenUp) } else { Ok(map) }
+    }
+
+    /// The newest version of a key up to `seq`: none where this generation has none, `Some(None)` where it is removed.
+    pub(super) fn get(&self, key: &[u8], seq: CommitSeq) -> Result<Option<Option<Bytes>>, GivenUp> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let map = self.read()?;
         let probe = Probe(key, seq);
         let from: Bound<&dyn Versioned> = Bound::Included(&probe);
-        let (found, value) = map.range::<dyn Versioned, _>((from, Bound::Unbounded)).next()?;
-        (*found.key == *key).then(|| value.clone())
+        let next = map.range::<dyn Versioned, _>((from, Bound::Unbounded)).next();
+        Ok(next.filter(|(found, _)| *found.key == *key).map(|(_, value)| value.clone()))
     }
 
     /// Appends about the next `limit` keys of a range in order, each with its newest version up to `seq`, and says
@@ -169,9 +204,9 @@ impl Generation {
         seq: CommitSeq,
         limit: usize,
         out: &mut VecDeque<(Bytes, Option<Bytes>)>,
-    ) -> bool {
+    ) -> Result<bool, GivenUp> {
         if self.is_empty() {
-            return true;
+            return Ok(true);
         }
         let from = match range.0 {
             Bound::Included(key) => Some((Probe(key, NEWEST), true)),
@@ -187,7 +222,7 @@ impl Generation {
         if bound(&from) && bound(&to) {
             let (a, b) = (&from.as_ref().expect("is some").0, &to.as_ref().expect("is some").0);
             if order(a, b) != Ordering::Less {
-                return true;
+                return Ok(true);
             }
         }
         fn edge<'a>(probe: &'a Option<(Probe<'a>, bool)>) -> Bound<&'a (dyn Versioned + 'a)> {
@@ -199,7 +234,7 @@ impl Generation {
         }
         let mut batch = Batch::default();
         let exhausted = {
-            let map = self.map.read();
+            let map = self.read()?;
             let versions = map.range::<dyn Versioned, _>((edge(&from), edge(&to)));
             match direction {
                 Direction::Forward => take_newest_first(versions, seq, limit, &mut batch),
@@ -207,7 +242,7 @@ impl Generation {
             }
         };
         batch.move_to(out);
-        exhausted
+        Ok(exhausted)
     }
 
     /// All keys in order with their newest versions: what a fold writes. `visit` is called without a lock held by
@@ -260,12 +295,18 @@ impl Generation {
         for (key, seq) in dead {
             let probe = Probe(&key, seq);
             if let Some(value) = map.remove::<dyn Versioned>(&probe) {
-                freed += key.len() + value.map_or(0, |value| value.len()) + ENTRY_OVERHEAD;
+                freed += entry_bytes(&key, value.as_ref());
             }
         }
         self.bytes.fetch_sub(freed, Atomic::Relaxed);
         next
     }
+}
+
+/// What an entry costs. Its key stands in the map and in the commit's buffer, which has its value too.
+fn entry_bytes(key: &[u8], value: Option<&Bytes>) -> usize {
+    let outside = if key.len() > INLINE_KEY_BYTES { key.len() } else { 0 };
+    key.len() + outside + value.map_or(0, Bytes::len) + ENTRY_OVERHEAD
 }
 
 /// Entries taken under the lock, in one buffer.

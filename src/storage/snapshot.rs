@@ -59,7 +59,7 @@ impl StoreSnapshot {
 
     /// Whether a key is held in memory only: its removal must be volatile too.
     pub fn is_volatile(&self, key: &[u8]) -> bool {
-        matches!(self.store.volatile.get(key, self.seq), Some(Some(_)))
+        matches!(self.store.volatile.get(key, self.seq), Ok(Some(Some(_))))
     }
 
     /// A cursor over the keys between two bounds.

@@ -30,8 +30,11 @@ pub struct StoreOptions {
     pub generation_bytes: usize,
     /// Bytes of all generations at which writers wait.
     pub recent_bytes_max: usize,
-    /// Bytes of one commit of a fold; a larger fold is split by key range, and only its last part moves the position.
+    /// Bytes of memory for one commit of a fold; a larger fold is split by key range, and only its last part moves the
+    /// position.
     pub fold_part_bytes: usize,
+    /// Bytes of folded generations that are kept for old snapshots.
+    pub retired_bytes_max: usize,
 }
 
 /// The generations at one moment.

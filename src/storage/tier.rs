@@ -128,7 +128,7 @@ impl TierRef<'_> {
     /// The newest version of a key up to `seq`: none where this tier has none, `Some(None)` where it is removed.
     pub(super) fn get(self, key: &[u8], seq: CommitSeq) -> Result<Option<Option<Bytes>>> {
         match self {
-            TierRef::Map(map) => Ok(map.get(key, seq)),
+            TierRef::Map(map) => Ok(map.get(key, seq)?),
             TierRef::Bulk(tier) => tier.get(key, seq),
         }
     }
@@ -143,7 +143,7 @@ impl TierRef<'_> {
         out: &mut VecDeque<Found>,
     ) -> Result<bool> {
         match self {
-            TierRef::Map(map) => Ok(map.batch(range, direction, seq, limit, out)),
+            TierRef::Map(map) => Ok(map.batch(range, direction, seq, limit, out)?),
             TierRef::Bulk(tier) => tier.batch(range, direction, seq, limit, out),
         }
     }

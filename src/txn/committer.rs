@@ -451,11 +451,29 @@ impl Installed {
     }
 }
 
-fn install(engine: &Engine, prepared: &mut Prepared, seq: CommitSeq) -> Installed {
-    let installed = Installed {
-        durable: Bytes::from(prepared.durable.take().unwrap_or_default()),
-        volatile: Bytes::from(std::mem::take(&mut prepared.volatile)),
+/// Copies the keys and values of a commit out of its fragments into buffers of just their size: the fragments have the
+/// old rows too, which only the log needs, and the recent map keeps its buffers for long.
+fn compact(prepared: &mut Prepared) -> Installed {
+    let lengths = |volatile: bool, parts: &[Part]| -> usize {
+        let parts = parts.iter().filter(|part| part.volatile == volatile);
+        parts.map(|part| part.key.len() + part.value.map_or(0, |value| value.len())).sum()
     };
+    let mut durable = Vec::with_capacity(lengths(false, &prepared.parts));
+    let mut volatile = Vec::with_capacity(lengths(true, &prepared.parts));
+    let fragments = (prepared.durable.take().unwrap_or_default(), std::mem::take(&mut prepared.volatile));
+    for part in &mut prepared.parts {
+        let (from, to) = match part.volatile {
+            false => (&fragments.0, &mut durable),
+            true => (&fragments.1, &mut volatile),
+        };
+        part.key = part.key.copy(from, to);
+        part.value = part.value.map(|value| value.copy(from, to));
+    }
+    Installed { durable: Bytes::from(durable), volatile: Bytes::from(volatile) }
+}
+
+fn install(engine: &Engine, prepared: &mut Prepared, seq: CommitSeq) -> Installed {
+    let installed = compact(prepared);
     let entries = prepared.parts.iter().map(|part| {
         let buffer = installed.buffer(part);
         let key = part.key.of(buffer);

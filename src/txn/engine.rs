@@ -16,8 +16,8 @@ use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{
-    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, SNAPSHOT_AGE_MAX,
-    STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
+    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, RETIRED_BYTES_MAX,
+    SNAPSHOT_AGE_MAX, STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
 };
 use crate::storage::bulk::{BulkDir, SpillFile};
 use crate::storage::datadir::DataDir;
@@ -156,6 +156,7 @@ impl Engine {
             generation_bytes: options.generation_bytes,
             recent_bytes_max: options.recent_bytes_max,
             fold_part_bytes: options.fold_part_bytes,
+            retired_bytes_max: RETIRED_BYTES_MAX,
         };
         let store = Arc::new(Store::open(index, store)?);
         let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;

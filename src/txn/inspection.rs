@@ -44,8 +44,12 @@ impl Inspection {
     pub fn open(dir: &DataDir, map_size: usize, scan: Scan) -> Result<Inspection> {
         let index = Index::lmdb_to_read(&dir.store(), map_size)?;
         // what the log has is installed in memory, and never folded
-        let options =
-            StoreOptions { generation_bytes: usize::MAX, recent_bytes_max: usize::MAX, fold_part_bytes: usize::MAX };
+        let options = StoreOptions {
+            generation_bytes: usize::MAX,
+            recent_bytes_max: usize::MAX,
+            fold_part_bytes: usize::MAX,
+            retired_bytes_max: usize::MAX,
+        };
         let store = Arc::new(Store::open(index, options)?);
         let position = store.position();
         let report = LogReport { tail_cut: None, last: scan.report.last };

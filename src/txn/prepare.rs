@@ -197,6 +197,8 @@ impl Encoded {
                 }
             }
             if let Some(Change { relation, scope, kind, old, .. }) = change {
+                // it may be a slice of the large buffer of the commit that wrote it, and readers keep it for long
+                let old = old.map(|old| Bytes::copy_from_slice(&old));
                 self.changes.push(PreparedChange { part, relation, scope, kind, old });
             }
         }

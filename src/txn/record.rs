@@ -47,6 +47,18 @@ impl Span {
         buffer.slice(self.start as usize..self.end as usize)
     }
 
+    /// How many bytes.
+    pub(super) fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Copies the bytes to the end of another buffer; where they are there.
+    pub(super) fn copy(self, from: &[u8], to: &mut Vec<u8>) -> Span {
+        let start = to.len() as u32;
+        to.extend_from_slice(&from[self.start as usize..self.end as usize]);
+        Span { start, end: to.len() as u32 }
+    }
+
     /// The bytes, to be patched.
     pub(super) fn of_mut(self, buffer: &mut [u8]) -> &mut [u8] {
         &mut buffer[self.start as usize..self.end as usize]

@@ -122,11 +122,16 @@ pub(super) fn replay(
                 store.adopt(bulks.open_named(&named, fragment.seq)?);
                 continue;
             }
+            // copied, for the record has the old rows too
+            let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
             let entries = fragment.entries()?.into_iter();
-            store.install(
-                fragment.seq,
-                entries.map(|entry| Entry { key: entry.key, value: entry.value, volatile: false }),
-            );
+            let entries = entries.map(|entry| Entry {
+                // the map has a copy of its own
+                key: entry.key,
+                value: entry.value.as_ref().map(own),
+                volatile: false,
+            });
+            store.install(fragment.seq, entries);
         }
         last = last.max(record.last);
         store.publish(last);
