@@ -1,7 +1,7 @@
 //! One immutable version of the catalog, and the entries it is stored as.
 
 use super::{AclItem, Privileges, Relation, Role, Schema};
-use crate::types::Oid;
+use crate::types::{CommitSeq, Oid, StorageId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +22,13 @@ pub struct Catalog {
     role_names: BTreeMap<String, Oid>,
     /// Topics by the table that feeds them.
     feeds: BTreeMap<Oid, BTreeSet<Oid>>,
+    /// Since which commit an index has the entries of its table's rows, where it was built on rows that were there. Not
+    /// stored: it concerns snapshots, which no restart outlives.
+    built: BTreeMap<StorageId, CommitSeq>,
+    /// The greatest of these that there ever was.
+    last_built: CommitSeq,
+    /// The commit that all of a transaction reads, in a version of its own.
+    seen: Option<CommitSeq>,
 }
 
 /// Names one stored entry.
@@ -107,14 +114,61 @@ impl Catalog {
         self.version >= Catalog::UNCOMMITTED
     }
 
-    /// Applies changes in their order.
-    pub fn apply<'a>(&mut self, changes: impl IntoIterator<Item = &'a (CatalogKey, Option<CatalogEntry>)>) {
+    /// Applies changes in their order, as those of a commit; [`CommitSeq::MAX`] for what is not committed.
+    pub fn apply<'a>(
+        &mut self,
+        changes: impl IntoIterator<Item = &'a (CatalogKey, Option<CatalogEntry>)>,
+        at: CommitSeq,
+    ) {
         for (key, entry) in changes {
+            if let CatalogKey::Relation(oid) = key {
+                let after = match entry {
+                    Some(CatalogEntry::Relation(relation)) => Some(relation),
+                    _ => None,
+                };
+                self.note_built(*oid, after, at);
+            }
             match entry {
                 Some(entry) => self.put(entry.clone()),
                 None => self.remove(*key),
             }
         }
+    }
+
+    /// Notes which indexes of a relation are new. A new table's have the entries of all its rows.
+    fn note_built(&mut self, relation: Oid, after: Option<&Arc<Relation>>, at: CommitSeq) {
+        let Some(before) = self.relations.get(&relation) else { return };
+        let has = |storage: StorageId, relation: &Relation| relation.index_storages().any(|other| other == storage);
+        for gone in before.index_storages().filter(|&storage| after.is_none_or(|after| !has(storage, after))) {
+            self.built.remove(&gone);
+        }
+        let new = after.into_iter().flat_map(|after| after.index_storages()).filter(|&storage| !has(storage, before));
+        for storage in new {
+            self.built.insert(storage, at);
+            self.last_built = self.last_built.max(at);
+        }
+    }
+
+    /// Whether an index has been built since a commit, so that who reads as of that one needs [`as_of`](Self::as_of).
+    pub fn is_younger(&self, seen: CommitSeq) -> bool {
+        self.last_built > seen
+    }
+
+    /// This version for a transaction that reads as of a commit, whatever is committed meanwhile.
+    pub fn as_of(mut self, seen: Option<CommitSeq>) -> Catalog {
+        self.seen = seen;
+        self
+    }
+
+    /// The commit that who uses this version reads, where that is not the newest.
+    pub fn seen(&self) -> Option<CommitSeq> {
+        self.seen
+    }
+
+    /// Whether an index leads to all rows that who uses this version can see: not where it was built after what is read,
+    /// on rows of which some may have been others then.
+    pub fn leads_to_all(&self, index: StorageId) -> bool {
+        self.seen.is_none_or(|seen| self.built.get(&index).is_none_or(|built| *built <= seen))
     }
 
     /// Sets or replaces an entry.
@@ -188,7 +242,9 @@ impl Catalog {
         const ENTRY_BYTES: usize = 256;
         // the maps' nodes, and the entry that is not shared
         const OWN_BYTES: usize = 4 << 10;
-        OWN_BYTES + (self.schemas.len() + self.relations.len() + self.roles.len()) * ENTRY_BYTES
+        OWN_BYTES
+            + (self.schemas.len() + self.relations.len() + self.roles.len()) * ENTRY_BYTES
+            + self.built.len() * size_of::<(StorageId, CommitSeq)>()
     }
 
     /// A schema by OID.

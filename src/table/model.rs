@@ -1,7 +1,7 @@
 //! A relation prepared for reading and writing.
 
 use super::violation;
-use crate::catalog::{Column, IndexColumn, Relation, RelationKind, TableKind};
+use crate::catalog::{Catalog, Column, IndexColumn, Relation, RelationKind, TableKind};
 use crate::encoding::key::{self, KeyColumn, Space};
 use crate::encoding::row::{self, RowLayout, RowView};
 use crate::env::UnixMicros;
@@ -36,6 +36,8 @@ pub struct IndexModel {
     pub columns: Vec<usize>,
     /// Where its entries are.
     pub storage: StorageId,
+    /// Whether it leads to all rows that are seen; it is kept up in any case.
+    pub readable: bool,
     /// What entries are sorted by: the columns, and those of the primary key where these follow.
     key: Vec<(usize, KeyColumn)>,
 }
@@ -43,6 +45,15 @@ pub struct IndexModel {
 impl Model {
     /// Prepares a relation. The values of its rows are all its columns, dropped ones too (NULL).
     pub fn new(relation: &Arc<Relation>) -> Result<Arc<Model>> {
+        Model::with(relation, |_| true).map(Arc::new)
+    }
+
+    /// Prepares a relation for who uses a version of the catalog.
+    pub fn within(catalog: &Catalog, relation: &Arc<Relation>) -> Result<Arc<Model>> {
+        Model::with(relation, |index| catalog.leads_to_all(index)).map(Arc::new)
+    }
+
+    fn with(relation: &Arc<Relation>, readable: impl Fn(StorageId) -> bool) -> Result<Model> {
         let types: Vec<_> = relation.columns.iter().map(|column| column.ty).collect();
         let key = relation.primary_key.iter().flat_map(|primary| &primary.columns);
         let mut key: Vec<_> = key.map(|&column| (column, KeyColumn::ascending(relation.columns[column].ty))).collect();
@@ -51,12 +62,12 @@ impl Model {
             let bare = relation.columns.iter().take(2).map(|column| KeyColumn::bare(column.ty));
             key = bare.enumerate().collect();
         }
-        let indexes = indexes(relation, &key);
+        let indexes = indexes(relation, &key, readable);
         let missing = relation.columns.iter().map(|column| match &column.missing {
             Some(value) => text::parse(value, column.ty, &Zone::utc()),
             None => Ok(Value::Null),
         });
-        Ok(Arc::new(Model {
+        Ok(Model {
             missing: missing.collect::<Result<_>>()?,
             layout: RowLayout::new(&types),
             space: match &relation.kind {
@@ -67,7 +78,7 @@ impl Model {
             key,
             indexes,
             relation: relation.clone(),
-        }))
+        })
     }
 
     /// The relation.
@@ -200,12 +211,16 @@ impl Model {
     }
 }
 
-fn indexes(relation: &Relation, primary: &[(usize, KeyColumn)]) -> Vec<IndexModel> {
+fn indexes(
+    relation: &Relation,
+    primary: &[(usize, KeyColumn)],
+    readable: impl Fn(StorageId) -> bool,
+) -> Vec<IndexModel> {
     let uniques = relation.uniques.iter().map(|unique| {
         let ascending = |&column: &usize| (column, KeyColumn::ascending(relation.columns[column].ty));
         let (name, columns) = (unique.name.clone(), unique.columns.clone());
         let key = columns.iter().map(ascending).collect();
-        IndexModel { name, unique: true, columns, storage: unique.storage, key }
+        IndexModel { name, unique: true, columns, storage: unique.storage, readable: readable(unique.storage), key }
     });
     let others = relation.indexes.iter().map(|index| {
         let ordered = |of: &IndexColumn| {
@@ -217,7 +232,14 @@ fn indexes(relation: &Relation, primary: &[(usize, KeyColumn)]) -> Vec<IndexMode
             key.extend_from_slice(primary);
         }
         let columns = index.columns.iter().map(|of| of.column).collect();
-        IndexModel { name: index.name.clone(), unique: index.unique, columns, storage: index.storage, key }
+        IndexModel {
+            name: index.name.clone(),
+            unique: index.unique,
+            columns,
+            storage: index.storage,
+            readable: readable(index.storage),
+            key,
+        }
     });
     uniques.chain(others).collect()
 }

@@ -393,7 +393,7 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
             engine.note_move(seq);
         }
         if !prepared.catalog.is_empty() {
-            catalog = Some(apply_catalog(&catalog.unwrap_or_else(|| engine.catalog()), &prepared));
+            catalog = Some(apply_catalog(&catalog.unwrap_or_else(|| engine.catalog()), &prepared, seq));
         }
         let changed = (!prepared.catalog.is_empty()).then(|| catalog.clone()).flatten();
         commits.push(Arc::new(make_commit(&mut prepared, installed, seq, bulk, changed)));
@@ -532,9 +532,9 @@ fn make_commit(
 
 /// The catalog after a commit: the newest one with the commit's entries, not the transaction's private copy, for others
 /// may have defined other objects meanwhile.
-fn apply_catalog(before: &Catalog, prepared: &Prepared) -> Arc<Catalog> {
+fn apply_catalog(before: &Catalog, prepared: &Prepared, seq: CommitSeq) -> Arc<Catalog> {
     let mut catalog = before.clone();
-    catalog.apply(&prepared.catalog);
+    catalog.apply(&prepared.catalog, seq);
     catalog.version += 1;
     Arc::new(catalog)
 }

@@ -83,7 +83,7 @@ pub struct Savepoint {
     read_only: bool,
 }
 
-/// A catalog with entries that are not committed.
+/// A catalog of a transaction's own.
 struct OwnCatalog {
     /// The version of the committed catalog below them.
     base: u64,
@@ -132,7 +132,7 @@ pub struct Transaction {
     /// SERIALIZABLE: what it reads and writes is noted.
     pub(super) noted: bool,
     pub(super) writes: WriteSet,
-    /// The newest catalog with this transaction's own DDL, as of the last look.
+    /// The newest catalog as this transaction sees it, as of the last look, where that is another.
     own_catalog: RefCell<Option<OwnCatalog>>,
     pub(super) locks: LockOwner,
     /// What was said of each table; the last counts.
@@ -208,28 +208,40 @@ impl Transaction {
         Ok(())
     }
 
-    /// The catalog as this transaction sees it: the newest, or its own version once it has made DDL.
+    /// The catalog as this transaction sees it: the newest, or its own version once it has made DDL or while indexes are
+    /// younger than what it reads.
     pub fn catalog(&self) -> Arc<Catalog> {
         let newest = self.engine.catalog();
-        if !self.has_own_catalog() {
+        let seen = self.seen(&newest);
+        if !self.has_defined() && seen.is_none() {
             return newest;
         }
         let mut own = self.own_catalog.borrow_mut();
-        if let Some(own) = own.as_ref().filter(|own| own.base == newest.version) {
+        if let Some(own) = own.as_ref().filter(|own| own.base == newest.version && own.catalog.seen() == seen) {
             return own.catalog.clone();
         }
         // others have committed definitions meanwhile, of other objects: ours are locked
-        let mut catalog = Catalog::clone(&newest);
-        catalog.apply(self.writes.catalog());
+        let mut catalog = Catalog::clone(&newest).as_of(seen);
+        catalog.apply(self.writes.catalog(), CommitSeq::MAX);
         catalog.version = self.engine.private_catalog_version();
         let catalog = Arc::new(catalog);
         *own = Some(OwnCatalog { base: newest.version, catalog: catalog.clone() });
         catalog
     }
 
-    /// Whether the catalog has uncommitted entries of this transaction: plans made with it are its own.
-    pub fn has_own_catalog(&self) -> bool {
+    /// What the catalog must not pass over: the commit that all statements read, where there are younger indexes.
+    fn seen(&self, newest: &Catalog) -> Option<CommitSeq> {
+        let seen = self.pinned.as_ref()?.seq();
+        (self.has_defined() || newest.is_younger(seen)).then_some(seen)
+    }
+
+    fn has_defined(&self) -> bool {
         !self.writes.catalog().is_empty()
+    }
+
+    /// Whether the catalog is this transaction's own version: plans made with it are its own too.
+    pub fn has_own_catalog(&self) -> bool {
+        self.has_defined() || self.pinned.is_some() && self.seen(&self.engine.catalog()).is_some()
     }
 
     /// Whether a statement has begun in it.
@@ -459,7 +471,7 @@ impl Transaction {
         let before = self.catalog();
         let base = self.own_catalog.get_mut().as_ref().map_or(before.version, |own| own.base);
         let mut catalog = Catalog::clone(&before);
-        catalog.apply(&changes);
+        catalog.apply(&changes, CommitSeq::MAX);
         catalog.version = self.engine.private_catalog_version();
         *self.own_catalog.get_mut() = Some(OwnCatalog { base, catalog: Arc::new(catalog) });
         for (key, entry) in changes {

@@ -29,6 +29,8 @@ pub struct CommitSeq(pub u64);
 impl CommitSeq {
     /// Before the first commit.
     pub const ZERO: CommitSeq = CommitSeq(0);
+    /// After every commit: of what is not committed.
+    pub const MAX: CommitSeq = CommitSeq(u64::MAX);
 
     /// The next position.
     pub fn next(self) -> CommitSeq {

@@ -194,6 +194,6 @@ impl<'a> Binder<'a> {
 
     /// A relation prepared for reading and writing.
     pub(crate) fn model(&self, relation: &Arc<Relation>) -> Result<Arc<Model>> {
-        Model::new(relation)
+        Model::within(self.cx.catalog, relation)
     }
 }

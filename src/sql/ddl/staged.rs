@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Role};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result};
 use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction};
-use crate::types::{Oid, StorageId};
+use crate::types::{CommitSeq, Oid, StorageId};
 use std::sync::Arc;
 
 /// The writes of a definition.
@@ -91,7 +91,7 @@ impl Definer<'_, '_> {
 
     fn stage(&mut self, key: CatalogKey, entry: Option<CatalogEntry>) {
         let change = (key, entry);
-        Arc::make_mut(&mut self.staged.catalog).apply([&change]);
+        Arc::make_mut(&mut self.staged.catalog).apply([&change], CommitSeq::MAX);
         self.staged.changes.push(change);
     }
 

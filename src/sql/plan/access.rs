@@ -91,7 +91,7 @@ pub(super) fn choose(model: &Model, conditions: Vec<Expr>, purpose: Purpose) -> 
         }
         None => consider(Access::Full, Vec::new(), false),
     }
-    for (at, index) in model.indexes().iter().enumerate() {
+    for (at, index) in model.indexes().iter().enumerate().filter(|(_, index)| index.readable) {
         let (range, used) = by_key(model, index.key_columns(), &conditions).unwrap_or_default();
         let single = index.unique && range.equal.len() == index.columns.len();
         consider(Access::Index(at, range), used, single);
