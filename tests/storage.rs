@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tertulia::error::SqlState;
 use tertulia::storage::datadir::DataDir;
 use tertulia::storage::disk::{Disk, DiskFile, MemoryDisk, RealDisk};
+use tertulia::storage::fault::{FaultDisk, FaultRates, Faults};
 use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
 use tertulia::storage::{Direction, Entry, Index, Pressure, Store, StoreOptions, StoreSnapshot};
 use tertulia::types::CommitSeq;
@@ -353,7 +354,8 @@ const SEGMENT: u64 = 4 << 10;
 
 fn log(disk: &Arc<MemoryDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {
     let disk: Arc<dyn Disk> = disk.clone();
-    let (log, report) = FileLog::open(disk, Path::new("/log"), LogOptions { segment_bytes: SEGMENT, threads: true })?;
+    let options = LogOptions { segment_bytes: SEGMENT, threads: true };
+    let (log, report) = FileLog::open(disk, Path::new("/log"), options, CommitSeq::ZERO)?;
     Ok((log, report.tail_cut, report.last))
 }
 
@@ -490,7 +492,7 @@ fn a_log_of_real_files_survives_reopening() {
     let options = LogOptions { segment_bytes: 64 << 10, threads: true };
     let mut written = Vec::new();
     for round in 0..3u64 {
-        let (log, report) = FileLog::open(Arc::new(RealDisk::new()), dir.path(), options).unwrap();
+        let (log, report) = FileLog::open(Arc::new(RealDisk::new()), dir.path(), options, CommitSeq::ZERO).unwrap();
         assert!(report.tail_cut.is_none());
         assert_eq!(report.last.0, written.last().map_or(0, |(_, last, _)| *last));
         written.extend((1..=100).map(|n| append(&log, round * 100 + n, 1_000)));
@@ -510,9 +512,177 @@ fn a_segment_whose_header_is_gone_is_no_empty_one() {
     let Err(error) = log(&disk) else { panic!("what was committed must not be taken for nothing") };
     assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
     assert!(disk.open(&path).is_ok(), "nothing is removed");
-    let empty = disk.create(&path).unwrap();
-    empty.write_at(0, &[0; 512]).unwrap();
-    assert!(log(&disk).is_ok(), "a crash while a segment was made leaves zeros");
+    for bytes in [0, 40, 512] {
+        disk.create(&path).unwrap().write_at(0, &vec![0; bytes]).unwrap();
+        assert!(
+            log(&disk).is_err(),
+            "a segment has its name when its header is durable: no crash leaves {bytes} zeros"
+        );
+    }
+}
+
+/// Files by their names.
+type Files = Vec<(PathBuf, Vec<u8>)>;
+/// A record's first and last position, and what is in it.
+type Record = (u64, u64, Bytes);
+
+/// The files of a log and what is in them.
+fn files(disk: &MemoryDisk) -> Files {
+    let names = disk.list(Path::new("/log")).unwrap().into_iter().filter(|name| name.ends_with(".log"));
+    let paths = names.map(|name| Path::new("/log").join(name));
+    paths
+        .map(|path| {
+            let file = disk.open(&path).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            file.read_at(0, &mut bytes).unwrap();
+            (path, bytes)
+        })
+        .collect()
+}
+
+/// A disk with these files.
+fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> Arc<MemoryDisk> {
+    let disk = MemoryDisk::default();
+    for (path, bytes) in files {
+        disk.create(path).unwrap().write_at(0, bytes).unwrap();
+    }
+    Arc::new(disk)
+}
+
+/// Three segments, and their records.
+fn three_segments() -> (Files, Vec<Record>) {
+    let disk = Arc::new(MemoryDisk::default());
+    let (log_, _, _) = log(&disk).unwrap();
+    let written = (1..=20).map(|n| append(&log_, n, 490 - n as usize)).collect();
+    drop(log_);
+    let files = files(&disk);
+    assert_eq!(files.len(), 3);
+    (files, written)
+}
+
+/// The refusal of a log, which must name a place and change nothing.
+fn refusal(files: &[(PathBuf, Vec<u8>)], what: &str) -> String {
+    let disk = disk_of(files);
+    let Err(error) = log(&disk) else { panic!("{what} must be refused") };
+    assert_eq!(error.code(), SqlState::DATA_CORRUPTED, "{what}: {error:?}");
+    let message = error.fields().message.clone();
+    assert!(message.contains(".log") && message.contains("offset"), "{what}: {message}");
+    assert!(self::files(&disk) == files, "{what}: something was changed");
+    message
+}
+
+#[test]
+fn no_flipped_bit_anywhere_in_the_log_is_served() {
+    let (files, written) = three_segments();
+    let last_record = files[2].1.iter().rposition(|&byte| byte != 0).unwrap();
+    let (mut cut, mut refused, mut harmless) = (0, 0, 0);
+    for (number, (path, bytes)) in files.iter().enumerate() {
+        for at in 0..bytes.len() {
+            // zeros behind the last record are alike
+            if number == 2 && at > last_record + 64 {
+                break;
+            }
+            let mut damaged = files.clone();
+            damaged[number].1[at] ^= 1 << (at % 8);
+            let disk = disk_of(&damaged);
+            match log(&disk) {
+                Ok((log_, tail_cut, _)) => {
+                    let found = read(&log_, 0).unwrap();
+                    match tail_cut {
+                        // of the last segment alone
+                        Some(place) => {
+                            assert!(number == 2 && place.contains(path.file_name().unwrap().to_str().unwrap()));
+                            assert!(found == written || found == written[..19], "{place}");
+                            cut += 1;
+                        }
+                        // between records, or where it is said that a segment follows
+                        None => {
+                            assert!(found == written, "segment {number}, byte {at}");
+                            harmless += 1;
+                        }
+                    }
+                }
+                Err(_) => {
+                    let message = refusal(&damaged, &format!("segment {number}, byte {at}"));
+                    assert!(message.contains(path.file_name().unwrap().to_str().unwrap()), "{message}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 8_000 && cut > 400 && harmless < 200, "{refused} refused, {cut} cut, {harmless} harmless");
+}
+
+#[test]
+fn segments_that_are_missing_swapped_or_doubled_are_named() {
+    let (files, _) = three_segments();
+    let name = |number: usize| files[number].0.file_name().unwrap().to_str().unwrap().to_owned();
+    let without = |number: usize| -> Vec<_> {
+        files.iter().enumerate().filter(|(at, _)| *at != number).map(|(_, file)| file.clone()).collect()
+    };
+    let message = refusal(&without(1), "a missing segment");
+    assert!(message.contains(&name(0)) && message.contains(&name(2)), "{message}");
+    let message = refusal(&without(2), "the last segment missing");
+    assert!(message.contains(&name(1)) && message.contains("the segment that follows is missing"), "{message}");
+    // without the first it is a log of which the beginning was released: what needs it says so
+    let disk = disk_of(&without(0));
+    let (log_, _, _) = log(&disk).unwrap();
+    assert_eq!(read(&log_, 0).unwrap_err().code(), SqlState::UNDEFINED_FILE);
+    for (one, other) in [(0, 1), (1, 2), (0, 2)] {
+        let mut swapped = files.clone();
+        swapped[one].1 = files[other].1.clone();
+        let message = refusal(&swapped, "one segment in the place of another");
+        assert!(message.contains(&name(one)) && message.contains("offset 0"), "{message}");
+        swapped[other].1 = files[one].1.clone();
+        refusal(&swapped, "segments that changed places");
+    }
+    for length in [0, 30, 64, 1000] {
+        let mut cut = files.clone();
+        cut[1].1.truncate(length);
+        let message = refusal(&cut, "a segment cut short");
+        assert!(message.contains(&name(1)), "{message}");
+    }
+}
+
+#[test]
+fn a_log_that_ends_before_the_store_is_no_torn_one() {
+    let (mut files, written) = three_segments();
+    let last_record = files[2].1.iter().rposition(|&byte| byte != 0).unwrap();
+    files[2].1[last_record - 20] ^= 1;
+    let open = |files: &[_], settled: u64| {
+        let disk = disk_of(files);
+        let options = LogOptions { segment_bytes: SEGMENT, threads: true };
+        let opened = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq(settled));
+        (opened.map(|(_, report)| report.last.0), self::files(&disk))
+    };
+    let [.., before, last] = &written[..] else { panic!("there are records") };
+    assert_eq!(open(&files, before.1).0.unwrap(), before.1, "what the store has not may be an unfinished write");
+    let (refused, left) = open(&files, last.1);
+    let message = refused.unwrap_err().fields().message.clone();
+    assert!(message.contains(files[2].0.file_name().unwrap().to_str().unwrap()), "{message}");
+    assert!(left == files, "what is refused is not cut");
+}
+
+#[test]
+fn what_a_write_without_room_left_is_gone_before_the_next_segment() {
+    for seed in 0..50 {
+        let faults = Faults::new(seed);
+        let disk = Arc::new(FaultDisk::new(faults.clone()));
+        let options = LogOptions { segment_bytes: SEGMENT, threads: false };
+        let open = || FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO);
+        let (log_, _) = open().unwrap();
+        let mut written = vec![append(&log_, 1, 100)];
+        faults.set_rates(FaultRates { write_full: 1, ..FaultRates::default() });
+        let refused = log_.append(CommitSeq(4), CommitSeq(5), &payload(2, 3_000)).unwrap_err();
+        assert_eq!(refused.code(), SqlState::DISK_FULL);
+        faults.set_rates(FaultRates::default());
+        // a shorter one in its place, and one that needs the next segment
+        written.extend([append(&log_, 3, 100), append(&log_, 4, 3_900)]);
+        drop(log_);
+        let (log_, report) = open().unwrap();
+        assert_eq!(report.tail_cut, None);
+        assert_eq!(read(&log_, 0).unwrap(), written);
+    }
 }
 
 /// A disk that refuses to remove files for a while.
@@ -552,7 +722,7 @@ impl Disk for Reluctant {
 fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
     let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: AtomicBool::new(false) });
     let options = LogOptions { segment_bytes: SEGMENT, threads: true };
-    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
     let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
     disk.refuses.store(true, Ordering::Relaxed);
     assert!(log_.release(CommitSeq(10)).is_err());
@@ -561,7 +731,7 @@ fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
     assert!(log_.oldest() > CommitSeq(10));
     let oldest = log_.oldest();
     drop(log_);
-    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
     assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
 }
 
@@ -688,7 +858,7 @@ proptest! {
         let mut kept: Vec<(u64, u64, Bytes)> = Vec::new();
         let (mut released, mut n) = (0, 0);
         for round in rounds {
-            let (log, _) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+            let (log, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
             for (bytes, release) in round {
                 n += 1;
                 kept.push(append(&log, n, bytes));
@@ -702,7 +872,7 @@ proptest! {
             log.append(CommitSeq(unsynced.0), CommitSeq(unsynced.1), &unsynced.2).unwrap();
             drop(log);
             disk = Arc::new(disk.crash(&mut random));
-            let (log, report) = FileLog::open(disk.clone(), Path::new("/log"), options).unwrap();
+            let (log, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
             let synced = kept.last().map_or(0, |(_, last, _)| *last);
             if report.last.0 == unsynced.1 {
                 kept.push(unsynced);

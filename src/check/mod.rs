@@ -8,7 +8,7 @@ mod agreement;
 mod contents;
 mod rows;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::limits::CHECK_FINDINGS_MAX;
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
@@ -95,6 +95,13 @@ fn check_log(dir: &DataDir, report: &mut Report, progress: &dyn Progress) -> Res
 fn check_recovered(inspection: &Inspection, report: &mut Report, progress: &dyn Progress) -> Result<()> {
     let (position, replayed) = (inspection.position, inspection.replayed);
     report.figures.push(format!("store: folded up to commit {position}, {replayed} later commits in the log alone"));
-    contents::check(inspection, report, progress)?;
-    agreement::check(inspection, report, progress)
+    for pass in [contents::check, agreement::check] {
+        match pass(inspection, report, progress) {
+            Err(error) if [SqlState::DATA_CORRUPTED, SqlState::UNDEFINED_FILE].contains(&error.code()) => {
+                report.error(&error);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
 }

@@ -160,12 +160,11 @@ impl Engine {
         };
         let store = Arc::new(Store::open(index, store)?);
         let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;
-        let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log)?;
-        log.secure(store.position())?;
+        let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log, store.position())?;
         let log: Arc<dyn CommitLog> = Arc::new(log);
-        let (replayed, last) = recovery::replay(&store, &*log, &bulks, &log_report)?;
+        let (replayed, last) = recovery::replay(&store, &*log, &bulks)?;
         store.keep_bulks()?;
-        bulks.sweep()?;
+        bulks.sweep(last)?;
         let snapshot = store.snapshot()?;
         let mut catalog = recovery::load_catalog(&snapshot)?;
         let created = catalog.roles().next().is_none();
@@ -214,6 +213,9 @@ impl Engine {
         }
         if created {
             engine.store_bootstrap()?;
+            // from here on a directory without its log is not taken for a new one: the store knows that there was one
+            engine.store.freeze_all();
+            while engine.fold()? {}
         }
         engine.sweep_sequences()?;
         Ok((engine, RecoveryReport { tail_cut: log_report.tail_cut, replayed, last, created }))

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::storage::bulk::BulkDir;
 use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
-use crate::storage::log::{CommitLog, FileLog, LogReport, Scan};
+use crate::storage::log::{CommitLog, FileLog, Scan};
 use crate::storage::{Direction, Index, Store, StoreOptions, StoreSnapshot};
 use crate::types::{CommitSeq, ScopeId, StorageId};
 use bytes::Bytes;
@@ -52,10 +52,10 @@ impl Inspection {
         };
         let store = Arc::new(Store::open(index, options)?);
         let position = store.position();
-        let report = LogReport { tail_cut: None, last: scan.report.last };
+        scan.check_end(position)?;
         let log = FileLog::sealed(Arc::new(RealDisk::new()), &dir.log(), scan);
         let bulks = BulkDir::to_read(Arc::new(RealDisk::new()), &dir.path().join("bulk"));
-        let (replayed, _) = recovery::replay(&store, &log, &bulks, &report)?;
+        let (replayed, _) = recovery::replay(&store, &log, &bulks)?;
         let snapshot = store.snapshot()?;
         let catalog = recovery::load_catalog(&snapshot)?;
         Ok(Inspection { log, bulks, snapshot, catalog, position, replayed })

@@ -5,7 +5,7 @@ use crate::catalog::{self, Catalog};
 use crate::encoding::key::{self, Space, prefix_successor};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::bulk::BulkDir;
-use crate::storage::log::{CommitLog, LogReport};
+use crate::storage::log::CommitLog;
 use crate::storage::{Direction, Entry, Pressure, Store, StoreSnapshot};
 use crate::types::{CommitSeq, ScopeId, StorageId};
 use bytes::Bytes;
@@ -90,21 +90,13 @@ pub(super) fn read_marks(snapshot: &StoreSnapshot) -> Result<Marks> {
 }
 
 /// Installs what the log has after the store's position. Says how many commits that were, and the last one's number.
-pub(super) fn replay(
-    store: &Store,
-    log: &dyn CommitLog,
-    bulks: &Arc<BulkDir>,
-    report: &LogReport,
-) -> Result<(u64, CommitSeq)> {
+pub(super) fn replay(store: &Store, log: &dyn CommitLog, bulks: &Arc<BulkDir>) -> Result<(u64, CommitSeq)> {
     let position = store.position();
-    if position > report.last {
-        let message = format!("the store is at commit {position} but the commit log ends at {}", report.last);
-        return Err(Error::new(SqlState::DATA_CORRUPTED, message).hint(
-            "Files of the commit log are missing or older than the store; restore the data directory as a whole.",
-        ));
-    }
     if position < log.oldest() {
-        let message = format!("the commit log begins at {} but the store ends at commit {position}", log.oldest());
+        let oldest = log.oldest();
+        let message = format!(
+            "commit log is corrupt: its first segment continues after commit {oldest}, but the store ends at {position}"
+        );
         return Err(Error::new(SqlState::DATA_CORRUPTED, message)
             .hint("Files of the commit log are missing; restore the data directory as a whole."));
     }

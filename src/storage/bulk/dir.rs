@@ -102,7 +102,8 @@ impl BulkDir {
             Err(_) => {
                 let file = self.disk.open(&self.new_file(named.number)).map_err(|error| match error.code() {
                     SqlState::UNDEFINED_FILE => {
-                        let message = format!("the file of bulk commit {seq} is missing");
+                        let path = self.kept_file(seq);
+                        let message = format!("file \"{}\" of bulk commit {seq} is missing", path.display());
                         Error::new(SqlState::UNDEFINED_FILE, message).hint("Restore the data directory as a whole.")
                     }
                     _ => error,
@@ -111,33 +112,57 @@ impl BulkDir {
             }
         };
         let run = read_index(file, named)?.ok_or_else(|| {
-            let message = format!("the file of bulk commit {seq} is damaged");
-            Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
+            let path = if name == Name::New { self.new_file(named.number) } else { self.kept_file(seq) };
+            corrupt(&path, seq, "its index is damaged")
         })?;
         let name = Mutex::new(name);
         Ok(Arc::new(Bulk { dir: self.clone(), run: Arc::new(run), seq, named: named.clone(), name }))
     }
 
     /// Removes what no commit of the log needs: called once, after recovery has named the files of all that it replayed.
-    pub fn sweep(&self) -> Result<()> {
+    /// `last` is the last commit in the log: where its end was cut, a file of a later one would be taken for that of
+    /// another commit to come.
+    pub fn sweep(&self, last: CommitSeq) -> Result<()> {
         for name in self.disk.list(&self.path)? {
-            if name.ends_with(".new") || name.ends_with(".spill") {
+            let is_later = seq_of(&name).is_some_and(|seq| seq > last.0);
+            if name.ends_with(".new") || name.ends_with(".spill") || is_later {
                 self.disk.remove(&self.path.join(name))?;
             }
         }
         Ok(())
     }
 
+    /// An error of reading a commit's file, with its place.
+    pub(super) fn located(&self, bulk: &Bulk, error: Error) -> Error {
+        if error.code() != SqlState::DATA_CORRUPTED {
+            return error;
+        }
+        let path = match *bulk.name.lock() {
+            Name::New => self.new_file(bulk.named.number),
+            Name::Renamed | Name::Kept => self.kept_file(bulk.seq),
+        };
+        corrupt(&path, bulk.seq, &error.fields().message)
+    }
+
     /// Removes the files of commits up to `upto`, which the log does not name any more.
     pub fn release(&self, upto: CommitSeq) -> Result<()> {
         for name in self.disk.list(&self.path)? {
-            let seq = name.strip_suffix(".bulk").and_then(|name| name.parse::<u64>().ok());
-            if seq.is_some_and(|seq| seq <= upto.0) {
+            if seq_of(&name).is_some_and(|seq| seq <= upto.0) {
                 self.disk.remove(&self.path.join(name))?;
             }
         }
         Ok(())
     }
+}
+
+/// The commit whose file has a name.
+fn seq_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".bulk")?.parse().ok()
+}
+
+fn corrupt(path: &Path, seq: CommitSeq, what: &str) -> Error {
+    let message = format!("file \"{}\" of bulk commit {seq} is corrupt: {what}", path.display());
+    Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
 }
 
 /// Checks a file's trailer and index; none where it is not what was named.

@@ -62,6 +62,10 @@ impl Bulk {
     /// An entry of the file as the store has it.
     pub(super) fn outer(&self, found: RunEntry) -> Result<BulkEntry> {
         let mut rest = found.payload;
+        let damaged = || {
+            let error = Error::new(SqlState::DATA_CORRUPTED, "an entry cannot be decoded");
+            self.dir.located(self, error)
+        };
         let (flags, offset_at, length) = head(&mut rest).ok_or_else(damaged)?;
         let value = match length {
             None => None,
@@ -93,8 +97,4 @@ fn head(rest: &mut Bytes) -> Option<(u8, Option<u32>, Option<usize>)> {
     let length = rest.try_get_u32_le().ok()?;
     let has_value = flags & HAS_VALUE != 0;
     (has_value == (length != NONE)).then_some((flags, offset_at, has_value.then_some(length as usize)))
-}
-
-fn damaged() -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, "an entry of a bulk commit cannot be decoded")
 }

@@ -110,7 +110,8 @@ impl Bulk {
         if !self.run.may_have(&inner, hash_of(&inner)) {
             return Ok(None);
         }
-        match self.run.cursor(Bound::Included(&inner), Direction::Forward).next().transpose()? {
+        let found = self.run.cursor(Bound::Included(&inner), Direction::Forward).next().transpose();
+        match found.map_err(|error| self.dir.located(self, error))? {
             Some(found) if *found.key == *inner => self.outer(found).map(Some),
             _ => Ok(None),
         }
@@ -155,7 +156,7 @@ impl Iterator for BulkCursor {
             Ok(found) => found,
             Err(error) => {
                 self.run = None;
-                return Some(Err(error));
+                return Some(Err(self.bulk.dir.located(&self.bulk, error)));
             }
         };
         if self.direction.is_beyond(&found.key, &self.far) {

@@ -55,6 +55,8 @@ struct State {
     segments: VecDeque<Segment>,
     spare: Spare,
     buffer: Vec<u8>,
+    /// Behind the last record may stand what a write has left that found no room.
+    ragged: bool,
 }
 
 /// A log of segment files.
@@ -67,17 +69,22 @@ pub struct FileLog {
 }
 
 impl FileLog {
-    /// Opens the log, or makes an empty one that begins after sequence 0.
+    /// Opens the log, or makes an empty one that begins after sequence 0. `settled` is the commit up to which the store
+    /// has everything.
     ///
     /// # Errors
-    /// XX001 with the place where the log is corrupt before its tail; 0A000 for an unknown format.
-    pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions) -> Result<(FileLog, LogReport)> {
+    /// XX001 with the place where the log is corrupt before its tail, or ends before `settled`; nothing has been changed
+    /// then. 0A000 for an unknown format.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        options: LogOptions,
+        settled: CommitSeq,
+    ) -> Result<(FileLog, LogReport)> {
         disk.create_dir(directory)?;
-        let Scan { segments, unfinished, report } = scan(&*disk, directory, &mut Err, &mut |_| ())?;
-        for name in unfinished {
-            // A crash while the segment was made: nothing was ever in it.
-            disk.remove(&directory.join(&name))?;
-        }
+        let scan = scan(&*disk, directory, &mut Err, &mut |_| ())?;
+        scan.check_end(settled)?;
+        let Scan { segments, report } = scan;
         // a spare of the life before may be unfinished, and on a full disk its room is needed
         for name in disk.list(directory)?.iter().filter(|name| [SPARE, LARGE].contains(&name.as_str())) {
             disk.remove(&directory.join(name))?;
@@ -89,6 +96,7 @@ impl FileLog {
         if log.state.lock().segments.is_empty() {
             log.add_segment(&mut log.state.lock(), CommitSeq::ZERO, 0)?;
         }
+        log.secure(settled)?;
         Ok((log, report))
     }
 
@@ -96,7 +104,7 @@ impl FileLog {
     /// folded. The process before may have been killed between a write and its sync, or after a sync that failed: then
     /// what is read here is in the kernel's memory and on no disk, and no later sync would bring it there. Written once
     /// more, it is as good as new. Only the last segment can hold such records.
-    pub fn secure(&self, settled: CommitSeq) -> Result<()> {
+    fn secure(&self, settled: CommitSeq) -> Result<()> {
         let state = self.state.lock();
         if let Some(last) = state.segments.back().filter(|last| last.last > settled) {
             last.rewrite()?;
@@ -112,7 +120,7 @@ impl FileLog {
     }
 
     fn of(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions, segments: VecDeque<Segment>) -> FileLog {
-        let state = State { segments, spare: Spare::None, buffer: Vec::new() };
+        let state = State { segments, spare: Spare::None, buffer: Vec::new(), ragged: false };
         FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() }
     }
 
@@ -130,14 +138,22 @@ impl FileLog {
         segment::write_header(&*file, previous)?;
         file.sync_data()?;
         self.disk.rename(&unnamed, &self.directory.join(&name))?;
-        let fresh = Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity };
+        let (end, stated_end) = (HEADER_BYTES, CommitSeq::ZERO);
+        let fresh = Segment { name, file, previous, last: previous, end, capacity, stated_end };
         // An empty segment that was too small had the same name: its file has just been replaced, so it must not stay
         // in the list, where a release would remove the new file under the old entry.
         if state.segments.back().is_some_and(|replaced| replaced.previous == previous) {
             state.segments.pop_back();
         }
         state.segments.push_back(fresh);
-        self.poison(self.disk.sync_dir(&self.directory))
+        self.poison(self.disk.sync_dir(&self.directory))?;
+        let before = state.segments.len().checked_sub(2).and_then(|at| state.segments.get_mut(at));
+        if let Some(before) = before.filter(|before| before.stated_end != before.last)
+            && let Err(error) = before.state_end()
+        {
+            tracing::warn!(%error, "a segment of the commit log does not say that another one follows");
+        }
+        Ok(())
     }
 
     /// Begins to prepare the next segment once half of the current one is full.
@@ -186,13 +202,19 @@ impl FileLog {
         assert!(first > before && last >= first, "sequences increase: {first}..{last} after {before}");
         if end + bytes > capacity {
             if let Some(current) = state.segments.back() {
+                if std::mem::take(&mut state.ragged) {
+                    // only the last segment may end in what is no record
+                    self.poison_unless_full(current.cut()).inspect_err(|_| state.ragged = true)?;
+                }
                 self.poison(current.file.sync_data())?;
             }
             self.add_segment(state, before, bytes)?;
         }
         segment::encode_record(first, last, payload, &mut state.buffer);
         let current = state.segments.back_mut().expect("a segment was there or has been added");
-        self.poison_unless_full(current.file.write_at(current.end, &state.buffer))?;
+        let written = self.poison_unless_full(current.file.write_at(current.end, &state.buffer));
+        state.ragged |= written.is_err();
+        written?;
         current.end += bytes;
         current.last = last;
         if state.buffer.capacity() > 4 << 20 {

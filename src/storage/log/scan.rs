@@ -2,8 +2,9 @@
 
 use super::LogReport;
 use super::segment::{Segment, Walk, corrupt};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::Disk;
+use crate::types::CommitSeq;
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -11,8 +12,6 @@ use std::path::Path;
 #[derive(Default)]
 pub struct Scan {
     pub(super) segments: VecDeque<Segment>,
-    /// Files of segments that were never finished.
-    pub(super) unfinished: Vec<String>,
     /// Where its records end, and how.
     pub report: LogReport,
 }
@@ -21,6 +20,24 @@ impl Scan {
     /// Segments with records, or room for them.
     pub fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// Whether the log reaches the commit up to which the store has everything: where it does not, what it lacks is no
+    /// unfinished write.
+    ///
+    /// # Errors
+    /// XX001 with the place where it ends.
+    pub fn check_end(&self, settled: CommitSeq) -> Result<()> {
+        let last = self.report.last;
+        if last >= settled {
+            return Ok(());
+        }
+        let what = format!("the log ends at commit {last} but the store is at commit {settled}");
+        Err(match self.segments.back() {
+            Some(segment) => corrupt(&segment.name, segment.end, &what),
+            None => Error::new(SqlState::DATA_CORRUPTED, format!("commit log is missing: {what}"))
+                .hint("Restore the data directory as a whole."),
+        })
     }
 
     /// Bytes of records.
@@ -50,10 +67,12 @@ pub fn scan(
     for name in disk.list(directory)?.into_iter().filter(|name| name.ends_with(".log")) {
         let file = disk.open(&directory.join(&name))?;
         match Segment::open(&name, file) {
-            Ok(Some(segment)) => scan.add(segment, on_damage, progress)?,
-            Ok(None) => scan.unfinished.push(name),
+            Ok(segment) => scan.add(segment, on_damage, progress)?,
             Err(error) => on_damage(error)?,
         }
+    }
+    if let Some(last) = scan.segments.back() {
+        last.check_is_last().or_else(on_damage)?;
     }
     Ok(scan)
 }
@@ -65,11 +84,18 @@ impl Scan {
         on_damage: &mut dyn FnMut(Error) -> Result<()>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        if let Some(before) = self.segments.back()
-            && (before.last != segment.previous || self.report.tail_cut.is_some())
-        {
-            let what = format!("segment {} continues after {}", segment.name, segment.previous);
-            on_damage(corrupt(&before.name, before.end, &what))?;
+        if let Some(before) = self.segments.back() {
+            let torn = self.report.tail_cut.take().is_some();
+            if before.last != segment.previous || torn {
+                let what = match before.last == segment.previous {
+                    true => format!("what stands there is no record, though segment {} follows", segment.name),
+                    false => format!(
+                        "it ends at commit {}, but the next segment, {}, continues after commit {}",
+                        before.last, segment.name, segment.previous
+                    ),
+                };
+                on_damage(corrupt(&before.name, before.end, &what))?;
+            }
         }
         match segment.walk() {
             Ok(Walk::Clean) => {}

@@ -1,12 +1,14 @@
 //! One file of the log.
 //!
 //! ```text
-//! header (64 bytes)  magic "TRTLLOG\x01" | format u32 | crc u32 | previous u64 (last sequence before it) | zeros
+//! header (64 bytes)  magic "TRTLLOG\x01" | format u32 | crc u32 | previous u64 (last sequence before it) | zeros |
+//!                    end u64 (0; the last sequence in it, once there is a next segment)
 //! record             length u32 | crc u32 | first u64 | last u64 | payload | zeros up to 8 bytes
 //! end                zeros
 //! ```
 //!
-//! All numbers are little-endian. A record's CRC covers its length, sequences and payload.
+//! All numbers are little-endian. A record's CRC covers its length, sequences and payload; the header's covers the header
+//! without `end`, which tells a log that lost its last file from one that ends here.
 
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::DiskFile;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 /// Bytes before the first record.
 pub(super) const HEADER_BYTES: u64 = 64;
+/// Where the header says that there is a next segment.
+const END_AT: usize = 56;
 /// Bytes of a record before its payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 24;
 /// Bytes that are written or looked at in one piece where a file is zeros.
@@ -37,6 +41,8 @@ pub(super) struct Segment {
     pub end: u64,
     /// Bytes allocated.
     pub capacity: u64,
+    /// What its header says of its end: zero as long as it is the last.
+    pub stated_end: CommitSeq,
 }
 
 /// A record's place and sequences.
@@ -134,22 +140,6 @@ pub(super) fn allocate(file: &dyn DiskFile, capacity: u64) -> Result<()> {
     file.sync_data()
 }
 
-/// Whether there is nothing but zeros in a file: its header, which is synced before the first record, never was there.
-fn is_empty(file: &dyn DiskFile) -> Result<bool> {
-    let mut buffer = vec![0; ZEROS_BYTES];
-    let mut at = 0;
-    loop {
-        let read = file.read_at(at, &mut buffer)?;
-        if read == 0 {
-            return Ok(true);
-        }
-        if buffer[..read].iter().any(|&byte| byte != 0) {
-            return Ok(false);
-        }
-        at += read as u64;
-    }
-}
-
 /// How a walk through a segment ended.
 pub(super) enum Walk {
     /// At the zeros after the last record.
@@ -159,15 +149,16 @@ pub(super) enum Walk {
 }
 
 impl Segment {
-    /// Reads the header; none where the segment was never finished (a crash while it was made).
-    pub(super) fn open(name: &str, file: Arc<dyn DiskFile>) -> Result<Option<Segment>> {
+    /// Reads the header. A segment gets its name when its header is durable, so there is none without one.
+    pub(super) fn open(name: &str, file: Arc<dyn DiskFile>) -> Result<Segment> {
         let mut header = [0; HEADER_BYTES as usize];
-        let read = file.read_at(0, &mut header)?;
-        if read < header.len() || header.iter().all(|&byte| byte == 0) && is_empty(&*file)? {
-            return Ok(None);
+        if file.read_at(0, &mut header)? < header.len() {
+            return Err(corrupt(name, 0, "the file ends before its header does"));
         }
         let crc = u32_at(&header, 12);
+        let stated_end = CommitSeq(u64_at(&header, END_AT));
         header[12..16].fill(0);
+        header[END_AT..].fill(0);
         if &header[..8] != MAGIC || crc != crc32fast::hash(&header) {
             return Err(corrupt(name, 0, "its header is damaged"));
         }
@@ -177,8 +168,32 @@ impl Segment {
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
         let previous = CommitSeq(u64_at(&header, 16));
-        let capacity = file.len()?;
-        Ok(Some(Segment { name: name.to_owned(), file, previous, last: previous, end: HEADER_BYTES, capacity }))
+        if name != name_after(previous) {
+            return Err(corrupt(name, 0, &format!("it is the segment that follows commit {previous}")));
+        }
+        let (name, capacity) = (name.to_owned(), file.len()?);
+        Ok(Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity, stated_end })
+    }
+
+    /// Notes in the header that there is a next segment. Nothing waits for that to be durable: without the note the
+    /// loss of all that follows would go unnoticed, and nothing else.
+    pub(super) fn state_end(&mut self) -> Result<()> {
+        self.stated_end = self.last;
+        self.file.write_at(END_AT as u64, &self.last.0.to_le_bytes())
+    }
+
+    /// Whether it may be the last of a log.
+    ///
+    /// # Errors
+    /// XX001 where its header says that another followed.
+    pub(super) fn check_is_last(&self) -> Result<()> {
+        match self.stated_end {
+            CommitSeq::ZERO => Ok(()),
+            end if end == self.last => Err(corrupt(&self.name, self.end, "the segment that follows is missing")),
+            _ => {
+                Err(corrupt(&self.name, END_AT as u64, "its header is damaged, or the segment that follows is missing"))
+            }
+        }
     }
 
     /// Walks all records and finds the end.

@@ -131,5 +131,5 @@ impl Run {
 }
 
 fn corrupt(offset: u64, what: &str) -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, format!("sorted run is corrupt at offset {offset}: {what}"))
+    Error::new(SqlState::DATA_CORRUPTED, format!("sorted run, offset {offset}: {what}"))
 }
