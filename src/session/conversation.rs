@@ -39,6 +39,8 @@ enum Work {
     Sync,
     /// Letting go of snapshots that are too old.
     Ages,
+    /// Flush: what is answered so far goes out.
+    Flush,
 }
 
 /// One client's session.
@@ -57,7 +59,7 @@ pub struct Session {
     pub(super) savepoints: Vec<Place>,
     pub(super) committing: Option<Committing>,
     /// The commit that reserves ids which the client has seen.
-    reserving: Option<CommitTicket>,
+    pub(super) reserving: Option<CommitTicket>,
     pub(super) listener: Listener,
     /// The text of the statement under way, for the positions in errors.
     pub(super) text: Arc<str>,
@@ -172,7 +174,8 @@ impl Session {
             }
             Request::Malformed { error, extended } => self.refuse(error, extended),
             // CopyData, CopyDone and CopyFail after a COPY that failed: their sender has not read the error yet
-            Request::Flush | Request::Unexpected(b'd' | b'c' | b'f') => {}
+            Request::Unexpected(b'd' | b'c' | b'f') => {}
+            Request::Flush => self.work = Work::Flush,
             Request::Overdue => {
                 self.refused = self.overdue();
                 self.work = Work::Ages;
@@ -235,7 +238,8 @@ impl Session {
                 Err(error) => self.fail(&error, output),
             };
             if let Some(flow) = flow {
-                return self.within_deadline(flow);
+                let wait = if let Flow::Full = flow { self.wait_for_ids() } else { None };
+                return self.within_deadline(wait.unwrap_or(flow));
             }
         }
     }
@@ -281,6 +285,10 @@ impl Session {
         match &mut self.work {
             Work::Nothing => Ok(Some(Flow::Done)),
             Work::Ages => Ok(Some(self.let_go())),
+            Work::Flush => {
+                self.work = Work::Nothing;
+                Ok(self.wait_for_ids())
+            }
             Work::Script { statements, empty } => match statements.pop_front() {
                 Some(prepared) => self.begin_statement(prepared, output),
                 None => {
@@ -315,19 +323,6 @@ impl Session {
                 Ok(self.finish(output))
             }
         }
-    }
-
-    /// Over when no id that the client has seen can be given again after a restart. A log that has failed is reported
-    /// by the statements that write.
-    fn wait_for_ids(&mut self) -> Option<Flow> {
-        if self.reserving.is_none() {
-            self.reserving = self.services.engine.reserve_ids().ok().flatten();
-        }
-        match &self.reserving {
-            Some(ticket) if ticket.poll().is_none() => return Some(Flow::Wait(ticket.wait())),
-            _ => self.reserving = None,
-        }
-        None
     }
 
     fn finish(&mut self, output: &mut dyn Output) -> Option<Flow> {
@@ -556,7 +551,7 @@ impl Session {
                 self.work = Work::Nothing;
                 Some(Flow::Done)
             }
-            Work::Nothing | Work::Message(_) | Work::Ages => Some(Flow::Done),
+            Work::Nothing | Work::Message(_) | Work::Ages | Work::Flush => Some(Flow::Done),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Sequences as a session uses them: by name, under its rights, with what it remembers of each.
 
+use super::conversation::Session;
+use super::output::Flow;
 use super::plans::Environment;
 use crate::catalog::{Catalog, Privilege, Privileges, Relation, Schema, Sequence};
 use crate::error::{Error, Result, SqlState};
@@ -62,6 +64,21 @@ impl IdSource for Ids<'_> {
         self.require(&relation, &[Privilege::Select])?;
         let state = self.engine.counter(&relation)?.state(counting(&relation)?);
         Ok((state.last, i64::try_from(state.reserved).unwrap_or(i64::MAX), state.is_called))
+    }
+}
+
+impl Session {
+    /// Over when no id that the client is about to see can be given again after a restart: asked before anything goes
+    /// out. A log that has failed is reported by the statements that write.
+    pub(super) fn wait_for_ids(&mut self) -> Option<Flow> {
+        if self.reserving.is_none() {
+            self.reserving = self.services.engine.reserve_ids().ok().flatten();
+        }
+        match &self.reserving {
+            Some(ticket) if ticket.poll().is_none() => return Some(Flow::Wait(ticket.wait())),
+            _ => self.reserving = None,
+        }
+        None
     }
 }
 
