@@ -6,6 +6,9 @@ use crate::support::process::PASSWORD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+/// Values that are looked for by each index.
+const LOOK_UPS: usize = 20;
+
 /// A message as it stands in the topic.
 struct Found {
     offset: i64,
@@ -64,6 +67,7 @@ impl Audit {
         assert_eq!(number(&admin.rows("SELECT n FROM crash.counter")[0], 0), counted, "the counter that all share");
         self.messages(&mut admin, ledgers, &positions);
         self.identifiers(ledgers);
+        look_up(&mut admin, address, ledgers);
         found_committed
     }
 
@@ -188,6 +192,27 @@ impl Audit {
         for id in ledgers.iter_mut().flat_map(|ledger| std::mem::take(&mut ledger.new_ids)) {
             assert!(id > highest, "SNOWFLAKE_ID() went back over a restart: {id} after {highest}");
             assert!(self.ids.insert(id), "SNOWFLAKE_ID() gave {id} twice");
+        }
+    }
+}
+
+/// What the indexes find is what the tables have: items by the transaction that wrote them last, notes by their number.
+fn look_up(admin: &mut Client, address: SocketAddr, ledgers: &[Ledger]) {
+    let mut items: BTreeMap<u64, BTreeSet<i64>> = BTreeMap::new();
+    for (id, row) in ledgers.iter().flat_map(|ledger| &ledger.committed.items) {
+        items.entry(row.tx).or_default().insert(*id);
+    }
+    for (tx, ids) in items.iter().rev().take(LOOK_UPS) {
+        let found = admin.rows(&format!("SELECT id FROM crash.items WHERE tx = {tx}"));
+        let found: BTreeSet<i64> = found.iter().map(|cells| number(cells, 0)).collect();
+        assert_eq!(found, *ids, "items of transaction {tx} by the index");
+    }
+    for ledger in ledgers {
+        let mut user = Client::connect(address, &ledger.user(), &ledger.user(), "tertulia").unwrap();
+        for (n, row) in ledger.committed.notes.iter().rev().take(LOOK_UPS) {
+            let found = user.rows(&format!("SELECT tx, body FROM crash.notes WHERE n = {n}"));
+            let expected = [Some(row.tx.to_string()), Some(row.body.clone())];
+            assert_eq!(found, [expected], "note {n} of {} by the index", ledger.user());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A definer: one connection that makes, fills, alters and drops tables in transactions, and keeps its ledger.
+//! A definer: one connection that makes, fills, alters, indexes, empties and drops tables in transactions, and keeps its
+//! ledger.
 
 use crate::support::client::{Client, Event};
 use crate::support::random::Random;
@@ -8,11 +9,12 @@ use std::fmt::Write as _;
 /// Tables at which it prefers to drop.
 const TABLES_MANY: usize = 6;
 
-/// A table as it must be: `id` and other columns, and its rows by `id`.
+/// A table as it must be: `id` and other columns, its rows by `id`, and its indexes with the column of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Table {
     columns: Vec<String>,
     rows: BTreeMap<i64, Vec<Option<String>>>,
+    indexes: BTreeMap<String, String>,
 }
 
 type Tables = BTreeMap<String, Table>;
@@ -48,7 +50,7 @@ impl Draft<'_> {
 
     fn step(&mut self) {
         let Some(name) = self.pick() else { return self.create() };
-        match self.random.below(9) {
+        match self.random.below(13) {
             0 => self.create(),
             1 if self.tables.len() > TABLES_MANY / 2 => self.drop(&name),
             _ if self.tables.len() > TABLES_MANY => self.drop(&name),
@@ -57,6 +59,10 @@ impl Draft<'_> {
             4 => self.rename_column(&name),
             5 => self.rename(&name),
             6 => self.delete(&name),
+            7 => self.truncate(&name),
+            8 => self.change_type(&name),
+            9 => self.create_index(&name),
+            10 => self.drop_index(&name),
             _ => self.fill(&name),
         }
     }
@@ -64,7 +70,7 @@ impl Draft<'_> {
     fn create(&mut self) {
         let name = format!("t{}", self.next());
         self.statements.push(format!("CREATE TABLE ddl.{name} (id bigint PRIMARY KEY, a text)"));
-        self.tables.insert(name.clone(), Table { columns: vec!["a".to_owned()], rows: BTreeMap::new() });
+        self.tables.insert(name.clone(), Table { columns: vec!["a".to_owned()], ..Table::default() });
         self.fill(&name);
     }
 
@@ -100,6 +106,45 @@ impl Draft<'_> {
         self.statements.push(format!("DELETE FROM ddl.{name} WHERE id >= {from}"));
     }
 
+    fn truncate(&mut self, name: &str) {
+        self.statements.push(format!("TRUNCATE ddl.{name}"));
+        self.tables.get_mut(name).expect("is there").rows.clear();
+    }
+
+    /// A new type for a column, by an expression that changes every value: all rows are stored anew.
+    fn change_type(&mut self, name: &str) {
+        let Some((column, at)) = self.pick_column(name) else { return self.add_column(name) };
+        let ty = self.random.pick(&["text", "varchar"]);
+        let table = self.tables.get_mut(name).expect("is there");
+        for value in table.rows.values_mut().filter_map(|row| row[at].as_mut()) {
+            value.push('~');
+        }
+        self.statements.push(format!("ALTER TABLE ddl.{name} ALTER COLUMN {column} TYPE {ty} USING {column} || '~'"));
+    }
+
+    fn create_index(&mut self, name: &str) {
+        let Some((column, _)) = self.pick_column(name) else { return self.add_column(name) };
+        if self.tables[name].indexes.values().any(|of| *of == column) {
+            // of two nobody could say which is read
+            return self.drop_index(name);
+        }
+        let index = format!("i{}", self.next());
+        self.statements.push(format!("CREATE INDEX {index} ON ddl.{name} ({column})"));
+        self.tables.get_mut(name).expect("is there").indexes.insert(index, column);
+    }
+
+    fn drop_index(&mut self, name: &str) {
+        let table = self.tables.get_mut(name).expect("is there");
+        let Some((index, _)) = table.indexes.pop_first() else { return self.fill(name) };
+        self.statements.push(format!("DROP INDEX ddl.{index}"));
+    }
+
+    fn pick_column(&mut self, name: &str) -> Option<(String, usize)> {
+        let columns = &self.tables[name].columns;
+        let count = columns.len() as u64;
+        (count > 0).then(|| self.random.below(count) as usize).map(|at| (columns[at].clone(), at))
+    }
+
     fn add_column(&mut self, name: &str) {
         let column = format!("c{}", self.next());
         let default = self.random.once_in(2).then(|| format!("d{}", self.next()));
@@ -118,6 +163,7 @@ impl Draft<'_> {
         let at = self.random.below(table.columns.len() as u64) as usize;
         let column = table.columns.remove(at);
         table.rows.values_mut().for_each(|row| drop(row.remove(at)));
+        table.indexes.retain(|_, of| *of != column);
         self.statements.push(format!("ALTER TABLE ddl.{name} DROP COLUMN {column}"));
     }
 
@@ -126,6 +172,7 @@ impl Draft<'_> {
         let table = self.tables.get_mut(name).expect("is there");
         let Some(column) = table.columns.first_mut() else { return };
         self.statements.push(format!("ALTER TABLE ddl.{name} RENAME COLUMN {column} TO {to}"));
+        table.indexes.values_mut().filter(|of| *of == column).for_each(|of| to.clone_into(of));
         *column = to;
     }
 
@@ -185,20 +232,52 @@ impl Definitions {
         self.attempted = None;
         assert_eq!(found.keys().collect::<Vec<_>>(), self.committed.keys().collect::<Vec<_>>(), "tables");
         for (name, table) in &found {
-            assert_eq!(table.columns, self.committed[name].columns, "columns of {name}");
-            assert!(table.rows == self.committed[name].rows, "rows of {name}");
+            let committed = &self.committed[name];
+            assert_eq!(table.columns, committed.columns, "columns of {name}");
+            assert_eq!(table.indexes, committed.indexes, "indexes of {name}");
+            assert!(table.rows == committed.rows, "rows of {name}");
+            for (index, column) in &table.indexes {
+                look_up(admin, name, table, (index, column));
+            }
         }
+    }
+}
+
+/// What an index finds is what the table has.
+fn look_up(admin: &mut Client, name: &str, table: &Table, (index, column): (&str, &str)) {
+    let at = table.columns.iter().position(|one| one == column).expect("an index has a column of the table");
+    let values: Vec<&String> = table.rows.values().filter_map(|row| row[at].as_ref()).collect();
+    let some = [values.first(), values.get(values.len() / 2), values.last()];
+    for value in some.into_iter().flatten() {
+        let query = format!("SELECT id FROM ddl.{name} WHERE {column} = '{value}'");
+        let plan = admin.rows(&format!("EXPLAIN {query}"));
+        assert!(plan.iter().flatten().flatten().any(|line| line.contains(index)), "{query} by {index}: {plan:?}");
+        let mut found: Vec<i64> =
+            admin.rows(&query).iter().map(|cells| cells[0].as_ref().unwrap().parse().unwrap()).collect();
+        found.sort();
+        let wanted: Vec<i64> =
+            table.rows.iter().filter(|(_, row)| row[at].as_ref() == Some(*value)).map(|(&id, _)| id).collect();
+        assert_eq!(found, wanted, "{query} by {index}");
     }
 }
 
 /// All tables as they are.
 fn tables(admin: &mut Client) -> Tables {
     let names = admin.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'ddl'");
-    names
+    let mut tables: Tables = names
         .into_iter()
         .map(|mut cells| cells.remove(0).expect("a name"))
         .map(|name| (name.clone(), table(admin, &name)))
-        .collect()
+        .collect();
+    let indexes = admin.rows("SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'ddl'");
+    for cells in indexes {
+        let [table, index, definition] = <[_; 3]>::try_from(cells).unwrap().map(Option::unwrap);
+        if !index.ends_with("_pkey") {
+            let column = definition.split_once('(').unwrap().1.trim_end_matches(')').to_owned();
+            tables.get_mut(&table).expect("an index has a table").indexes.insert(index, column);
+        }
+    }
+    tables
 }
 
 fn table(admin: &mut Client, name: &str) -> Table {

@@ -5,8 +5,10 @@
 
 mod audit;
 mod definer;
+mod freight;
 mod ledger;
 mod logfile;
+mod numbers;
 #[path = "../support/mod.rs"]
 mod support;
 mod worker;
@@ -14,7 +16,9 @@ mod writer;
 
 use audit::Audit;
 use definer::Definitions;
+use freight::Freight;
 use ledger::Ledger;
+use numbers::{Drawer, Given, Mover};
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
@@ -28,6 +32,8 @@ use writer::Writer;
 const WRITERS: usize = 4;
 /// Workers that consume and acknowledge at once.
 const WORKERS: usize = 2;
+/// Sessions that draw numbers from sequences at once.
+const DRAWERS: usize = 2;
 /// Kills in the short form.
 const KILLS: usize = 3;
 /// Generations so small that a fold is always under way, and a log that is let go as soon as it may be.
@@ -41,6 +47,8 @@ const SCHEMA: &[&str] = &[
     "CREATE TABLE crash.items (id bigint PRIMARY KEY, tx bigint NOT NULL, body text NOT NULL)",
     "CREATE TABLE crash.notes (id bigint PRIMARY KEY DEFAULT SNOWFLAKE_ID(), n bigint NOT NULL, tx bigint NOT NULL, \
      body text NOT NULL) WITH (TYPE = 'USER')",
+    "CREATE INDEX items_tx ON crash.items (tx)",
+    "CREATE INDEX notes_n ON crash.notes (n)",
     "CREATE TABLE crash.progress (writer bigint PRIMARY KEY, tx bigint NOT NULL)",
     "CREATE TABLE crash.counter (id int PRIMARY KEY, n bigint NOT NULL)",
     "INSERT INTO crash.counter VALUES (1, 0)",
@@ -59,7 +67,7 @@ fn administrator(server: &Running) -> Client {
 fn make_schema(data: &Path, ledgers: &[Ledger]) {
     let server = Running::start(data, &[]);
     let mut admin = administrator(&server);
-    for sql in SCHEMA {
+    for sql in [SCHEMA, freight::SCHEMA, numbers::SCHEMA].concat() {
         admin.run(sql);
     }
     for ledger in ledgers {
@@ -85,13 +93,45 @@ fn fill(mut client: Client) {
     }
 }
 
+/// All who work at once, with what each was told.
+struct Crew {
+    ledgers: Vec<Ledger>,
+    audit: Audit,
+    definitions: Definitions,
+    freight: Freight,
+    drawers: Vec<Drawer>,
+    mover: Mover,
+    given: Given,
+}
+
+impl Crew {
+    fn new() -> Crew {
+        Crew {
+            ledgers: (0..WRITERS).map(Ledger::new).collect(),
+            audit: Audit::default(),
+            definitions: Definitions::default(),
+            freight: Freight::default(),
+            drawers: (0..DRAWERS).map(|_| Drawer::default()).collect(),
+            mover: Mover::default(),
+            given: Given::default(),
+        }
+    }
+
+    /// Compares what a server has with what everybody was told. Returns how many writers' attempts were found committed.
+    fn check(&mut self, server: &Running) -> usize {
+        let mut admin = administrator(server);
+        let settled = self.audit.check(server.address, &mut self.ledgers);
+        self.definitions.check(&mut admin);
+        self.freight.check(&mut admin);
+        self.given.check(&mut admin, &mut self.drawers);
+        self.mover.check(&mut admin);
+        settled
+    }
+}
+
 /// Lets the writers commit for a while and kills the server at a moment that nobody planned.
-fn load_and_kill(
-    server: Running,
-    ledgers: &mut [Ledger],
-    definitions: &mut Definitions,
-    random: &mut Random,
-) -> Vec<String> {
+fn load_and_kill(server: Running, crew: &mut Crew, random: &mut Random) -> Vec<String> {
+    let Crew { ledgers, definitions, freight, drawers, mover, .. } = crew;
     let (commits, acknowledged) = channel();
     let enough = 20 + random.below(400);
     let delay = Duration::from_micros(random.below(3_000));
@@ -106,6 +146,14 @@ fn load_and_kill(
         scope.spawn(move || fill(filler));
         let (definer, choices) = (administrator(&server), Random::new(random.next()));
         scope.spawn(move || definitions.run(definer, choices));
+        let (hauler, choices) = (administrator(&server), Random::new(random.next()));
+        scope.spawn(move || freight.run(hauler, choices));
+        for drawer in drawers {
+            let (client, choices) = (administrator(&server), Random::new(random.next()));
+            scope.spawn(move || drawer.run(client, choices));
+        }
+        let (client, choices) = (administrator(&server), Random::new(random.next()));
+        scope.spawn(move || mover.run(client, choices));
         for _ in 0..WORKERS {
             let client = administrator(&server);
             scope.spawn(move || worker::work(client));
@@ -148,9 +196,8 @@ fn what_was_acknowledged_survives_kills_under_load() {
     let (mut random, _) = Random::seeded("TERTULIA_CRASH_SEED");
     let kills = std::env::var("TERTULIA_CRASH_KILLS").map_or(KILLS, |text| text.parse().expect("a number of kills"));
     let directory = tempfile::tempdir().unwrap();
-    let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
-    make_schema(directory.path(), &ledgers);
-    let (mut audit, mut definitions) = (Audit::default(), Definitions::default());
+    let mut crew = Crew::new();
+    make_schema(directory.path(), &crew.ledgers);
     for kill in 1..=kills {
         let flags = if random.once_in(2) { FOLDING } else { &[] };
         let torn = kill > 1 && random.once_in(3);
@@ -165,33 +212,40 @@ fn what_was_acknowledged_survives_kills_under_load() {
             starting.kill();
         }
         let mut server = Running::start(directory.path(), flags);
-        let settled = audit.check(server.address, &mut ledgers);
-        definitions.check(&mut administrator(&server));
+        let left = freight::files(directory.path());
+        assert!(left.keys().all(|kind| kind == "bulk"), "files of transactions that never were are left: {left:?}");
+        let settled = crew.check(&server);
         // a start that was killed may have cut it and not lived to say so
         assert_quiet(server.log(), torn && !disturbed);
-        let log = load_and_kill(server, &mut ledgers, &mut definitions, &mut random);
+        let log = load_and_kill(server, &mut crew, &mut random);
         assert_quiet(&log, false);
         assert_sound(directory.path());
-        let acknowledged: u64 = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
+        let acknowledged: u64 = crew.ledgers.iter().map(|ledger| ledger.acknowledged).sum();
         eprintln!(
-            "kill {kill}: {acknowledged} commits and {} of definitions acknowledged so far, {} log segments; of the \
-             attempts before, {settled} committed{}",
-            definitions.acknowledged,
+            "kill {kill}: {acknowledged} commits, {} of definitions and {} large ones acknowledged so far, {} log \
+             segments, {:?} beside them; of the attempts before, {settled} committed{}",
+            crew.definitions.acknowledged,
+            crew.freight.acknowledged,
             logfile::segments(directory.path()).len(),
+            freight::files(directory.path()),
             if torn { "; the log's end was torn" } else { "" }
         );
     }
     let server = Running::start(directory.path(), &[]);
-    audit.check(server.address, &mut ledgers);
-    definitions.check(&mut administrator(&server));
-    audit.count_messages(server.address);
-    worker::drain(&mut administrator(&server), audit.messages_seen());
+    crew.check(&server);
+    crew.freight.all_deeds(&mut administrator(&server));
+    server.kill();
+    assert!(freight::files(directory.path()).contains_key("bulk"), "large transactions go through files of their own");
+    let server = Running::start(directory.path(), &[]);
+    crew.check(&server);
+    crew.audit.count_messages(server.address);
+    worker::drain(&mut administrator(&server), crew.audit.messages_seen());
     let (status, _) = server.terminate();
     assert!(status.success(), "{status}");
     assert_sound(directory.path());
     let server = Running::start(directory.path(), &[]);
-    audit.check(server.address, &mut ledgers);
-    audit.count_messages(server.address);
+    crew.check(&server);
+    crew.audit.count_messages(server.address);
 }
 
 /// A data directory with a table of `count` rows, each a commit, left by a kill.
