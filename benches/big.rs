@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind};
 use tertulia::env::SystemEnv;
+use tertulia::limits::STALL_MAX;
 use tertulia::maintenance::Maintenance;
 use tertulia::storage::Direction;
 use tertulia::table::Model;
@@ -81,7 +82,8 @@ fn report(name: &str, count: i64, took: Duration, other: &Other) {
     let rate = count as f64 / took.as_secs_f64();
     let (longest, commits) = (other.longest.load(Ordering::Relaxed) / 1000, other.commits.load(Ordering::Relaxed));
     let seconds = took.as_secs_f64();
-    say(&format!("{name} | {seconds:.1} | {rate:.0} | {resident} ({anonymous}) | {most} | {longest}, {commits}"));
+    let late = if u128::from(longest) > STALL_MAX.as_millis() { ", beyond STALL_MAX" } else { "" };
+    say(&format!("{name} | {seconds:.1} | {rate:.0} | {resident} ({anonymous}) | {most} | {longest}, {commits}{late}"));
 }
 
 /// A session that commits single rows, one after the other.

@@ -82,6 +82,10 @@ pub const GENERATION_BYTES: usize = 96 << 20;
 /// another is folded does not slow them.
 pub const RECENT_BYTES_MAX: usize = 384 << 20;
 
+/// The longest that a group of commits is delayed so that folding keeps up, just before writers must wait: fifty groups a
+/// second are still let in.
+pub const WRITER_DELAY_MAX: Duration = Duration::from_millis(20);
+
 /// Bytes of generations that are folded but which old snapshots still read; full: the oldest are given up, and statements
 /// that read them get 72000. A snapshot keeps the two or three generations of its beginning, so a few that are held
 /// for an hour are no trouble: many that began at different times are.
@@ -252,8 +256,16 @@ pub const FREED_KEYS_MAX: usize = 16 << 10;
 /// Pieces of dropped storages that are freed before the other background steps have their turn.
 pub const FREED_PIECES_MAX: usize = 64;
 
-/// Milliseconds for which a commit waits for room in the recent map; over: 53100, for folding must be failing.
-pub const ROOM_WAIT_MS_MAX: u64 = 30_000;
+/// How long a commit waits for room in the recent map, or a bulk commit for an earlier one's fold, while no fold gets on;
+/// over: 53100, for folding must be failing. A part of a fold takes a few seconds on a disk that is slow.
+pub const ROOM_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long the work of one session, however large, may hold up a statement of another that needs nothing of it: on a
+/// disk that syncs `SYNC_BYTES` of a bulk file (`storage::bulk`) in a fraction of this, with a processor to spare. Kept by
+/// doing large work in pieces that take milliseconds each: `DEFINITION_STEP_ROWS`, `LOCKS_RELEASED_AT_ONCE`,
+/// `WRITE_SET_CHUNK_BYTES`, `SCAN_BATCH`, `FREED_KEYS_MAX`, `BULK_FOLD_PART_BYTES`, and by threads of their own for what
+/// cannot be divided. `tests/big_work.rs` and `benches/big.rs` hold a server to it.
+pub const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// Messages of one group and partition that are held or wait to come again; full: a claim takes no message that was
 /// never claimed before.

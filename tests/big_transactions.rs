@@ -18,7 +18,7 @@ use tertulia::encoding::row::{self, RowLayout, RowView};
 use tertulia::env::{ManualEnv, UnixMicros};
 use tertulia::error::{Result, SqlState};
 use tertulia::storage::disk::Disk;
-use tertulia::storage::fault::{FaultDisk, FaultRates, Faults};
+use tertulia::storage::fault::{FaultDisk, FaultRates, Faults, Step};
 use tertulia::storage::log::LogOptions;
 use tertulia::storage::{Direction, Index, MemoryIndex};
 use tertulia::table::Model;
@@ -425,6 +425,78 @@ fn a_crash_between_the_parts_of_a_fold_loses_nothing() {
     assert_eq!(world.rows(&world.model(oid)), state);
     world.crash();
     assert_eq!(world.rows(&world.model(oid)), state, "from the index alone");
+}
+
+/// Small commits in several generations, a large one, small ones over it; everything is still to be folded.
+fn unfolded(world: &World, model: &Model) -> State {
+    let mut state = State::new();
+    let small = |from: i64, to: i64, step: usize, text: &str, state: &mut State| {
+        for start in (from..to).step_by(50) {
+            let mut transaction = world.begin();
+            let view = transaction.statement().unwrap();
+            for id in (start..(start + 50).min(to)).step_by(step) {
+                match state.insert(id, body(id, text)) {
+                    Some(_) if id % 7 == 0 => {
+                        delete(&mut transaction, &view, model, id);
+                        state.remove(&id);
+                    }
+                    Some(_) => update(&mut transaction, &view, model, id, (id, &body(id, text))),
+                    None => insert(&mut transaction, &view, model, id, &body(id, text)),
+                }
+            }
+            world.commit(transaction).unwrap();
+        }
+    };
+    small(0, 200, 1, "first", &mut state);
+    let mut large = world.begin();
+    world.fill(&mut large, model, 200, 150, "large");
+    let view = large.statement().unwrap();
+    for id in (0..200).step_by(2) {
+        update(&mut large, &view, model, id, (id, &body(id, "large")));
+        state.insert(id, body(id, "large"));
+    }
+    world.commit(large).unwrap();
+    state.extend((200..350).map(|id| (id, body(id, "large"))));
+    small(0, 400, 3, "after", &mut state);
+    state
+}
+
+/// A fold of several parts, of commits in memory and of a large one, each a commit of the index: the machine stops before
+/// the first, then before the second, and so on.
+#[test]
+fn a_crash_before_each_part_of_each_fold_loses_nothing() {
+    let mut crashes = 0;
+    loop {
+        let mut world = World::new(100 + crashes);
+        let model = world.table();
+        let state = unfolded(&world, &model);
+        world.faults.crash_after(Step::Index, crashes);
+        let folded = loop {
+            match world.engine.fold() {
+                Ok(true) => {}
+                Ok(false) => break true,
+                Err(_) => break false,
+            }
+        };
+        assert_eq!(world.faults.has_crashed(), !folded);
+        world.crash();
+        let model = world.model(model.relation().oid);
+        assert_eq!(world.rows(&model), state, "after the crash before part {crashes}");
+        if folded {
+            break;
+        }
+        // and folding goes on where it can, over an index that has some of it already
+        let mut small = world.begin();
+        world.fill(&mut small, &model, 1000, 3, "later");
+        world.commit(small).unwrap();
+        world.fold_all();
+        world.crash();
+        let mut rows = world.rows(&world.model(model.relation().oid));
+        assert_eq!(rows.split_off(&1000).len(), 3);
+        assert_eq!(rows, state, "folded after the crash before part {crashes}");
+        crashes += 1;
+    }
+    assert!(crashes > 20, "there were many parts: {crashes}");
 }
 
 /// Ends the machine somewhere in a history of large and small transactions, again and again.

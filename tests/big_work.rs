@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use support::client::{Client, Event};
 use support::process::{PASSWORD, Running};
 use support::random::Random;
+use tertulia::limits::STALL_MAX;
 
 /// Rows unless `TERTULIA_BIG_ROWS` says how many.
 const ROWS: u64 = 20_000;
@@ -27,8 +28,9 @@ const KILLS: u64 = 3;
 const MEMORY_BYTES_MAX: u64 = 400 << 20;
 /// Bytes that a locked row takes at most, while the table of locks grows too.
 const LOCK_BYTES_MAX: u64 = 160;
-/// How long a single statement of another session may take. On a machine with other work it is the disk that decides.
-const STALL_MAX: Duration = Duration::from_secs(20);
+/// How long a single statement of another session may take, as a multiple of the server's bound: on a machine with other
+/// work, and without optimisation, it is not the server that decides. `TERTULIA_BIG_NOISE=1` for one that is idle.
+const NOISE: u64 = 20;
 /// How long one of the large statements may take.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -202,7 +204,8 @@ impl Stage<'_> {
             longest.as_secs_f64() * 1e3,
         );
         assert!(own < MEMORY_BYTES_MAX + self.rows * LOCK_BYTES_MAX, "{name}: the server had {} MB", own >> 20);
-        assert!(longest < STALL_MAX, "{name}: another session's statement took {longest:?}");
+        let stall_max = STALL_MAX * setting("TERTULIA_BIG_NOISE", NOISE) as u32;
+        assert!(longest < stall_max, "{name}: another session's statement took {longest:?}");
         result
     }
 

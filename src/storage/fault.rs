@@ -63,6 +63,8 @@ struct Plan {
     /// Bytes that all files may have together.
     capacity: u64,
     crashed: bool,
+    /// The machine stops before the step of this kind that comes after so many others.
+    crash_at: Option<(Step, u64)>,
     counts: FaultCounts,
     /// A hash of every step and what became of it.
     trace: u64,
@@ -116,6 +118,15 @@ impl Plan {
         if self.crashed {
             return Fate::Fails(gone());
         }
+        match &mut self.crash_at {
+            Some((kind, 0)) if *kind == step => {
+                self.crash_at = None;
+                self.crashed = true;
+                return Fate::CrashBefore;
+            }
+            Some((kind, left)) if *kind == step => *left -= 1,
+            _ => {}
+        }
         if self.once_in(self.rates.crash) {
             self.crashed = true;
             let before = self.once_in(2);
@@ -161,6 +172,7 @@ impl Faults {
             rates: FaultRates::default(),
             capacity: u64::MAX,
             crashed: false,
+            crash_at: None,
             counts: FaultCounts::new(),
             trace: 0xcbf2_9ce4_8422_2325,
         })))
@@ -176,10 +188,16 @@ impl Faults {
         self.0.lock().capacity = bytes;
     }
 
+    /// Stops the machine before the step of a kind that comes after so many others.
+    pub fn crash_after(&self, kind: Step, steps: u64) {
+        self.0.lock().crash_at = Some((kind, steps));
+    }
+
     /// Stops the machine now.
     pub fn crash(&self) {
         let mut plan = self.0.lock();
         plan.crashed = true;
+        plan.crash_at = None;
         plan.count("crash between steps");
     }
 

@@ -5,6 +5,7 @@
 
 use super::Direction;
 use super::fault::{Faults, Step};
+use super::gate::Gate;
 use super::index::KeyRange;
 use crate::error::Result;
 use crate::types::CommitSeq;
@@ -24,6 +25,7 @@ pub struct MemoryIndex {
     writing: Arc<Mutex<()>>,
     /// What may make a commit fail.
     faults: Option<Faults>,
+    gate: Option<Gate>,
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +49,11 @@ impl MemoryIndex {
     /// An empty map whose commits fail as these say.
     pub fn with_faults(faults: Faults) -> MemoryIndex {
         MemoryIndex { faults: Some(faults), ..MemoryIndex::default() }
+    }
+
+    /// An empty map whose commits pass a gate first.
+    pub fn with_gate(gate: Gate) -> MemoryIndex {
+        MemoryIndex { gate: Some(gate), ..MemoryIndex::default() }
     }
 
     /// The position of the last commit that moved it.
@@ -118,6 +125,7 @@ impl Write<'_> {
             committed.position = position.unwrap_or(committed.position);
             Ok(())
         };
+        self.index.gate.iter().for_each(Gate::pass);
         match &self.index.faults {
             Some(faults) => faults.strike(Step::Index, store),
             None => store(),

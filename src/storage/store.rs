@@ -3,25 +3,22 @@
 //! Invariants: only published commits are in a frozen generation; a generation is dropped only after LMDB has its
 //! content durably; a snapshot sees exactly the commits up to its sequence.
 
+use super::Entry;
 use super::bulk::Bulk;
 use super::fold::Folding;
 use super::index::Index;
+use super::pressure::HeldBack;
 use super::recent::Generation;
 use super::snapshot::StoreSnapshot;
 use super::tier::{BulkTier, Tier};
-use super::{Entry, Pressure};
-use crate::error::{Error, Result, SqlState};
+use crate::error::Result;
 use crate::types::CommitSeq;
-use crate::wait::{self, Signal};
+use crate::wait::Signal;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
-/// The longest that a single writer is held back by [`Pressure::Delay`].
-const DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// How a store is kept.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +61,8 @@ pub struct Store {
     /// Whether the last fold failed: a full disk, most likely. The next one may succeed.
     pub(super) fold_failed: AtomicBool,
     /// The server is stopping.
-    closing: AtomicBool,
+    pub(super) closing: AtomicBool,
+    pub(super) held_back: HeldBack,
     /// Whether somebody wants the active generation folded before it is full.
     freeze_soon: AtomicBool,
 }
@@ -82,11 +80,6 @@ impl Generations {
         let frozen = newest.into_iter().chain(active).chain(self.frozen.iter().cloned()).collect();
         Arc::new(Generations { fold: self.fold, active: Arc::default(), frozen })
     }
-}
-
-fn no_room() -> Error {
-    let message = "could not write: recent commits cannot be folded into the store";
-    Error::new(SqlState::DISK_FULL, message).hint("Check the disk's free space and the log.")
 }
 
 impl Store {
@@ -107,6 +100,7 @@ impl Store {
             prune_cursor: Mutex::default(),
             fold_failed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            held_back: HeldBack::default(),
             freeze_soon: AtomicBool::new(false),
         })
     }
@@ -197,36 +191,6 @@ impl Store {
         self.generations().frozen.iter().filter(|tier| matches!(tier, Tier::Bulk(_))).count()
     }
 
-    /// Blocks until fewer than `max` bulk commits wait to be folded.
-    ///
-    /// # Errors
-    /// 53100 where a fold has failed, or none has been done for `limit`.
-    pub fn wait_for_bulks(&self, max: usize, limit: Duration) -> Result<()> {
-        loop {
-            let (signal, wait) = wait::pair(Some(limit));
-            self.waiting.lock().room.push(signal);
-            if self.bulks() < max {
-                return Ok(());
-            }
-            if self.closing.load(Ordering::Acquire) {
-                return Err(no_room());
-            }
-            if !self.fold_failed.load(Ordering::Acquire) {
-                wait.block();
-            }
-            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
-                return Err(no_room());
-            }
-        }
-    }
-
-    /// Ends the waits for room in front of commits that will be refused: the server is stopping.
-    pub fn end_waits(&self) {
-        self.closing.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut self.waiting.lock().room);
-        waiting.iter().for_each(Signal::fire);
-    }
-
     /// Makes everything up to `seq` visible to new snapshots. Committer only, with nothing between install and publish
     /// beyond `seq`.
     pub fn publish(&self, seq: CommitSeq) {
@@ -293,39 +257,6 @@ impl Store {
     /// Bytes of what is in memory only.
     pub fn volatile_bytes(&self) -> usize {
         self.volatile.bytes()
-    }
-
-    /// How hard the recent map is pressed: writers are slowed from half full on, and wait at the bound.
-    pub fn pressure(&self) -> Pressure {
-        let (bytes, bound) = (self.recent_bytes(), self.options.recent_bytes_max);
-        if bytes >= bound {
-            Pressure::Full
-        } else if bytes > bound / 2 {
-            let share = (bytes - bound / 2) as f64 / (bound / 2) as f64;
-            Pressure::Delay(DELAY_MAX.mul_f64(share * share))
-        } else {
-            Pressure::None
-        }
-    }
-
-    /// Blocks until folds have made room.
-    ///
-    /// # Errors
-    /// 53100 where a fold has failed, or none has made any room for `limit`.
-    pub fn wait_for_room(&self, limit: Duration) -> Result<()> {
-        loop {
-            let (signal, wait) = wait::pair(Some(limit));
-            self.waiting.lock().room.push(signal);
-            if !matches!(self.pressure(), Pressure::Full) {
-                return Ok(());
-            }
-            if !self.fold_failed.load(Ordering::Acquire) {
-                wait.block();
-            }
-            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
-                return Err(no_room());
-            }
-        }
     }
 
     /// Whom to wake when a generation has been frozen.

@@ -10,13 +10,12 @@ use super::record::Span;
 use crate::change::{Change, Derive, NetWrite, TopicAppend, WriteSet};
 use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{BULKS_MAX, ROOM_WAIT_MS_MAX};
+use crate::limits::BULKS_MAX;
 use crate::storage::bulk::{BulkPartition, BulkPayload, NewBulk, SpillFile};
 use crate::storage::run::Sorter;
 use crate::types::{Oid, ScopeId, StorageId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A bulk file that waits for its commit's number.
 pub(super) struct PreparedBulk {
@@ -53,7 +52,7 @@ pub(super) fn encode(set: &mut WriteSet, handover: &Handover<'_>) -> Result<Fini
         extras.entry(&key, value.as_deref())?;
     }
     if engine.has_threads() {
-        engine.store.wait_for_bulks(BULKS_MAX, Duration::from_millis(ROOM_WAIT_MS_MAX))?;
+        engine.store.wait_for_bulks(BULKS_MAX, engine.options().room_wait_max)?;
     }
     let (file, partitions) = write_file(set, engine, extras)?;
     prepare::encode_bulk(set, handover, scopes, file, partitions)

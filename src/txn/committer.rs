@@ -13,11 +13,10 @@ use crate::catalog::Catalog;
 use crate::change::{Change, Commit};
 use crate::encoding::row;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{GROUP_BYTES_MAX, ROOM_WAIT_MS_MAX, SEQ_RESERVE};
+use crate::limits::{GROUP_BYTES_MAX, SEQ_RESERVE};
 use crate::storage::bulk::Bulk;
 use crate::storage::{Entry, Pressure};
 use crate::types::{CommitSeq, Oid, StorageId};
-use crate::wait;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -237,12 +236,7 @@ fn wait_for_room(engine: &Engine) -> Result<()> {
         Pressure::None => Ok(()),
         Pressure::Delay(_) if !engine.has_threads() => Ok(()),
         Pressure::Full if !engine.has_threads() => engine.store.wait_for_room(Duration::ZERO),
-        Pressure::Delay(time) => {
-            let (_signal, wait) = wait::pair(Some(time));
-            wait.block();
-            Ok(())
-        }
-        Pressure::Full => engine.store.wait_for_room(Duration::from_millis(ROOM_WAIT_MS_MAX)),
+        Pressure::Delay(_) | Pressure::Full => engine.store.hold_back(engine.options().room_wait_max),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{
     BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, RETIRED_BYTES_MAX,
-    SNAPSHOT_AGE_MAX, STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
+    ROOM_WAIT_MAX, SNAPSHOT_AGE_MAX, STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
 };
 use crate::storage::bulk::{BulkDir, SpillFile};
 use crate::storage::datadir::DataDir;
@@ -49,6 +49,8 @@ pub struct EngineOptions {
     pub generation_bytes: usize,
     /// Size of recent commits at which writers wait.
     pub recent_bytes_max: usize,
+    /// How long commits wait for room while no fold gets on.
+    pub room_wait_max: Duration,
     /// Size of one of LMDB's commits while it is folded.
     pub fold_part_bytes: usize,
     /// Bytes of a transaction's writes at which it spills to disk.
@@ -77,6 +79,7 @@ impl EngineOptions {
             readers: 1_024,
             generation_bytes: GENERATION_BYTES,
             recent_bytes_max: RECENT_BYTES_MAX,
+            room_wait_max: ROOM_WAIT_MAX,
             fold_part_bytes: FOLD_PART_BYTES,
             write_set_chunk_bytes: WRITE_SET_CHUNK_BYTES,
             big_commit_bytes_max: BIG_COMMIT_BYTES_MAX,
@@ -376,6 +379,11 @@ impl Engine {
     /// Bytes of the commits that are not folded yet.
     pub fn recent_bytes(&self) -> usize {
         self.store.recent_bytes()
+    }
+
+    /// How often groups of commits were delayed so that folding keeps up, and how often they had to wait for room.
+    pub fn held_back(&self) -> (u64, u64) {
+        self.store.held_back()
     }
 
     /// How it was opened.
