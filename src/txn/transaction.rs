@@ -497,14 +497,34 @@ impl Transaction {
 
     /// Has a storage's rows of one space freed in the background after the commit: DROP, TRUNCATE, CLEAR.
     pub fn drop_storage(&mut self, space: Space, storage: StorageId) -> Result<()> {
-        if self.noted {
-            let (from, to) = key::storage_range(space, storage);
-            self.engine.serializable.write_all(self.id, Bound::Included(&from), Bound::Excluded(&to))?;
-        }
         let mut mark = key::prefix(Space::Meta, storage, ScopeId::SHARED);
         mark.extend_from_slice(super::recovery::DROPPED);
         mark.push(space as u8);
         self.put_plain(Bytes::from(mark), Some(Bytes::from_static(&[1])))
+    }
+
+    /// Says to the other serializable transactions that a definition has read all rows of a storage as they are now.
+    pub fn note_scanned(&self, space: Space, storage: StorageId) {
+        if self.noted {
+            let (from, to) = key::storage_range(space, storage);
+            self.engine.serializable.read_latest(self.id, &from, &to);
+        }
+    }
+
+    /// Says to them that all rows of a storage are taken away: 40001 where that makes it part of an anomaly.
+    pub fn note_emptied(&self, space: Space, storage: StorageId) -> Result<()> {
+        if !self.noted {
+            return Ok(());
+        }
+        let (from, to) = key::storage_range(space, storage);
+        self.engine.serializable.write_all(self.id, Bound::Included(&from), Bound::Excluded(&to))
+    }
+
+    /// What serializable transactions have read in one storage they have read in another from now on: definitions of any
+    /// level give rows and indexes other storages, and a rollback leaves behind what nobody looks for.
+    pub fn note_moved(&self, from: (Space, StorageId), to: (Space, StorageId)) {
+        let [(from, end), (to, to_end)] = [from, to].map(|(space, storage)| key::storage_range(space, storage));
+        self.engine.serializable.move_reads((&from, &end), (&to, &to_end));
     }
 
     /// The present place, to roll back to.

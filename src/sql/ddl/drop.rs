@@ -1,8 +1,9 @@
 //! DROP of schemas, tables and topics, with what depends on them.
 
 use super::Definer;
+use super::alter::space_of;
 use super::names::{is_system, noun};
-use crate::catalog::{Catalog, CatalogKey, Relation, RelationKind, TableKind, Topic, oids_in};
+use crate::catalog::{Catalog, CatalogKey, Relation, RelationKind, Topic, oids_in};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::{Dropped, ObjectName};
@@ -205,8 +206,7 @@ impl Definer<'_, '_> {
     /// Has a relation's rows and index entries freed after the commit.
     fn free(&mut self, relation: &Relation) {
         match relation.kind {
-            RelationKind::Table(TableKind::Stream { .. }) => self.free_storage(Space::Stream, relation.storage),
-            RelationKind::Table(_) => self.free_storage(Space::Row, relation.storage),
+            RelationKind::Table(_) => self.empty_storage(space_of(relation), relation.storage, None),
             RelationKind::Topic(_) => {
                 self.free_storage(Space::Topic, relation.storage);
                 self.free_storage(Space::Group, relation.storage);
@@ -214,7 +214,7 @@ impl Definer<'_, '_> {
             RelationKind::Sequence(_) => self.end_sequence(relation.storage),
             RelationKind::System => {}
         }
-        relation.index_storages().for_each(|storage| self.free_storage(Space::Index, storage));
+        relation.index_storages().for_each(|storage| self.empty_storage(Space::Index, storage, None));
     }
 }
 

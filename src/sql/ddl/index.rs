@@ -2,7 +2,7 @@
 //! can be read meanwhile.
 
 use super::Definer;
-use super::alter::Altered;
+use super::alter::{Altered, space_of};
 use super::constraint::{check_key_type, choose};
 use super::names::{plural, require_schema, wrong_kind};
 use crate::catalog::{CatalogName, Index, IndexColumn, Privilege, Relation, RelationKind};
@@ -132,7 +132,7 @@ impl Definer<'_, '_> {
             self.refuse_in_use(&table, "DROP INDEX")?;
             let mut without = Relation::clone(&table);
             let index = without.indexes.remove(at);
-            self.free_storage(Space::Index, index.storage);
+            self.move_storage(Space::Index, index.storage, (space_of(&table), table.storage));
             self.put_relation(without)?;
         }
         Ok(())

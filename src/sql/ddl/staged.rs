@@ -20,6 +20,12 @@ pub(super) struct Staged {
     changes: Vec<(CatalogKey, Option<CatalogEntry>)>,
     /// Storages to be freed.
     freed: Vec<(Space, StorageId)>,
+    /// Storages whose rows are taken away, as serializable transactions are told.
+    emptied: Vec<(Space, StorageId)>,
+    /// Storages in whose place there is another.
+    moved: Vec<[(Space, StorageId); 2]>,
+    /// Storages whose rows are all looked at.
+    scanned: Vec<(Space, StorageId)>,
     /// Storages of sequences that begin and that end.
     begun: Vec<StorageId>,
     ended: Vec<StorageId>,
@@ -35,6 +41,9 @@ impl Staged {
             base,
             changes: Vec::new(),
             freed: Vec::new(),
+            emptied: Vec::new(),
+            moved: Vec::new(),
+            scanned: Vec::new(),
             begun: Vec::new(),
             ended: Vec::new(),
             locked: false,
@@ -43,6 +52,15 @@ impl Staged {
 
     /// Does it.
     pub(super) fn write(&mut self, tx: &mut Transaction) -> Result<()> {
+        for (space, storage) in std::mem::take(&mut self.emptied) {
+            tx.note_emptied(space, storage)?;
+        }
+        for [from, to] in std::mem::take(&mut self.moved) {
+            tx.note_moved(from, to);
+        }
+        for (space, storage) in std::mem::take(&mut self.scanned) {
+            tx.note_scanned(space, storage);
+        }
         for (space, storage) in std::mem::take(&mut self.freed) {
             tx.drop_storage(space, storage)?;
         }
@@ -98,6 +116,27 @@ impl Definer<'_, '_> {
     /// Has a storage freed in the background once the definition is committed.
     pub(super) fn free_storage(&mut self, space: Space, storage: StorageId) {
         self.staged.freed.push((space, storage));
+    }
+
+    /// The same, of a storage whose rows go with it: who has read one of them comes before this transaction. There may
+    /// be another in its place.
+    pub(super) fn empty_storage(&mut self, space: Space, storage: StorageId, to: Option<(Space, StorageId)>) {
+        self.staged.emptied.push((space, storage));
+        match to {
+            Some(to) => self.move_storage(space, storage, to),
+            None => self.free_storage(space, storage),
+        }
+    }
+
+    /// The same, of a storage in whose place there is another: who has read in the one has read in the other.
+    pub(super) fn move_storage(&mut self, space: Space, storage: StorageId, to: (Space, StorageId)) {
+        self.staged.moved.push([(space, storage), to]);
+        self.free_storage(space, storage);
+    }
+
+    /// The definition looks at all rows of a storage as they are now.
+    pub(super) fn scan_storage(&mut self, space: Space, storage: StorageId) {
+        self.staged.scanned.push((space, storage));
     }
 
     /// A sequence counts anew, in a storage of its own.

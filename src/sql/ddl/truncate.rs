@@ -27,10 +27,14 @@ impl Definer<'_, '_> {
         }
         for table in tables {
             let mut emptied = Relation::clone(&table);
-            self.free_storage(space_of(&table), table.storage);
             emptied.storage = self.tx.alloc_storage();
-            table.index_storages().for_each(|storage| self.free_storage(Space::Index, storage));
             emptied.index_storages_mut().for_each(|storage| *storage = self.tx.alloc_storage());
+            // who has read a part of the old rows is taken to have read all of the new ones
+            let rows = (space_of(&table), emptied.storage);
+            let indexes = table.index_storages().map(|storage| (Space::Index, storage));
+            for (space, storage) in std::iter::once((rows.0, table.storage)).chain(indexes) {
+                self.empty_storage(space, storage, Some(rows));
+            }
             self.put_relation(emptied)?;
         }
         Ok(())

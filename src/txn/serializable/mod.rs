@@ -9,7 +9,9 @@
 //! overlapped them is open.
 //!
 //! Transactions of other levels are not known here, as in PostgreSQL: what they write is no dependency. Nor are
-//! catalogs (their locks order them), messages of topics, and the expiry of STREAM rows, which is no write.
+//! catalogs (their locks order them), messages of topics, and the expiry of STREAM rows, which is no write. A definition
+//! that looks at all rows has read them all, and one that gives a table or an index another storage takes the reads of
+//! everybody along.
 
 mod participant;
 mod ranges;
@@ -128,6 +130,32 @@ impl Serializable {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a definition reads a range of keys as it is now, with all that was committed before: there is nobody
+    /// whose writes it has missed, and who writes there from now on comes after it.
+    pub(super) fn read_latest(&self, id: u64, from: &[u8], to: &[u8]) {
+        let mut state = self.state.lock();
+        if let Some(own) = state.all.get_mut(&id).filter(|own| !own.doomed) {
+            let before = own.bytes();
+            own.reads.add(Bytes::copy_from_slice(from), Bytes::copy_from_slice(to));
+            let after = own.bytes();
+            state.grow(id, before, after);
+        }
+    }
+
+    /// Whoever has read something in a range has read all of another one: the rows are there now.
+    pub(super) fn move_reads(&self, (from, to): (&[u8], &[u8]), (new_from, new_to): (&[u8], &[u8])) {
+        let mut state = self.state.lock();
+        let met = state.all.iter().filter(|(_, one)| one.reads.meets(from, to));
+        let readers: Vec<u64> = met.map(|(id, _)| *id).collect();
+        for id in readers {
+            let Some(reader) = state.all.get_mut(&id) else { continue };
+            let before = reader.bytes();
+            reader.reads.add(Bytes::copy_from_slice(new_from), Bytes::copy_from_slice(new_to));
+            let after = reader.bytes();
+            state.grow(id, before, after);
+        }
     }
 
     /// Notes that a transaction writes a key.

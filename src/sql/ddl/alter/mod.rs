@@ -68,9 +68,13 @@ impl Altered {
         self.rewrites() || self.reclustered
     }
 
+    /// Whether PostgreSQL would look at all rows, of an empty table too; to make an index of them is none of it.
+    fn judges_or_rewrites(&self) -> bool {
+        self.rewrites() || !self.not_null.is_empty() || !self.checks.is_empty()
+    }
+
     fn concerns_rows(&self) -> bool {
-        let judges = !self.not_null.is_empty() || !self.checks.is_empty() || !self.built.is_empty();
-        self.moves() || judges
+        self.moves() || self.judges_or_rewrites() || !self.built.is_empty()
     }
 }
 
@@ -199,9 +203,13 @@ impl Definer<'_, '_> {
             return Err(Error::unsupported("storing the rows of a STREAM table anew")
                 .hint("Wait until its rows have expired, or delete them."));
         }
+        let rows = (space_of(&altered.after), altered.after.storage);
         let kept: Vec<StorageId> = altered.after.index_storages().collect();
         for storage in altered.before.index_storages().filter(|storage| !kept.contains(storage)) {
-            self.free_storage(Space::Index, storage);
+            self.move_storage(Space::Index, storage, rows);
+        }
+        if altered.judges_or_rewrites() {
+            self.scan_storage(rows.0, rows.1);
         }
         if concerns_rows {
             let schema = self.catalog().schema(altered.after.schema).map_or_else(String::new, |one| one.name.clone());
@@ -220,8 +228,9 @@ impl Definer<'_, '_> {
             return Err(Error::new(SqlState::OBJECT_IN_USE, message)
                 .hint("Commit the changes that become messages of a topic first."));
         }
-        self.free_storage(space_of(&altered.before), altered.before.storage);
+        let space = space_of(&altered.before);
         altered.after.storage = self.tx.alloc_storage();
+        self.move_storage(space, altered.before.storage, (space, altered.after.storage));
         altered.after.index_storages_mut().for_each(|storage| *storage = self.tx.alloc_storage());
         altered.built = altered.after.index_storages().collect();
         Ok(())
