@@ -46,7 +46,8 @@ pub(super) fn stretches(along: Along, range: &KeyRange, cx: &EvalContext) -> Res
     if is_whole && range.equal.len() == columns.len() {
         return Ok(prefixes.into_iter().map(|key| Stretch::Point(key.into())).collect());
     }
-    let Some((_, column)) = columns.get(range.equal.len()) else {
+    let next = columns.get(range.equal.len()).filter(|_| !range.lower.is_empty() || !range.upper.is_empty());
+    let Some((_, column)) = next else {
         return Ok(prefixes.into_iter().map(|prefix| whole(&prefix)).collect());
     };
     let (Some(lower), Some(upper)) =
@@ -75,7 +76,7 @@ fn part_values(part: &KeyPart, column: &KeyColumn, cx: &EvalContext) -> Result<V
 
 /// The end of a stretch that remains when several bounds apply.
 enum End {
-    /// No bound but that NULLs are out.
+    /// No bound but that NULLs are out: there is a condition, which the least or the greatest value of the type satisfies.
     Open,
     At(Value, bool),
 }
@@ -108,9 +109,6 @@ fn tightest(bounds: &[KeyBound], column: &KeyColumn, lower: bool, cx: &EvalConte
 }
 
 fn bounded(prefix: &[u8], column: &KeyColumn, low: &End, high: &End) -> Result<Stretch> {
-    if let (End::Open, End::Open) = (low, high) {
-        return Ok(whole(prefix));
-    }
     let encoded = |value: &Value| -> Result<Vec<u8>> {
         let mut key = prefix.to_vec();
         encode_column(&mut key, value, column)?;
