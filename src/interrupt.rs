@@ -14,7 +14,7 @@ use std::task::Waker;
 pub enum Reason {
     /// CancelRequest or pg_cancel_backend: 57014.
     Cancel = 1,
-    /// The session must end because the server does: 57P01.
+    /// The session must end, because the server does or pg_terminate_backend says so: 57P01.
     Shutdown = 2,
     /// The client is gone; nobody reads the error.
     Disconnected = 3,

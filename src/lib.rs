@@ -14,7 +14,8 @@ pub mod wait;
 // 1: values and bytes
 pub mod encoding;
 pub mod types;
-// 2: the ordered map and the log; scalar expressions
+// 2: the ordered map and the log; scalar expressions; what sessions do
+pub mod activity;
 pub mod expr;
 pub mod storage;
 // 3: what exists

@@ -144,6 +144,10 @@ pub const PORTALS_MAX: usize = 1_000;
 /// Savepoints of one transaction; full: 53400. Each keeps the settings as they were.
 pub const SAVEPOINTS_MAX: usize = 10_000;
 
+/// Bytes of a statement that are kept of an idle session, for pg_stat_activity (PostgreSQL's track_activity_query_size,
+/// with the byte that ends it); longer: its start.
+pub const ACTIVITY_QUERY_BYTES_MAX: usize = 1_023;
+
 /// Parameters of a statement: the wire protocol counts them in 16 bits; full: 54023.
 pub const PARAMETERS_MAX: usize = 65_535;
 

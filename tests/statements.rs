@@ -81,6 +81,7 @@ impl Database {
         let ids = Ids(&self.engine);
         let cx = ExecContext {
             hub: None,
+            sessions: None,
             identity: &self.identity,
             scope: self.engine.scope_of(&self.identity.user_id)?,
             zone: &self.zone,

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("wait", 0),
     ("encoding", 1),
     ("types", 1),
+    ("activity", 2),
     ("expr", 2),
     ("storage", 2),
     ("catalog", 3),

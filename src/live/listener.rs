@@ -37,11 +37,17 @@ impl Listener {
         true
     }
 
-    /// UNLISTEN, of a plain or a live channel; one that is not listened on changes nothing.
+    /// UNLISTEN of a plain channel; one that is not listened on changes nothing. What waits of it is not heard any more,
+    /// as in PostgreSQL.
     pub fn unlisten(&mut self, channel: &str) {
         if self.channels.remove(channel.as_bytes()) {
             self.shared.remove(channel.as_bytes(), self.id);
+            self.outbox.forget(|of| of.as_str() == channel);
         }
+    }
+
+    /// UNLISTEN of a live channel.
+    pub fn unlisten_live(&mut self, channel: &str) {
         for member in self.live.extract_if(.., |member| member.subscription.channel.as_str() == channel) {
             end(&self.shared, &self.outbox, member);
         }
@@ -49,9 +55,16 @@ impl Listener {
 
     /// UNLISTEN *
     pub fn unlisten_all(&mut self) {
-        for channel in self.channels.drain() {
+        self.unlisten_all_but(&HashSet::new());
+    }
+
+    /// UNLISTEN *, but for plain channels that the same transaction listens on afterwards.
+    pub fn unlisten_all_but(&mut self, kept: &HashSet<Str>) {
+        let ended: HashSet<Str> = self.channels.extract_if(|channel| !kept.contains(channel.as_bytes())).collect();
+        for channel in &ended {
             self.shared.remove(channel.as_bytes(), self.id);
         }
+        self.outbox.forget(|of| ended.contains(of.as_bytes()));
         for member in self.live.drain(..) {
             end(&self.shared, &self.outbox, member);
         }

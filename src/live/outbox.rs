@@ -66,6 +66,19 @@ impl Outbox {
         });
     }
 
+    /// Drops the plain notifications that wait of some channels.
+    pub(super) fn forget(&self, is_ended: impl Fn(&Str) -> bool) {
+        let mut state = self.state.lock();
+        let State { waiting, bytes, .. } = &mut *state;
+        waiting.retain(|entry| {
+            let stays = entry.live.is_some() || !is_ended(&entry.notification.channel);
+            if !stays {
+                *bytes = bytes.saturating_sub(weight(&entry.notification));
+            }
+            stays
+        });
+    }
+
     /// Marks the session to end, because notifications were lost on their way here.
     pub fn lose(&self) {
         self.change(State::lose);

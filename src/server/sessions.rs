@@ -1,5 +1,6 @@
 //! Where a connection meets its session.
 
+use crate::activity::Sessions;
 use crate::config::Config;
 use crate::error::Result;
 use crate::live::Hub;
@@ -53,13 +54,14 @@ pub(super) fn converse(engine: &Arc<Engine>, hub: &Arc<Hub>, config: &Config) ->
     let services = Arc::new(Services {
         engine: engine.clone(),
         hub: hub.clone(),
+        sessions: Sessions::default(),
         plans: PlanCache::default(),
         database: config.database.clone(),
         allow_session_user_id: config.allow_session_user_id,
     });
     Ok(Box::new(move |newcomer: Newcomer| {
-        let Newcomer { role, pid, settings, interrupt } = newcomer;
-        let session = Session::new(services.clone(), &role, pid, settings, interrupt)?;
+        let Newcomer { role, pid, client, settings, interrupt } = newcomer;
+        let session = Session::new(services.clone(), &role, pid, client, settings, interrupt)?;
         Ok(Box::new(Served { session }))
     }))
 }

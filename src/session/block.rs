@@ -73,6 +73,7 @@ impl Block {
 /// An isolation level by its name in settings.
 pub(super) fn isolation_named(name: &str) -> Isolation {
     match name {
+        "read uncommitted" => Isolation::ReadUncommitted,
         "repeatable read" => Isolation::RepeatableRead,
         "serializable" => Isolation::Serializable,
         _ => Isolation::ReadCommitted,
@@ -82,6 +83,7 @@ pub(super) fn isolation_named(name: &str) -> Isolation {
 /// A setting that is the transaction's, as SHOW prints it; none for any other.
 pub(super) fn shown_of_transaction(name: &str, options: &TxnOptions) -> Option<&'static str> {
     Some(match (name, options.isolation) {
+        ("transaction_isolation", Isolation::ReadUncommitted) => "read uncommitted",
         ("transaction_isolation", Isolation::ReadCommitted) => "read committed",
         ("transaction_isolation", Isolation::RepeatableRead) => "repeatable read",
         ("transaction_isolation", Isolation::Serializable) => "serializable",

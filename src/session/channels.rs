@@ -8,6 +8,7 @@ use crate::live::{Listener, Subscription};
 use crate::sql::exec::check_notify;
 use crate::sql::parse::Channel;
 use crate::types::{CommitSeq, Str};
+use std::collections::HashSet;
 
 /// What a transaction said about channels.
 pub(super) enum Listening {
@@ -38,11 +39,7 @@ pub(super) struct Begun(Vec<Str>);
 impl Begun {
     /// Begins to listen just before the commit, so that no later one is missed.
     pub(super) fn begin(said: &[Listening], listener: &mut Listener) -> Begun {
-        let fresh = said.iter().filter_map(|said| match said {
-            Listening::Listen(channel) => listener.listen(channel.clone()).then(|| channel.clone()),
-            Listening::Live(..) | Listening::Unlisten(_) => None,
-        });
-        Begun(fresh.collect())
+        Begun(kept(said).into_iter().filter(|channel| listener.listen(channel.clone())).collect())
     }
 
     /// The commit has failed.
@@ -51,16 +48,40 @@ impl Begun {
     }
 }
 
-/// The commit at `seq` is done: what was said, in order, is now so.
-pub(super) fn settle(said: Vec<Listening>, listener: &mut Listener, seq: CommitSeq) {
+/// The plain channels that the transaction listens on by its last word. As in PostgreSQL only that counts: what was said
+/// between has no effect on what is heard of this commit.
+fn kept(said: &[Listening]) -> HashSet<Str> {
+    let mut kept = HashSet::new();
     for said in said {
         match said {
             Listening::Listen(channel) => {
-                listener.listen(channel);
+                kept.insert(channel.clone());
             }
+            Listening::Unlisten(Some(channel)) => {
+                kept.remove(channel.as_bytes());
+            }
+            Listening::Unlisten(None) => kept.clear(),
+            Listening::Live(..) => {}
+        }
+    }
+    kept
+}
+
+/// The commit at `seq` is done: what was said is now so.
+pub(super) fn settle(said: Vec<Listening>, listener: &mut Listener, seq: CommitSeq) {
+    let kept = kept(&said);
+    for said in said {
+        match said {
+            // those that are kept have begun before the commit
+            Listening::Listen(_) => {}
             Listening::Live(subscription, since) => listener.subscribe(*subscription, since.unwrap_or(seq)),
-            Listening::Unlisten(Some(channel)) => listener.unlisten(&channel),
-            Listening::Unlisten(None) => listener.unlisten_all(),
+            Listening::Unlisten(Some(channel)) => {
+                if !kept.contains(channel.as_bytes()) {
+                    listener.unlisten(&channel);
+                }
+                listener.unlisten_live(&channel);
+            }
+            Listening::Unlisten(None) => listener.unlisten_all_but(&kept),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The session itself: one request after another, each in steps.
 
+use super::activity::SessionPlace;
 use super::block::{Block, Committing, Place};
 use super::channels::{self, Begun, Listening};
 use super::identity::Followed;
@@ -10,6 +11,7 @@ use super::sequences::Remembered;
 use super::statement::Outcome;
 use super::timeouts::Deadlines;
 use super::{CopyInput, Flow, Output, Request, Services, Settings, TransactionStatus, Who};
+use crate::activity::{Activity, Awaited};
 use crate::catalog::Role;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
@@ -19,6 +21,7 @@ use crate::sql::plan::Command;
 use crate::txn::{CommitTicket, Transaction, TxnOptions};
 use crate::types::CommitSeq;
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +71,7 @@ pub struct Session {
     /// Portals by name. They end with their transaction.
     pub(super) portals: HashMap<String, Portal>,
     /// The portal under way.
-    current: Option<Portal>,
+    pub(super) current: Option<Portal>,
     /// What the open transaction said about channels.
     pub(super) listening: Vec<Listening>,
     /// What the commit under way takes back where it fails.
@@ -85,19 +88,8 @@ pub struct Session {
     refused: Option<Error>,
     pub(super) deadlines: Deadlines,
     pub(super) sequences: Remembered,
-    _locks: SessionLocks,
-}
-
-/// Gives back, at the session's end, the locks that it holds beyond its transactions.
-struct SessionLocks {
-    services: Arc<Services>,
-    pid: i32,
-}
-
-impl Drop for SessionLocks {
-    fn drop(&mut self) {
-        self.services.engine.unlock_session(self.pid);
-    }
+    pub(super) activity: Arc<Activity>,
+    _place: SessionPlace,
 }
 
 impl Session {
@@ -109,10 +101,13 @@ impl Session {
         services: Arc<Services>,
         role: &Role,
         pid: i32,
+        client: Option<SocketAddr>,
         settings: Vec<(String, String)>,
         interrupt: Arc<Interrupt>,
     ) -> Result<Session> {
-        let locks = SessionLocks { services: services.clone(), pid };
+        let begun = services.engine.env().now();
+        let activity = services.sessions.enter(pid, role.oid, client, begun, interrupt.clone());
+        let place = SessionPlace::new(services.clone(), pid);
         let mut session = Session {
             listener: services.hub.listener(),
             listening: Vec::new(),
@@ -139,7 +134,8 @@ impl Session {
             refused: None,
             deadlines: Deadlines::default(),
             sequences: Remembered::default(),
-            _locks: locks,
+            activity,
+            _place: place,
         };
         for (name, value) in &settings {
             check_setting(&session.services, &session.who, name, Some(value), false)?;
@@ -149,6 +145,7 @@ impl Session {
         session.settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" }, false, false);
         session.settings.take_changed();
         session.followed = Followed::of(&session.settings);
+        session.name_application();
         session.begin_silence();
         Ok(session)
     }
@@ -165,6 +162,7 @@ impl Session {
         if !matches!(request, Request::Overdue) {
             self.deadlines.silence = None;
         }
+        self.activity.wait_for(Awaited::Nothing);
         let lost = if matches!(request, Request::Overdue | Request::Flush) { None } else { self.take_lost() };
         match request {
             Request::Sync => {
@@ -217,7 +215,13 @@ impl Session {
         self.start_clock();
         self.statements.remove("");
         self.portals.remove("");
-        match self.prepare_script(text) {
+        let prepared = self.prepare_script(text);
+        let shown = match &prepared {
+            Ok(statements) if !statements.is_empty() => &statements[0].text,
+            _ => &self.text,
+        };
+        self.show_running(shown);
+        match prepared {
             Ok(statements) => {
                 let empty = statements.is_empty();
                 self.work = Work::Script { statements: statements.into(), empty };
@@ -239,7 +243,10 @@ impl Session {
             };
             if let Some(flow) = flow {
                 let wait = if let Flow::Full = flow { self.wait_for_ids() } else { None };
-                return self.within_deadline(wait.unwrap_or(flow));
+                let flow = wait.unwrap_or(flow);
+                let awaited = self.awaited(&flow);
+                self.activity.wait_for(awaited);
+                return self.within_deadline(flow);
             }
         }
     }
@@ -307,6 +314,7 @@ impl Session {
             Work::Execute(name, rows_max) => {
                 let (name, rows_max) = (std::mem::take(name), *rows_max);
                 let portal = self.take_portal(&name, rows_max)?;
+                self.show_running(&portal.prepared.text);
                 self.work = Work::Execute(name, rows_max);
                 self.current = Some(portal);
                 Ok(None)
@@ -336,12 +344,16 @@ impl Session {
         }
         self.work = Work::Nothing;
         self.deadlines.statement = None;
+        self.show_rest();
         if let Block::Idle = self.block {
             // up to here an error would have taken back what SET did, transaction or not
             self.settings.end_transaction(true);
         }
         for (name, value) in self.settings.take_changed() {
             output.parameter_status(name, &value);
+            if name == "application_name" {
+                self.name_application();
+            }
         }
         output.ready_for_query(self.block.status());
         self.begin_silence();
@@ -462,6 +474,7 @@ impl Session {
     }
 
     fn end_commit(&mut self, outcome: Result<CommitSeq>) -> Result<()> {
+        self.activity.end_transaction();
         self.settings.end_transaction(outcome.is_ok());
         self.follow_settings();
         let begun = std::mem::take(&mut self.begun);
@@ -524,6 +537,7 @@ impl Session {
         if let Some(transaction) = self.block.take() {
             transaction.rollback();
         }
+        self.activity.end_transaction();
         self.listening.clear();
         self.settings.end_transaction(false);
         self.follow_settings();
@@ -552,32 +566,6 @@ impl Session {
                 Some(Flow::Done)
             }
             Work::Nothing | Work::Message(_) | Work::Ages | Work::Flush => Some(Flow::Done),
-        }
-    }
-
-    /// The block after an error: rolled back, or with savepoints rolled back to the last of them, and failed.
-    fn fail_block(&mut self) {
-        self.current = None;
-        self.deadlines.lock = None;
-        self.deadlines.statement = None;
-        match std::mem::replace(&mut self.block, Block::Idle) {
-            Block::Explicit(mut transaction) if !self.savepoints.is_empty() => {
-                transaction.stop_waiting();
-                self.block = Block::Explicit(transaction);
-                self.return_to(self.savepoints.len() - 1);
-                self.block = Block::Failed(self.block.take());
-            }
-            Block::Explicit(transaction) => {
-                self.failed_options = Some(*transaction.options());
-                self.block = Block::Explicit(transaction);
-                self.rollback();
-                self.block = Block::Failed(None);
-            }
-            failed @ Block::Failed(_) => self.block = failed,
-            other => {
-                self.block = other;
-                self.rollback();
-            }
         }
     }
 

@@ -57,7 +57,9 @@ impl Session {
         if name.is_empty() {
             self.statements.remove("");
         }
-        let prepared = self.prepare_one(sql, &declared)?;
+        let prepared = self.prepare_one(sql, &declared);
+        self.show_running(&self.text);
+        let prepared = prepared?;
         for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
             self.tell(notice, output);
         }
@@ -66,6 +68,7 @@ impl Session {
 
     fn bind_message(&mut self, binding: Binding) -> Result<()> {
         let prepared = self.statement_named(&binding.statement)?;
+        self.show_running(&prepared.text);
         self.check_portal_name(&binding.portal)?;
         let (formats, values) = (&binding.parameter_formats, &binding.parameters);
         if formats.len() > 1 && formats.len() != values.len() {

@@ -5,6 +5,7 @@
 //! returns the wait as a value; a step whose output is full returns so that the socket can be written. The same
 //! session runs in process in tests.
 
+mod activity;
 mod ages;
 mod block;
 mod channels;

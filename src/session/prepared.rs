@@ -135,7 +135,10 @@ impl Session {
     /// 42601 for several statements; 25P02 in a failed block; those of reading and binding.
     pub(super) fn prepare_one(&mut self, text: &str, declared: &[SqlType]) -> Result<Arc<Prepared>> {
         let prepared = match self.cached(text, declared, true)? {
-            Some(prepared) => prepared,
+            Some(prepared) => {
+                self.text = prepared.text.clone();
+                prepared
+            }
             None => {
                 self.text = Arc::from(text);
                 let mut parsed = parse(text)?;

@@ -331,6 +331,7 @@ impl Session {
             settings: &settings,
             statement_time: acting.statement_time,
             hub: Some(&services.hub),
+            sessions: Some(&services.sessions),
         };
         body(transaction, &world)
     }

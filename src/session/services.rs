@@ -1,6 +1,7 @@
 //! What all sessions of a server share.
 
 use super::PlanCache;
+use crate::activity::Sessions;
 use crate::live::Hub;
 use crate::txn::Engine;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ pub struct Services {
     pub engine: Arc<Engine>,
     /// Notifications.
     pub hub: Arc<Hub>,
+    /// Who is connected, and what they do.
+    pub sessions: Sessions,
     /// Statements that have been prepared.
     pub plans: PlanCache,
     /// The database's name.

@@ -23,14 +23,18 @@ impl Session {
     pub(super) fn ensure_transaction(&mut self) -> Result<()> {
         if let Block::Idle = self.block {
             let options = self.options(&TransactionModes::default());
-            self.block = Block::Implicit(Box::new(self.services.engine.begin(options)?));
+            let transaction = self.services.engine.begin(options)?;
+            self.activity.begin_transaction(transaction.time());
+            self.block = Block::Implicit(Box::new(transaction));
         }
         Ok(())
     }
 
     /// Opens a block.
     pub(super) fn open_block(&mut self, options: TxnOptions) -> Result<()> {
-        self.block = Block::Explicit(Box::new(self.services.engine.begin(options)?));
+        let transaction = self.services.engine.begin(options)?;
+        self.activity.begin_transaction(transaction.time());
+        self.block = Block::Explicit(Box::new(transaction));
         Ok(())
     }
 
@@ -164,6 +168,32 @@ impl Session {
         self.listening.truncate(place.listening);
         self.settings.rollback_to(&place.settings);
         self.follow_settings();
+    }
+
+    /// The block after an error: rolled back, or with savepoints rolled back to the last of them, and failed.
+    pub(super) fn fail_block(&mut self) {
+        self.current = None;
+        self.deadlines.lock = None;
+        self.deadlines.statement = None;
+        match std::mem::replace(&mut self.block, Block::Idle) {
+            Block::Explicit(mut transaction) if !self.savepoints.is_empty() => {
+                transaction.stop_waiting();
+                self.block = Block::Explicit(transaction);
+                self.return_to(self.savepoints.len() - 1);
+                self.block = Block::Failed(self.block.take());
+            }
+            Block::Explicit(transaction) => {
+                self.failed_options = Some(*transaction.options());
+                self.block = Block::Explicit(transaction);
+                self.rollback();
+                self.block = Block::Failed(None);
+            }
+            failed @ Block::Failed(_) => self.block = failed,
+            other => {
+                self.block = other;
+                self.rollback();
+            }
+        }
     }
 
     /// SET TRANSACTION

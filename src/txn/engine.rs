@@ -3,7 +3,7 @@
 use super::committer::{CommitStep, Committer, Patience};
 use super::expiry::Expiry;
 use super::feed::{Feed, FeedReader, LoggedCommits};
-use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable};
+use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable, LockedThing};
 use super::recovery::{self, Counters, RecoveryReport};
 use super::scopes::Scopes;
 use super::sequence::Sequences;
@@ -364,6 +364,11 @@ impl Engine {
     /// Who keeps a session from the lock that it waits for: pg_blocking_pids.
     pub fn lock_blockers(&self, pid: i32) -> Vec<i32> {
         self.locks.blockers(pid)
+    }
+
+    /// What a session waits for, if it waits for a lock: pg_stat_activity.
+    pub fn lock_awaited(&self, pid: i32) -> Option<LockedThing> {
+        self.locks.awaited(pid)
     }
 
     /// Gives back one grant of a session's advisory lock; false where it has none in this mode.

@@ -16,7 +16,7 @@ impl Transaction {
     /// Takes the snapshot that all statements of a REPEATABLE READ or SERIALIZABLE transaction read, if it has none: the
     /// first query's, as of before it waits for any lock. A wait where a READ ONLY DEFERRABLE one has no safe one yet.
     pub fn pin(&mut self) -> Result<Option<Wait>> {
-        if self.pinned.is_some() || self.options.isolation == Isolation::ReadCommitted {
+        if self.pinned.is_some() || self.options.isolation.reads_anew() {
             return Ok(None);
         }
         let engine = self.engine.clone();

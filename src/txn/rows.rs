@@ -3,7 +3,7 @@
 //! Each call either does everything or asks to wait and be called again; locks that it has got by then are kept.
 
 use super::lock::{LockKey, LockMode, LockPolicy, Locked, RowLock};
-use super::transaction::{Claim, Isolation, StatementView, Transaction};
+use super::transaction::{Claim, StatementView, Transaction};
 use crate::change::{RowChange, Write};
 use crate::error::{Error, Result, SqlState};
 use crate::table::{Model, unique_violation};
@@ -183,9 +183,9 @@ impl Transaction {
     /// Lets INSERT pass over a conflict (ON CONFLICT DO NOTHING): 40001 under REPEATABLE READ where the row in the way is
     /// not as the transaction sees it.
     pub fn pass_over(&self, view: &StatementView, conflict: &Conflict) -> Result<()> {
-        match self.options().isolation {
-            Isolation::ReadCommitted => Ok(()),
-            _ => self.check_unchanged(view, &conflict.key, Some(&conflict.row), false),
+        match self.options().isolation.reads_anew() {
+            true => Ok(()),
+            false => self.check_unchanged(view, &conflict.key, Some(&conflict.row), false),
         }
     }
 

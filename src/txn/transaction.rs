@@ -19,9 +19,11 @@ use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// PostgreSQL's isolation levels; READ UNCOMMITTED is READ COMMITTED, as there.
+/// PostgreSQL's isolation levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
+    /// READ COMMITTED by another name, as in PostgreSQL.
+    ReadUncommitted,
     /// Each statement reads what is committed when it begins.
     #[default]
     ReadCommitted,
@@ -29,6 +31,13 @@ pub enum Isolation {
     RepeatableRead,
     /// As if one transaction ran after the other.
     Serializable,
+}
+
+impl Isolation {
+    /// Whether each statement has a snapshot of its own.
+    pub fn reads_anew(self) -> bool {
+        matches!(self, Isolation::ReadUncommitted | Isolation::ReadCommitted)
+    }
 }
 
 /// How a transaction begins.
@@ -283,6 +292,11 @@ impl Transaction {
         self.locks.wait_number()
     }
 
+    /// Whether it has to wait for a snapshot that is safe.
+    pub fn awaits_snapshot(&self) -> bool {
+        self.candidate.is_some()
+    }
+
     /// Leaves the queue for a lock that is not wanted any more: a cancelled statement, a timeout.
     pub fn stop_waiting(&mut self) {
         self.engine.locks.stop_waiting(&mut self.locks);
@@ -304,7 +318,7 @@ impl Transaction {
             Locked::NotAvailable => Ok(LockedRow::NotAvailable),
             Locked::Granted => {
                 let newest = self.newest(view, key)?;
-                if self.options.isolation != Isolation::ReadCommitted {
+                if !self.options.isolation.reads_anew() {
                     self.check_unchanged(view, key, newest.as_ref(), writes)?;
                 }
                 Ok(LockedRow::Granted(newest))

@@ -54,7 +54,13 @@ pub(super) async fn admit(context: &Arc<Context>, socket: &mut Socket, output: &
         return Err(Error::fatal(SqlState::INVALID_CATALOG_NAME, message).into());
     }
     place.log_in(&role)?;
-    let newcomer = Newcomer { role, pid: place.pid, settings: startup.settings, interrupt: place.interrupt.clone() };
+    let newcomer = Newcomer {
+        role,
+        pid: place.pid,
+        client: socket.peer(),
+        settings: startup.settings,
+        interrupt: place.interrupt.clone(),
+    };
     let mut conversation = (context.converse)(newcomer)?;
     conversation.greet(output);
     backend::backend_key_data(&mut output.buffer, place.pid, place.secret);

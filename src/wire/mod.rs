@@ -25,6 +25,7 @@ use crate::session::{CopyInput, Flow, Output, Request};
 use crate::txn::Engine;
 use crate::wait::Wait;
 use registry::Registry;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -57,6 +58,8 @@ pub struct Newcomer {
     pub role: Arc<Role>,
     /// The process id that clients know the session by.
     pub pid: i32,
+    /// Where the client is.
+    pub client: Option<SocketAddr>,
     /// Settings from the start-up packet, in order.
     pub settings: Vec<(String, String)>,
     /// How the session is told to stop.

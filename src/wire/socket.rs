@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -51,6 +52,11 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Where the client is; none when it has gone.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
     /// Takes an accepted connection.
     pub(super) fn new(stream: TcpStream) -> Socket {
         // Without it, an answer shorter than a packet waits for the client's acknowledgement of the one before.

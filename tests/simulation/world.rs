@@ -166,6 +166,7 @@ impl World {
         let services = Services {
             engine: engine.clone(),
             hub: Arc::new(hub),
+            sessions: Default::default(),
             plans: PlanCache::default(),
             database: "db".to_owned(),
             allow_session_user_id: false,
@@ -203,7 +204,7 @@ impl World {
     fn session(&self, user: &str, pid: i32) -> Session {
         let services = self.machine().services.clone();
         let role = services.engine.catalog().role_by_name(user).expect("the role was made").clone();
-        Session::new(services, &role, pid, Vec::new(), Arc::new(Interrupt::default())).expect("a session")
+        Session::new(services, &role, pid, None, Vec::new(), Arc::new(Interrupt::default())).expect("a session")
     }
 
     fn machine(&self) -> &Machine {

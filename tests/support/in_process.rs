@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use tertulia::activity::Sessions;
 use tertulia::change::Notification;
 use tertulia::env::SystemEnv;
 use tertulia::error::Error;
@@ -38,6 +39,7 @@ impl InProcess {
         let services = Services {
             engine,
             hub,
+            sessions: Sessions::default(),
             plans: PlanCache::default(),
             database: database.to_owned(),
             allow_session_user_id: false,
@@ -57,7 +59,7 @@ impl InProcess {
             let role = login_name(name).unwrap_or("tertulia");
             let role = services.engine.catalog().role_by_name(role).unwrap_or_else(|| panic!("{name}")).clone();
             let interrupt = Arc::new(Interrupt::default());
-            let session = Session::new(services.clone(), &role, pid, Vec::new(), interrupt).unwrap();
+            let session = Session::new(services.clone(), &role, pid, None, Vec::new(), interrupt).unwrap();
             Client { session, waiting: VecDeque::new() }
         })
     }
@@ -91,7 +93,10 @@ impl Client {
 impl Runner for InProcess {
     fn statement(&mut self, session: &str, sql: &str) -> String {
         let client = self.client(session);
-        client.collect();
+        // as on a socket: nothing is told in a transaction
+        if client.session.status() == TransactionStatus::Idle {
+            client.collect();
+        }
         let mut shown = Shown { text: client.waiting.drain(..).collect(), ..Shown::default() };
         client.session.start(Request::Query(sql.to_owned()));
         loop {

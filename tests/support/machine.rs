@@ -81,12 +81,13 @@ impl Machine {
         let services = Arc::new(Services {
             engine: engine.clone(),
             hub: Arc::new(hub),
+            sessions: Default::default(),
             plans: PlanCache::default(),
             database: "tertulia".to_owned(),
             allow_session_user_id: false,
         });
         let role = engine.catalog().role_by_name("tertulia").expect("the superuser").clone();
-        let session = Session::new(services.clone(), &role, 1, Vec::new(), Arc::new(Interrupt::default()));
+        let session = Session::new(services.clone(), &role, 1, None, Vec::new(), Arc::new(Interrupt::default()));
         self.life = Some(Life { engine, services, session: session.unwrap() });
     }
 

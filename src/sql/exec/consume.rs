@@ -11,7 +11,7 @@ use crate::expr::{EvalContext, Expr};
 use crate::limits::{CONSUME_BYTES_MAX, CONSUME_LIMIT_DEFAULT, SCAN_BATCH, VISIBILITY_MS_DEFAULT};
 use crate::sql::plan::{Consume, Place};
 use crate::topic::{Claimed, Claimer, Group, Lease, Lookup, Outcome, Seen, Target};
-use crate::txn::{CommitTicket, Isolation};
+use crate::txn::CommitTicket;
 use crate::types::datetime::interval_span;
 use crate::types::{Row, Value};
 use crate::wait::Wait;
@@ -301,7 +301,7 @@ impl Request {
     fn of(node: &Consume, run: &Run) -> Result<Request> {
         let now = run.cx.env.monotonic();
         let wait = duration(node.wait.as_ref(), "WAIT", run.eval)?;
-        if wait.is_some() && run.tx.options().isolation != Isolation::ReadCommitted {
+        if wait.is_some() && !run.tx.options().isolation.reads_anew() {
             return Err(Error::unsupported("CONSUME with WAIT under REPEATABLE READ")
                 .hint("The transaction keeps reading what was there when it began; use READ COMMITTED."));
         }

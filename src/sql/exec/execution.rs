@@ -6,6 +6,7 @@ use super::operator::{Operator, Pull, Run, open};
 use super::sort::{check_memory, row_size};
 use super::spill::Spill;
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
+use crate::activity::Awaited;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{AdvisoryCall, Notifier};
 use crate::limits::{IDENTIFIER_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX};
@@ -130,6 +131,14 @@ impl Execution {
     /// What the statement reads, once a step has begun.
     pub fn view(&self) -> Option<&StatementView> {
         self.view.as_ref()
+    }
+
+    /// What a wait that is not for a lock is for.
+    pub fn awaited(&self) -> Awaited {
+        match self.plan.root {
+            Node::Consume(_) => Awaited::Other,
+            _ => Awaited::Sleep,
+        }
     }
 
     /// Begins to give out rows anew: a query's tag counts those given since.

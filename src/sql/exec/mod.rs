@@ -37,6 +37,7 @@ pub use execution::{Execution, too_old};
 pub use subscribe::{Opening, check_notify, open_live};
 pub use tag::Tag;
 
+use crate::activity::Sessions;
 use crate::env::{Env, UnixMicros};
 use crate::error::{Error, Result};
 use crate::expr::{EvalContext, IdSource, Identity, Notifier, Settings};
@@ -64,6 +65,8 @@ pub struct ExecContext<'a> {
     pub statement_time: UnixMicros,
     /// Who listens, for `system.live`; none where there are no sessions.
     pub hub: Option<&'a Hub>,
+    /// All sessions; none where there are none.
+    pub sessions: Option<&'a Sessions>,
 }
 
 impl<'a> ExecContext<'a> {

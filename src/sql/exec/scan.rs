@@ -7,7 +7,7 @@ use crate::expr::Expr;
 use crate::limits::SCAN_BATCH;
 use crate::sql::plan::{Access, KeyRange, Scan, ScanColumn};
 use crate::storage::Direction;
-use crate::txn::{Isolation, TxCursor};
+use crate::txn::TxCursor;
 use crate::types::{Row, Value};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ impl ScanOp {
     /// What an index's entry says that the row must be asked again: under a snapshot older than the statement, an entry
     /// of a row that others have deleted since may lead to a new row that the transaction itself has put in its place.
     fn rechecked(&self, run: &Run) -> Option<&Expr> {
-        let is_old = run.tx.options().isolation != Isolation::ReadCommitted;
+        let is_old = !run.tx.options().isolation.reads_anew();
         let by_index = matches!(self.node.access, Access::Index(..));
         self.node.condition.as_ref().filter(|_| is_old && by_index)
     }

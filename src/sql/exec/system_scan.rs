@@ -1,5 +1,6 @@
 //! Scan of a system relation: its rows are computed when the scan starts.
 
+use super::ExecContext;
 use super::operator::{Operator, Pull, Run};
 use crate::error::Result;
 use crate::sql::plan::SystemScan;
@@ -23,7 +24,8 @@ impl Operator for SystemOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
         if self.rows.is_none() {
             let catalog = run.tx.catalog();
-            let context = SystemContext { catalog: &catalog, identity: run.cx.identity, tx: run.tx, hub: run.cx.hub };
+            let ExecContext { identity, hub, sessions, settings, .. } = *run.cx;
+            let context = SystemContext { catalog: &catalog, identity, tx: run.tx, hub, sessions, settings };
             self.rows = Some((self.node.relation.rows)(&context)?.into_iter());
         }
         loop {

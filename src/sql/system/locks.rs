@@ -45,7 +45,7 @@ struct Thing {
 
 fn thing_of(info: &LockInfo) -> Thing {
     let none = Thing {
-        kind: "object",
+        kind: info.thing.kind(),
         database: Some(Oid::DATABASE),
         relation: None,
         virtual_xid: None,
@@ -53,15 +53,11 @@ fn thing_of(info: &LockInfo) -> Thing {
         object: None,
     };
     match info.thing {
-        LockedThing::Relation(relation) => Thing { kind: "relation", relation: Some(relation), ..none },
-        LockedThing::Tuple(relation) => Thing { kind: "tuple", relation: Some(relation), ..none },
-        LockedThing::Transaction(id) => Thing { kind: "transactionid", database: None, transaction: Some(id), ..none },
-        LockedThing::Virtual(id) => {
-            Thing { kind: "virtualxid", database: None, virtual_xid: Some(format!("{}/{id}", info.pid)), ..none }
-        }
-        LockedThing::Advisory(key) => {
-            Thing { kind: "advisory", object: Some((Oid(key.class), Oid(key.object), key.sub)), ..none }
-        }
+        LockedThing::Relation(relation) => Thing { relation: Some(relation), ..none },
+        LockedThing::Tuple(relation) => Thing { relation: Some(relation), ..none },
+        LockedThing::Transaction(id) => Thing { database: None, transaction: Some(id), ..none },
+        LockedThing::Virtual(id) => Thing { database: None, virtual_xid: Some(format!("{}/{id}", info.pid)), ..none },
+        LockedThing::Advisory(key) => Thing { object: Some((Oid(key.class), Oid(key.object), key.sub)), ..none },
         LockedThing::Entry(key) => {
             let (class, object) = match key {
                 CatalogKey::Schema(oid) => (Oid(2615), oid),

@@ -1,6 +1,7 @@
 //! System relations: pg_catalog, information_schema and system.*, whose rows are computed from the catalog and the
 //! session when a scan begins. The planner and the executor know them as a kind of scan and nothing more.
 
+mod activity;
 mod indexes;
 mod information;
 mod locks;
@@ -9,9 +10,10 @@ mod relations;
 mod sequences;
 mod tertulia;
 
+use crate::activity::Sessions;
 use crate::catalog::Catalog;
 use crate::error::Result;
-use crate::expr::Identity;
+use crate::expr::{Identity, Settings};
 use crate::live::Hub;
 use crate::txn::Transaction;
 use crate::types::{Oid, Row, SqlType, Value};
@@ -46,6 +48,10 @@ pub struct SystemContext<'a> {
     pub tx: &'a Transaction,
     /// Who listens; none where there are no sessions.
     pub hub: Option<&'a Hub>,
+    /// All sessions; none where there are none.
+    pub sessions: Option<&'a Sessions>,
+    /// The asking session's settings.
+    pub settings: &'a dyn Settings,
 }
 
 /// The system relation of a schema and name.
@@ -57,7 +63,7 @@ pub fn find(schema: &str, name: &str) -> Option<&'static SystemRelation> {
 pub fn all() -> impl Iterator<Item = &'static SystemRelation> {
     let own = pg::RELATIONS.iter().chain(relations::RELATIONS).chain(indexes::RELATIONS);
     let own = own.chain(sequences::RELATIONS).chain(locks::RELATIONS);
-    own.chain(information::RELATIONS).chain(tertulia::RELATIONS)
+    own.chain(activity::RELATIONS).chain(information::RELATIONS).chain(tertulia::RELATIONS)
 }
 
 fn oid(oid: Oid) -> Value {

@@ -3,6 +3,7 @@
 use super::entry::{Asker, Entry, OwnerId, Party, Waiter};
 use super::key::{Object, Place};
 use super::mode::LockMode;
+use super::report::LockedThing;
 use super::table::LockTable;
 use crate::catalog::CatalogKey;
 use crate::error::{Error, SqlState};
@@ -64,6 +65,25 @@ impl LockTable {
         let mut seen = HashSet::new();
         blockers.retain(|blocker| seen.insert(*blocker));
         blockers
+    }
+
+    /// What a session waits for, by the name that pg_locks has for it; none where it waits for no lock.
+    pub fn awaited(&self, pid: i32) -> Option<LockedThing> {
+        let graph = self.graph.lock();
+        let (who, place) = graph.0.get(&Party::of(pid, 0))?;
+        let mut thing = None;
+        self.with_waiter(*who, *place, |entry, at| {
+            let waiter = &entry.queue[at];
+            let is_first = entry.blocking_waiters(at).next().is_none();
+            thing = match (place, waiter.relation) {
+                (Place::Object(object), _) => Some(LockedThing::of(*object)),
+                (Place::Row(..), Some(relation)) if !is_first => Some(LockedThing::Tuple(relation)),
+                (Place::Row(..), _) => {
+                    awaited_transaction(entry, waiter).map(|holder| LockedThing::Transaction(holder.owner.0))
+                }
+            };
+        });
+        thing
     }
 
     /// A cycle of waits through `start`, depth first. Other waits cannot begin meanwhile: the graph is locked.

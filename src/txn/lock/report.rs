@@ -44,6 +44,28 @@ pub enum LockedThing {
     Advisory(AdvisoryKey),
 }
 
+impl LockedThing {
+    pub(super) fn of(object: Object) -> LockedThing {
+        match object {
+            Object::Entry(key) => LockedThing::Entry(key),
+            Object::Relation(oid) => LockedThing::Relation(oid),
+            Object::Advisory(key) => LockedThing::Advisory(key),
+        }
+    }
+
+    /// pg_locks.locktype, and the wait event of who waits for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            LockedThing::Entry(_) => "object",
+            LockedThing::Relation(_) => "relation",
+            LockedThing::Tuple(_) => "tuple",
+            LockedThing::Transaction(_) => "transactionid",
+            LockedThing::Virtual(_) => "virtualxid",
+            LockedThing::Advisory(_) => "advisory",
+        }
+    }
+}
+
 const ALL_MODES: [LockMode; 8] = [
     LockMode::AccessShare,
     LockMode::RowShare,
@@ -88,11 +110,7 @@ fn info(thing: LockedThing, who: Asker, mode: LockMode) -> LockInfo {
 }
 
 fn add_object(object: Object, entry: &Entry, out: &mut Vec<LockInfo>) {
-    let thing = match object {
-        Object::Entry(key) => LockedThing::Entry(key),
-        Object::Relation(oid) => LockedThing::Relation(oid),
-        Object::Advisory(key) => LockedThing::Advisory(key),
-    };
+    let thing = LockedThing::of(object);
     for holder in &entry.holders {
         let held = |mode: &&LockMode| holder.modes & mode.bit() as Modes != 0;
         out.extend(ALL_MODES.iter().filter(held).map(|mode| info(thing, holder.who, *mode)));
