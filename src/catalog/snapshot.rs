@@ -22,8 +22,9 @@ pub struct Catalog {
     role_names: BTreeMap<String, Oid>,
     /// Topics by the table that feeds them.
     feeds: BTreeMap<Oid, BTreeSet<Oid>>,
-    /// Since which commit an index has the entries of its table's rows, where it was built on rows that were there. Not
-    /// stored: it concerns snapshots, which no restart outlives.
+    /// Since which commit an index has the entries of its table's rows, where it was built on rows that were there, and
+    /// since which a table's rows stand under another primary key. Not stored: it concerns snapshots, which no restart
+    /// outlives.
     built: BTreeMap<StorageId, CommitSeq>,
     /// The greatest of these that there ever was.
     last_built: CommitSeq,
@@ -142,6 +143,16 @@ impl Catalog {
         for gone in before.index_storages().filter(|&storage| after.is_none_or(|after| !has(storage, after))) {
             self.built.remove(&gone);
         }
+        if after.is_none_or(|after| after.storage != before.storage) {
+            self.built.remove(&before.storage);
+        }
+        let key = |relation: &Relation| relation.primary_key.as_ref().map(|key| key.oid);
+        let moved = after.filter(|after| after.storage != before.storage && key(after) != key(before));
+        // of a transaction's own the rows are its own, too
+        if let Some(after) = moved.filter(|_| at != CommitSeq::MAX) {
+            self.built.insert(after.storage, at);
+            self.last_built = self.last_built.max(at);
+        }
         let new = after.into_iter().flat_map(|after| after.index_storages()).filter(|&storage| !has(storage, before));
         for storage in new {
             self.built.insert(storage, at);
@@ -166,9 +177,9 @@ impl Catalog {
     }
 
     /// Whether an index leads to all rows that who uses this version can see: not where it was built after what is read,
-    /// on rows of which some may have been others then.
-    pub fn leads_to_all(&self, index: StorageId) -> bool {
-        self.seen.is_none_or(|seen| self.built.get(&index).is_none_or(|built| *built <= seen))
+    /// on rows of which some may have been others then. Of a table's own storage: whether they stand there.
+    pub fn leads_to_all(&self, storage: StorageId) -> bool {
+        self.seen.is_none_or(|seen| self.built.get(&storage).is_none_or(|built| *built <= seen))
     }
 
     /// Sets or replaces an entry.

@@ -20,6 +20,8 @@ pub struct Model {
     indexes: Vec<IndexModel>,
     /// What a row has in a column that was added after it was stored.
     missing: Vec<Value>,
+    /// Whether all rows that are seen stand in its storage.
+    readable: bool,
 }
 
 /// An index: of a UNIQUE constraint, or one that stands for itself.
@@ -62,6 +64,7 @@ impl Model {
             let bare = relation.columns.iter().take(2).map(|column| KeyColumn::bare(column.ty));
             key = bare.enumerate().collect();
         }
+        let readable_rows = readable(relation.storage);
         let indexes = indexes(relation, &key, readable);
         let missing = relation.columns.iter().map(|column| match &column.missing {
             Some(value) => text::parse(value, column.ty, &Zone::utc()),
@@ -77,6 +80,7 @@ impl Model {
             },
             key,
             indexes,
+            readable: readable_rows,
             relation: relation.clone(),
         })
     }
@@ -104,6 +108,11 @@ impl Model {
     /// The indexes beside the primary key: first those of UNIQUE constraints.
     pub fn indexes(&self) -> &[IndexModel] {
         &self.indexes
+    }
+
+    /// Whether all rows that are seen stand in its storage: not where they got another primary key since then.
+    pub fn is_readable(&self) -> bool {
+        self.readable
     }
 
     /// Whether rows have a hidden row id instead of a primary key.

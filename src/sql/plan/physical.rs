@@ -5,7 +5,7 @@ use super::access::{Purpose, choose, conjunction, conjuncts, serves};
 use super::node::*;
 use super::{Logical, RowLocking, SortKey};
 use crate::catalog::Catalog;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SqlState};
 use crate::expr::Expr;
 use crate::table::Model;
 use crate::types::{SqlType, Zone};
@@ -194,7 +194,7 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
             let (late, early): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(Expr::has_effects);
             let mut wanted = wanted.clone();
             wanted.extend(used(late.iter()));
-            let (input, ordered) = scan(&model, (alias, qualified), early, &wanted, purpose, extra);
+            let (input, ordered) = scan(&model, (alias, qualified), early, &wanted, purpose, extra)?;
             Ok(match conjunction(late) {
                 Some(predicate) => (Node::Filter(Arc::new(Filter { input, predicate })), ordered),
                 None => (input, ordered),
@@ -245,7 +245,14 @@ fn scan(
     wanted: &BTreeSet<usize>,
     purpose: Purpose,
     extra: &[ScanColumn],
-) -> (Node, bool) {
+) -> Result<(Node, bool)> {
+    if !model.is_readable() {
+        let table = &model.relation().name;
+        let message = format!("could not serialize access due to another primary key of table \"{table}\"");
+        return Err(Error::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
+            .detail("Rows of an older snapshot are not to be found under it.")
+            .hint("The transaction might succeed if retried."));
+    }
     let path = choose(model, conditions, purpose);
     let order = purpose.order;
     let direction = if order.is_empty() { Some(false) } else { serves(model, &path.access, order) };
@@ -273,10 +280,11 @@ fn scan(
         filter: conjunction(path.left),
         condition: conjunction(path.taken),
     };
-    (Node::Scan(Arc::new(node)), direction.is_some())
+    Ok((Node::Scan(Arc::new(node)), direction.is_some()))
 }
 
 /// Key and stored form of the rows that a statement is to write.
 fn targets(model: &Arc<Model>, alias: &str, predicate: Option<Expr>) -> Result<Node> {
-    Ok(scan(model, (alias.to_owned(), String::new()), conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &IDENTITY).0)
+    let names = (alias.to_owned(), String::new());
+    Ok(scan(model, names, conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &IDENTITY)?.0)
 }
