@@ -685,10 +685,11 @@ fn what_a_write_without_room_left_is_gone_before_the_next_segment() {
     }
 }
 
-/// A disk that refuses to remove files for a while.
+/// A disk that refuses to remove files, or to sync that it did, for a while.
 struct Reluctant {
     disk: MemoryDisk,
     refuses: AtomicBool,
+    forgets: AtomicBool,
 }
 
 impl Disk for Reluctant {
@@ -714,13 +715,36 @@ impl Disk for Reluctant {
         self.disk.remove(path)
     }
     fn sync_dir(&self, path: &Path) -> tertulia::error::Result<()> {
+        if self.forgets.load(Ordering::Relaxed) {
+            return Err(tertulia::error::Error::new(SqlState::IO_ERROR, "busy"));
+        }
         self.disk.sync_dir(path)
     }
 }
 
+/// A removal whose directory could not be synced was tried again for ever: the file was gone, so it failed, and with it
+/// every later step of the maintenance thread.
+#[test]
+fn a_segment_whose_removal_could_not_be_synced_does_not_keep_the_others() {
+    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: false.into(), forgets: false.into() });
+    let options = LogOptions { segment_bytes: SEGMENT, threads: true };
+    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
+    let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
+    disk.forgets.store(true, Ordering::Relaxed);
+    assert!(log_.release(CommitSeq(30)).is_err());
+    assert_eq!(log_.oldest(), CommitSeq::ZERO);
+    disk.forgets.store(false, Ordering::Relaxed);
+    log_.release(CommitSeq(30)).unwrap();
+    assert!(log_.oldest() > CommitSeq(20));
+    let oldest = log_.oldest();
+    drop(log_);
+    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
+    assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
+}
+
 #[test]
 fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
-    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: AtomicBool::new(false) });
+    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: false.into(), forgets: false.into() });
     let options = LogOptions { segment_bytes: SEGMENT, threads: true };
     let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
     let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();

@@ -50,8 +50,9 @@ impl DataDir {
             }
             Err(error) => return Err(error.into()),
         };
-        fs::create_dir_all(path.join("log"))?;
-        fs::create_dir_all(path.join("index"))?;
+        for name in ["log", "bulk", "index"] {
+            fs::create_dir_all(path.join(name))?;
+        }
         if fresh {
             // under its name only when it is whole: a crash in between leaves a new directory
             let unfinished = path.join(UNFINISHED);
@@ -59,7 +60,14 @@ impl DataDir {
             file.write_all(format!("{VERSION}\n").as_bytes())?;
             file.sync_all()?;
             fs::rename(&unfinished, &version)?;
-            File::open(path)?.sync_all()?;
+        }
+        // what is synced in a directory is lost with it, unless its own name is durable
+        File::open(path)?.sync_all()?;
+        if let Some(parent) = path.parent().filter(|parent| fresh && !parent.as_os_str().is_empty())
+            // where it may not be read it has been there for long
+            && let Ok(parent) = File::open(parent)
+        {
+            parent.sync_all()?;
         }
         Ok(DataDir { path: path.to_owned(), _lock: lock, fresh })
     }

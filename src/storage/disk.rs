@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync {
     fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>>;
     /// Gives a file another name, replacing what had it.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
-    /// Removes a file.
+    /// Removes a file; 58P01 where there is none.
     fn remove(&self, path: &Path) -> Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> Result<()>;
@@ -86,7 +86,10 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        Ok(fs::remove_file(path)?)
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path)),
+            removed => Ok(removed?),
+        }
     }
 
     fn sync_dir(&self, path: &Path) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::types::CommitSeq;
 use heed::types::{Bytes as Raw, Str};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use parking_lot::Mutex;
+use std::fs::File;
 use std::path::Path;
 
 /// The entry that says up to which commit the map is complete.
@@ -70,6 +71,8 @@ impl Lmdb {
             Ok(CommitOrAbort::Commit((map, meta)))
         });
         let (map, meta) = opened.map_err(failed)?.unwrap_commit();
+        // LMDB syncs its file, but not that the file is there
+        File::open(directory)?.sync_all()?;
         let pool = Mutex::new(Pool { fold: 0, idle: Vec::new() });
         Ok(Lmdb { env, map, meta, pool })
     }

@@ -298,14 +298,24 @@ impl CommitLog for FileLog {
     }
 
     fn release(&self, upto: CommitSeq) -> Result<()> {
-        let mut state = self.state.lock();
-        while state.segments.len() > 1
-            && let Some(oldest) = state.segments.front().filter(|oldest| oldest.last <= upto)
-        {
+        let unneeded = || {
+            let state = self.state.lock();
+            let oldest = state.segments.front().filter(|oldest| state.segments.len() > 1 && oldest.last <= upto);
+            oldest.map(|oldest| oldest.name.clone())
+        };
+        // commits go on meanwhile
+        while let Some(name) = unneeded() {
             // one after the other, each durably: a hole among those that are left would be corruption at the next start
-            self.disk.remove(&self.directory.join(&oldest.name))?;
+            match self.disk.remove(&self.directory.join(&name)) {
+                // it went the last time, but its directory could not be synced
+                Err(error) if error.code() == SqlState::UNDEFINED_FILE => {}
+                removed => removed?,
+            }
             self.disk.sync_dir(&self.directory)?;
-            state.segments.pop_front();
+            let mut state = self.state.lock();
+            if state.segments.front().is_some_and(|oldest| oldest.name == name) {
+                state.segments.pop_front();
+            }
         }
         Ok(())
     }
