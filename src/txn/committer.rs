@@ -377,6 +377,7 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
     let mut ended = Vec::with_capacity(group.len());
     let mut catalog: Option<Arc<Catalog>> = None;
     let mut last = CommitSeq::ZERO;
+    let mut serializable = false;
     for Numbered { seq, mut prepared } in group {
         let bulk = prepared.bulk.take().map(|bulk| bulk.file.published(seq));
         let installed = install(engine, &mut prepared, seq);
@@ -394,6 +395,7 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
         // before anybody can see it, so that no snapshot is in doubt whether it does
         if let Some(id) = prepared.serializable {
             engine.serializable.commit(id, Some(seq));
+            serializable = true;
         }
         ended.push((seq, prepared));
         last = seq;
@@ -404,6 +406,9 @@ fn publish(engine: &Engine, group: Vec<Numbered>, marks: Option<Marks>) {
         last = marks.seq;
     }
     engine.store.publish(last);
+    if serializable {
+        engine.serializable.published(last);
+    }
     if let Some(catalog) = catalog {
         engine.set_catalog(catalog.clone());
         engine.groups.keep(catalog.relations());

@@ -5,12 +5,16 @@ use super::recovery;
 use super::serializable::{Began, Safety};
 use super::transaction::{Isolation, StatementView, Transaction, TxnOptions};
 use crate::error::{Error, Result};
-use crate::storage::Direction;
+use crate::storage::{Direction, StoreSnapshot};
 use crate::types::StorageId;
 use crate::wait::Wait;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How soon an unsafe snapshot is looked at again while nothing is published that makes for another one.
+const PUBLICATION: Duration = Duration::from_millis(1);
 
 impl Transaction {
     /// Takes the snapshot that all statements of a REPEATABLE READ or SERIALIZABLE transaction read, if it has none: the
@@ -40,6 +44,10 @@ impl Transaction {
                         if safety == Safety::Safe {
                             self.pinned = Some(candidate);
                             return Ok(None);
+                        }
+                        if candidate.seq() == engine.current() {
+                            // what made it unsafe is about to be published
+                            return Ok(Some(Wait::for_time(PUBLICATION)));
                         }
                     }
                 }
@@ -133,6 +141,14 @@ impl Transaction {
             return view.snapshot.get(key);
         }
         self.engine.store.snapshot()?.get(key)
+    }
+
+    /// A key's value with all own writes over a snapshot of now. For several keys that are not locked.
+    pub(super) fn newest_in(&self, now: &StoreSnapshot, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.writes.get(key, u32::MAX)? {
+            Some(own) => Ok(own),
+            None => now.get(key),
+        }
     }
 
     /// The offset that a topic's partition gives its next message, as the statement sees it.

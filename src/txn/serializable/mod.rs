@@ -56,6 +56,8 @@ struct State {
     finished: VecDeque<u64>,
     /// The last number given to a prepare or a commit.
     last: u64,
+    /// What is known to be published: no snapshot that is taken from now on lacks a commit up to here.
+    published: CommitSeq,
     /// Bytes of all ranges.
     bytes: usize,
 }
@@ -79,11 +81,14 @@ impl Serializable {
     ) -> Result<Began> {
         let mut state = self.state.lock();
         let snapshot = snapshot()?;
+        state.published = state.published.max(snapshot.seq());
         let mut new = Participant::new(pid, snapshot.seq(), state.last, read_only);
         if read_only {
             let may_write = |id: &&u64| state.all.get(id).is_some_and(|other| !other.read_only && !other.doomed);
             new.unsafe_by = state.open.iter().filter(may_write).copied().collect();
-            if new.unsafe_by.is_empty() {
+            if state.is_unsafe(&new) {
+                new.settle(Safety::Unsafe);
+            } else if new.unsafe_by.is_empty() {
                 return Ok(Began::Safe(snapshot));
             }
         }
@@ -195,6 +200,15 @@ impl Serializable {
     pub(super) fn commit(&self, id: u64, seq: Option<CommitSeq>) {
         let mut state = self.state.lock();
         state.commit(id, seq);
+        if seq.is_none() {
+            state.forget();
+        }
+    }
+
+    /// What was committed up to this position is published.
+    pub(super) fn published(&self, seq: CommitSeq) {
+        let mut state = self.state.lock();
+        state.published = state.published.max(seq);
         state.forget();
     }
 
@@ -259,14 +273,15 @@ impl State {
         found
     }
 
-    /// Forgets the committed transactions that no open one overlaps. Where too many are kept, the transaction that has
-    /// been open longest must fail.
+    /// Forgets the committed transactions that no open one overlaps, nor one that is yet to begin: the snapshot of one that
+    /// begins before a commit is published lacks that. Where too many are kept, the transaction that has been open longest
+    /// must fail.
     fn forget(&mut self) {
         loop {
             let open = self.open.iter().filter_map(|id| Some((*id, self.all.get(id)?))).filter(|(_, one)| !one.doomed);
             let oldest = open.min_by_key(|(_, one)| (one.snapshot, one.began)).map(|(id, _)| id);
             let is_over = |front: &Participant| match oldest.and_then(|oldest| self.all.get(&oldest)) {
-                None => true,
+                None => front.seq.is_none_or(|seq| seq <= self.published),
                 Some(oldest) => !oldest.overlaps(front),
             };
             let over = self.finished.iter().take_while(|id| is_over(&self.all[*id])).count();
@@ -294,4 +309,70 @@ fn failure(reason: Reason) -> Error {
     Error::new(SqlState::T_R_SERIALIZATION_FAILURE, message)
         .detail(format!("Reason code: Canceled on {why}."))
         .hint("The transaction might succeed if retried.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Index, MemoryIndex, Store, StoreOptions};
+    use std::sync::Arc;
+
+    fn store() -> Arc<Store> {
+        let bytes = 1 << 20;
+        let options = StoreOptions {
+            generation_bytes: bytes,
+            recent_bytes_max: bytes,
+            fold_part_bytes: bytes,
+            retired_bytes_max: bytes,
+        };
+        Arc::new(Store::open(Index::memory(MemoryIndex::default()), options).unwrap())
+    }
+
+    fn begin(all: &Serializable, id: u64, read_only: bool, store: &Arc<Store>) -> Began {
+        all.begin(id, 0, read_only, || store.snapshot()).unwrap()
+    }
+
+    fn read(all: &Serializable, id: u64, key: &'static str) -> Result<()> {
+        all.read(id, Bound::Included(key.as_bytes()), Bound::Included(key.as_bytes()))
+    }
+
+    fn write(all: &Serializable, id: u64, key: &'static str) -> Result<()> {
+        all.write(id, &Bytes::from(key))
+    }
+
+    #[test]
+    fn one_that_begins_between_a_commit_and_its_publication_is_concurrent_to_it() {
+        let (all, store) = (Serializable::default(), store());
+        begin(&all, 1, false, &store);
+        assert!(read(&all, 1, "x").is_ok() && write(&all, 1, "y").is_ok() && all.prepare(1).is_ok());
+        all.commit(1, Some(CommitSeq(1)));
+        begin(&all, 2, false, &store);
+        assert!(read(&all, 2, "y").is_ok());
+        assert!(write(&all, 2, "x").is_err(), "write skew with one that was committed, but not published");
+        all.abort(2);
+        store.publish(CommitSeq(1));
+        all.published(CommitSeq(1));
+        assert!(all.state.lock().all.is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_without_a_commit_that_comes_before_what_it_sees_is_not_safe() {
+        let (all, store) = (Serializable::default(), store());
+        begin(&all, 1, false, &store);
+        begin(&all, 2, false, &store);
+        assert!(read(&all, 1, "x").is_ok() && write(&all, 2, "x").is_ok() && all.prepare(2).is_ok());
+        all.commit(2, Some(CommitSeq(1)));
+        store.publish(CommitSeq(1));
+        all.published(CommitSeq(1));
+        assert!(write(&all, 1, "y").is_ok() && all.prepare(1).is_ok());
+        all.commit(1, Some(CommitSeq(2)));
+        assert!(matches!(begin(&all, 3, true, &store), Began::Noted(_)), "it sees what 1 comes before, and not 1");
+        assert!(matches!(all.safety(3), Ok(Safety::Unsafe)));
+        assert!(read(&all, 3, "y").is_err());
+        all.abort(3);
+        store.publish(CommitSeq(2));
+        all.published(CommitSeq(2));
+        assert!(matches!(begin(&all, 4, true, &store), Began::Safe(_)));
+        assert!(all.state.lock().all.is_empty());
+    }
 }

@@ -40,6 +40,14 @@ impl State {
         Ok(())
     }
 
+    /// Whether the snapshot of a READ ONLY transaction that begins sees something that a transaction comes before which is
+    /// committed, but not published yet.
+    pub(super) fn is_unsafe(&self, reader: &Participant) -> bool {
+        let latest = self.finished.iter().rev().filter_map(|id| self.all.get(id));
+        let mut unseen = latest.take_while(|other| other.seq.is_none() || !reader.sees(other));
+        unseen.any(|writer| writer.earliest_out.is_some_and(|out| out <= reader.snapshot))
+    }
+
     fn of<'a>(&'a self, ids: &'a [u64]) -> impl Iterator<Item = &'a Participant> {
         // who is not there any more was rolled back, or committed before all that are
         ids.iter().filter_map(|id| self.all.get(id)).filter(|one| !one.doomed)
