@@ -240,8 +240,12 @@ impl Transaction {
                 self.release_since(mark);
                 return Ok(Probe::Wait(wait));
             }
-            named = self.newest(view, entry)?;
-            let row = if named.as_ref() == Some(&key) { self.live_row(view, model, &key)? } else { None };
+            // both as of one moment: who only locked the row may write it now
+            let now = self.engine().snapshot()?;
+            named = self.newest_in(&now, entry)?;
+            let row = if named.as_ref() == Some(&key) { self.newest_in(&now, &key)? } else { None };
+            drop(now);
+            let row = if let Some(row) = row { self.if_live(model, row)? } else { None };
             if row.is_some() {
                 self.stop_waiting();
             }
@@ -293,9 +297,13 @@ impl Transaction {
 
     fn live_row(&self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Option<Bytes>> {
         match self.newest(view, key)? {
-            Some(row) if model.is_live(&row, self.engine().env.now())? => Ok(Some(row)),
-            _ => Ok(None),
+            Some(row) => self.if_live(model, row),
+            None => Ok(None),
         }
+    }
+
+    fn if_live(&self, model: &Model, row: Bytes) -> Result<Option<Bytes>> {
+        Ok(if model.is_live(&row, self.engine().env.now())? { Some(row) } else { None })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one write, all of them different")]

@@ -330,13 +330,11 @@ impl Transaction {
     /// [`Claim::Locked`]. A lock that is granted can be given back with [`give_back_to`](Self::give_back_to).
     pub(super) fn claim(&mut self, relation: Oid, key: &Bytes, lock: RowLock, writes: bool) -> Result<Claim> {
         let row = (relation, key);
-        match self.engine.locks.lock_row(&mut self.locks, row, lock, writes, LockPolicy::NoWait)? {
-            Locked::Granted => return Ok(Claim::Held),
-            Locked::Wait(wait) => return Ok(Claim::Wait(wait)),
-            Locked::NotAvailable if !self.engine.locks.has_other_writer(&self.locks, key) => return Ok(Claim::Locked),
-            Locked::NotAvailable => {}
+        match self.engine.locks.lock_row(&mut self.locks, row, lock, writes, LockPolicy::AfterWriters)? {
+            Locked::Granted => Ok(Claim::Held),
+            Locked::Wait(wait) => Ok(Claim::Wait(wait)),
+            Locked::NotAvailable => Ok(Claim::Locked),
         }
-        self.wait_for(relation, key, lock, writes)
     }
 
     /// Locks a row, waiting for whoever is in the way.

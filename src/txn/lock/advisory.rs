@@ -33,7 +33,8 @@ impl LockTable {
             AdvisoryLevel::Transaction => owner.who,
             AdvisoryLevel::Session => Asker { owner: OwnerId::session(pid), party: Party::of(pid, 0) },
         };
-        let locked = self.ask(owner, who, Place::Object(object), Request { mode, writes: false }, policy)?;
+        let locked =
+            self.ask(owner, who, Place::Object(object), Request { mode, writes: false, after_writers: false }, policy)?;
         if let (Locked::Granted, AdvisoryLevel::Session) = (&locked, level) {
             *self.sessions.lock().entry(pid).or_default().entry((object, mode)).or_default() += 1;
         }

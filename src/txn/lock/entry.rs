@@ -53,6 +53,10 @@ pub(super) struct Request {
     pub(super) mode: LockMode,
     /// Whether a row is to be written.
     pub(super) writes: bool,
+    /// Whether of those in the way only who writes the row is waited for: see [`LockPolicy::AfterWriters`].
+    ///
+    /// [`LockPolicy::AfterWriters`]: super::table::LockPolicy::AfterWriters
+    pub(super) after_writers: bool,
 }
 
 impl Request {
@@ -94,6 +98,11 @@ impl Entry {
     pub(super) fn suits_holders(&self, who: Asker, mode: LockMode) -> bool {
         let conflicts = mode.conflicts();
         !self.holders.iter().any(|holder| holder.modes & conflicts != 0 && is_other(holder.who, who))
+    }
+
+    /// Whether somebody else writes the row, rather than only locking it.
+    pub(super) fn has_other_writer(&self, who: Asker) -> bool {
+        self.holders.iter().any(|holder| holder.modes & WRITES != 0 && is_other(holder.who, who))
     }
 
     /// Whether nobody who waits longer would be passed over. One who holds the object already goes before those who wait
@@ -150,26 +159,31 @@ impl Entry {
     }
 
     /// Grants to those in the queue, in order, whose mode conflicts with no hold and with nobody still waiting before
-    /// them.
+    /// them. Who waits for writers only is told when there is none, whether he can be granted the lock or not.
     pub(super) fn grant_queue(&mut self, woken: &mut Woken) {
         let mut waiting_before = 0;
         let mut at = 0;
         while at < self.queue.len() {
-            let (who, mode) = (self.queue[at].who, self.queue[at].request.mode);
-            if !self.suits_holders(who, mode) || waiting_before & mode.conflicts() != 0 {
+            let (who, Request { mode, after_writers, .. }) = (self.queue[at].who, self.queue[at].request);
+            let is_granted = self.suits_holders(who, mode) && waiting_before & mode.conflicts() == 0;
+            let is_over = after_writers && !self.has_other_writer(who);
+            if !is_granted && !is_over {
                 waiting_before |= mode.bit();
                 at += 1;
                 continue;
             }
             let waiter = self.queue.remove(at).expect("the place is within the queue");
-            self.hold(waiter.who, waiter.request.modes());
+            if is_granted {
+                self.hold(waiter.who, waiter.request.modes());
+            }
             woken.push(waiter.signal);
         }
     }
 
     /// The holders that keep a waiter from being granted.
     pub(super) fn blocking_holders(&self, waiter: &Waiter) -> impl Iterator<Item = Asker> {
-        let (who, conflicts) = (waiter.who, waiter.request.mode.conflicts());
+        let (who, request) = (waiter.who, waiter.request);
+        let conflicts = if request.after_writers { WRITES } else { request.mode.conflicts() };
         let blocks = move |holder: &&Holder| holder.modes & conflicts != 0 && is_other(holder.who, who);
         self.holders.iter().filter(blocks).map(|holder| holder.who)
     }
@@ -177,7 +191,7 @@ impl Entry {
     /// Those before a waiter in the queue whom it may not pass.
     pub(super) fn blocking_waiters(&self, at: usize) -> impl Iterator<Item = Asker> {
         let waiter = &self.queue[at];
-        let before = self.queue.iter().take(at);
+        let before = self.queue.iter().take(if waiter.request.after_writers { 0 } else { at });
         before.filter(|other| other.request.mode.conflicts_with(waiter.request.mode)).map(|other| other.who)
     }
 }

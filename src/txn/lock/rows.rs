@@ -151,11 +151,15 @@ impl RowShard {
         }
     }
 
-    /// Takes an owner out of the queue, or gives back what it was granted meanwhile.
+    /// Takes an owner out of the queue, or gives back what it was granted meanwhile: nothing, where it waited for a writer
+    /// only.
     pub(super) fn stop_waiting(&mut self, key: RowKey, owner: OwnerId, before: Modes, woken: &mut Woken) {
         let entry = self.shared.get_mut(&key);
         let Some(entry) = entry.filter(|entry| entry.is_queued(owner)) else {
-            return self.restore(key, owner, RowHold::of(before), woken);
+            if !self.held(key, owner).is_none() {
+                self.restore(key, owner, RowHold::of(before), woken);
+            }
+            return;
         };
         entry.leave_queue(owner);
         entry.grant_queue(woken);

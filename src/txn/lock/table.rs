@@ -23,6 +23,8 @@ pub enum LockPolicy {
     Wait,
     /// Say that it is not available (NOWAIT and SKIP LOCKED).
     NoWait,
+    /// Wait as long as another transaction writes the row; say that it is not available where others only lock it.
+    AfterWriters,
 }
 
 /// The answer to a request for a lock.
@@ -31,7 +33,7 @@ pub enum Locked {
     Granted,
     /// Ask again after this wait.
     Wait(Wait),
-    /// Another transaction holds it, and the policy was not to wait.
+    /// Another transaction holds it, and the policy was not to wait for that.
     NotAvailable,
 }
 
@@ -84,7 +86,7 @@ impl LockTable {
     /// same question is asked again.
     pub fn lock(&self, owner: &mut LockOwner, key: &LockKey, mode: LockMode, policy: LockPolicy) -> Result<Locked> {
         let place = Place::of(key, &self.secret);
-        let request = Request { mode, writes: matches!(place, Place::Row(..)) };
+        let request = Request { mode, writes: matches!(place, Place::Row(..)), after_writers: false };
         let who = owner.who;
         self.ask(owner, who, place, request, policy)
     }
@@ -100,7 +102,8 @@ impl LockTable {
     ) -> Result<Locked> {
         let place = Place::Row(self.secret.row(row.1), Some(row.0));
         let who = owner.who;
-        self.ask(owner, who, place, Request { mode: lock.mode(), writes }, policy)
+        let after_writers = policy == LockPolicy::AfterWriters;
+        self.ask(owner, who, place, Request { mode: lock.mode(), writes, after_writers }, policy)
     }
 
     /// Whether a lock in at least this mode is held by the owner. What it was granted in its wait counts once it has asked
@@ -116,12 +119,6 @@ impl LockTable {
             (Place::Row(row, _), _) => self.row_shard(row).held(row, owner.who.owner).modes(),
         };
         modes >= mode.bit()
-    }
-
-    /// Whether another transaction writes a row or key, rather than only locking it.
-    pub fn has_other_writer(&self, owner: &LockOwner, key: &Bytes) -> bool {
-        let row = self.secret.row(key);
-        self.row_shard(row).has_other_writer(row, owner.who.owner)
     }
 
     /// The owner writes, or locks rows: it has a transaction id that others can wait for.
@@ -213,11 +210,13 @@ impl LockTable {
         if request.writes {
             self.give_id(owner);
         }
-        let same = |waiting: &Waiting| (waiting.place, waiting.request, waiting.who) == (place, request, who);
-        if owner.waiting.as_ref().is_some_and(|waiting| !same(waiting)) {
+        let wanted = (place, request.modes(), who);
+        if let Some(waiting) = owner.waiting
+            && (waiting.place, waiting.request.modes(), waiting.who) != wanted
+        {
             // whoever was woken asks again for what he got before; were the new lock given back for that, two who wait
             // for it would hand it to each other for ever
-            if self.has(who, place, request) {
+            if waiting.place != place && self.has(who, place, request) {
                 return Ok(Locked::Granted);
             }
             self.stop_waiting(owner);
@@ -240,7 +239,18 @@ impl LockTable {
                 Ok(Locked::Granted)
             }
             Attempt::Busy if policy == LockPolicy::NoWait => Ok(Locked::NotAvailable),
+            Attempt::Busy if request.after_writers && !self.has_other_writer(place, who) => {
+                self.stop_waiting(owner);
+                Ok(Locked::NotAvailable)
+            }
             Attempt::Busy => self.begin_wait(owner, who, place, request),
+        }
+    }
+
+    fn has_other_writer(&self, place: Place, who: Asker) -> bool {
+        match place {
+            Place::Row(row, _) => self.row_shard(row).has_other_writer(row, who.owner),
+            Place::Object(_) => false,
         }
     }
 
@@ -306,11 +316,13 @@ impl LockTable {
                 Place::Row(row, relation) => {
                     let mut shard = self.row_shard(row);
                     let entry = shard.share(row, |owner| self.party_of(owner))?;
-                    if entry.suits_holders(who, request.mode) {
+                    let is_over = request.after_writers && !entry.has_other_writer(who);
+                    if is_over || entry.suits_holders(who, request.mode) {
                         shard.settle(row);
                         return Ok(Locked::Wait(Wait::ready()));
                     }
-                    enqueue(entry, relation)
+                    // as in PostgreSQL who waits for a writer only is not seen in the row's own queue
+                    enqueue(entry, relation.filter(|_| !request.after_writers))
                 }
             }
         };
@@ -528,6 +540,43 @@ mod tests {
         table.stop_waiting(&mut b);
         assert!(granted(&table, &mut c, "k", Update));
         for owner in [&mut b, &mut c] {
+            table.release(owner);
+        }
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn what_was_granted_in_a_wait_is_held_though_less_is_asked_for_then() {
+        let table = table();
+        let [mut a, mut b, mut c] = owners(&table);
+        assert!(granted(&table, &mut a, "k", Update));
+        assert!(!granted(&table, &mut b, "k", Update));
+        table.release(&mut a);
+        assert!(granted(&table, &mut b, "k", Share) && granted(&table, &mut b, "other", Update));
+        assert!(!granted(&table, &mut c, "k", Update));
+        for owner in [&mut b, &mut c] {
+            table.release(owner);
+        }
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn who_waits_for_writers_only_is_told_when_there_is_none() {
+        let table = table();
+        let [mut a, mut b, mut c, mut d] = owners(&table);
+        let key = Bytes::from("k");
+        let ask =
+            |owner: &mut LockOwner, lock, policy| table.lock_row(owner, (Oid(9), &key), lock, true, policy).unwrap();
+        assert!(granted(&table, &mut a, "k", KeyShare));
+        assert!(matches!(ask(&mut b, NoKeyUpdate, LockPolicy::Wait), Locked::Granted));
+        let Locked::Wait(wait) = ask(&mut c, Update, LockPolicy::AfterWriters) else { panic!("c must wait for b") };
+        assert_eq!(table.blockers(103), [102]);
+        table.release(&mut b);
+        assert!(wait.is_done());
+        assert!(matches!(ask(&mut c, Update, LockPolicy::AfterWriters), Locked::NotAvailable));
+        table.release(&mut c);
+        assert!(!granted(&table, &mut d, "k", Update), "a still holds it");
+        for owner in [&mut a, &mut d] {
             table.release(owner);
         }
         assert!(is_empty(&table));
