@@ -13,7 +13,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::ResultColumn;
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
+use crate::txn::{LockKey, LockPolicy, Locked, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use crate::wait::Wait;
 use std::cell::{OnceCell, RefCell};
@@ -209,17 +209,12 @@ impl Session {
     fn lock_tables(&mut self, portal: &mut Portal) -> Result<Option<Wait>> {
         loop {
             let plan = portal.prepared.plan.clone().ok_or_else(|| Error::internal("a statement without a plan"))?;
-            let mode = match (plan.writes(), plan.locks) {
-                (true, _) => LockMode::RowExclusive,
-                (false, Some(_)) => LockMode::RowShare,
-                (false, None) => LockMode::AccessShare,
-            };
             let transaction = self.transaction()?;
             let catalog = transaction.catalog();
             // not topics: a consumer may wait for messages for as long as it likes
-            let is_table = |oid: &&Oid| catalog.relation(**oid).is_some_and(|relation| relation.topic().is_none());
-            for oid in plan.relations.iter().filter(is_table) {
-                match transaction.lock(LockKey::Relation(*oid), mode, LockPolicy::Wait)? {
+            let is_table = |oid: Oid| catalog.relation(oid).is_some_and(|relation| relation.topic().is_none());
+            for (place, oid) in plan.relations.iter().enumerate().filter(|(_, oid)| is_table(**oid)) {
+                match transaction.lock(LockKey::Relation(*oid), plan.lock_mode(place), LockPolicy::Wait)? {
                     Locked::Granted => {}
                     Locked::Wait(wait) => return Ok(Some(wait)),
                     Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),

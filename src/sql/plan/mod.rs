@@ -28,7 +28,7 @@ pub use topic::{Consume, Place, ResetGroup, Settle, SettleTarget, SettleVerb, To
 
 use crate::error::Result;
 use crate::expr::Expr;
-use crate::txn::{RowLock, Transaction};
+use crate::txn::{LockMode, RowLock, Transaction};
 use crate::types::{Oid, SqlType};
 use std::sync::Arc;
 
@@ -47,7 +47,8 @@ pub struct Plan {
     pub user: Option<Expr>,
     /// Version of the catalog it was made against.
     pub catalog_version: u64,
-    /// The relations it uses: it is stale once one of them, or a name that led to one, has changed.
+    /// The relations it uses, first the one that it writes: it is stale once one of them, or a name that led to one, has
+    /// changed.
     pub relations: Vec<Oid>,
     /// The lock that it takes on the rows that it returns.
     pub locks: Option<RowLock>,
@@ -59,6 +60,15 @@ impl Plan {
     /// Whether it may write: refused in a READ ONLY transaction, and run to its end before its rows are given out.
     pub fn writes(&self) -> bool {
         self.command.writes()
+    }
+
+    /// How the relation at a place of [`relations`](Self::relations) is locked while it runs.
+    pub fn lock_mode(&self, place: usize) -> LockMode {
+        match self.locks {
+            _ if place == 0 && self.writes() => LockMode::RowExclusive,
+            Some(_) => LockMode::RowShare,
+            None => LockMode::AccessShare,
+        }
     }
 
     /// 25006 where the transaction is READ ONLY and the statement writes or locks rows.
