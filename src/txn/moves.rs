@@ -12,25 +12,29 @@ use crate::table::Model;
 use bytes::Bytes;
 
 impl Transaction {
-    /// Where the row went that the statement saw under a key where none is any more; none if it was deleted.
-    pub fn moved_to(&self, view: &StatementView, model: &Model, key: &Bytes) -> Result<Option<Bytes>> {
+    /// Where the row is now that the statement saw under a key where none is any more; none if it was deleted. Asked for
+    /// the key that the statement saw: what was under the keys that the row came by is another row's story.
+    pub fn moved_to(&self, view: &StatementView, model: &Model, seen: &Bytes) -> Result<Option<Bytes>> {
         let engine = self.engine();
         if model.has_row_id() || engine.last_move() <= view.seq() {
             return Ok(None);
         }
+        let mut key = seen.clone();
         for commit in engine.commits_after(view.seq())? {
             for change in commit?.changes.iter().filter(|change| change.relation == model.relation().oid) {
                 match (change.kind, &change.old) {
-                    (ChangeKind::Delete, _) if change.key == *key => return Ok(None),
+                    (ChangeKind::Delete, _) if change.key == key => return Ok(None),
                     (ChangeKind::Update, Some(old))
-                        if change.key != *key && model.row_key(change.scope, &model.decode(old)?, 0)? == *key =>
+                        if change.key != key && model.row_key(change.scope, &model.decode(old)?, 0)? == key =>
                     {
-                        return Ok(Some(change.key.clone()));
+                        key = change.key.clone();
+                        // a commit moves a row once
+                        break;
                     }
                     _ => {}
                 }
             }
         }
-        Ok(None)
+        Ok((key != *seen).then_some(key))
     }
 }

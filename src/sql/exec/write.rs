@@ -53,6 +53,8 @@ impl Claim {
 pub(super) struct Seen {
     pub(super) key: Bytes,
     pub(super) version: Bytes,
+    /// The key that it was seen under, where it has moved since.
+    pub(super) origin: Option<Bytes>,
 }
 
 /// What came of an attempt to lock a row.
@@ -86,10 +88,13 @@ pub(super) fn lock_target(
             LockedRow::Wait(wait) => return Ok(Target::Wait(wait)),
             LockedRow::NotAvailable => return Ok(Target::Busy),
             LockedRow::Granted(Some(newest)) => break newest,
-            LockedRow::Granted(None) => match run.tx.moved_to(run.view, model, &seen.key)? {
-                None => return Ok(Target::Skip),
-                Some(key) => seen.key = key,
-            },
+            LockedRow::Granted(None) => {
+                let origin = seen.origin.get_or_insert_with(|| seen.key.clone());
+                match run.tx.moved_to(run.view, model, origin)? {
+                    Some(key) if key != seen.key => seen.key = key,
+                    _ => return Ok(Target::Skip),
+                }
+            }
         }
     };
     if !model.is_live(&newest, run.now)? {
@@ -127,7 +132,7 @@ pub(super) fn decode(model: &Model, stored: &Bytes, row: &mut Row) -> Result<()>
 /// Key and stored form from the end of an input row.
 pub(super) fn identity(row: &mut Row) -> Result<Seen> {
     match (row.pop(), row.pop()) {
-        (Some(Value::Bytes(version)), Some(Value::Bytes(key))) => Ok(Seen { key, version }),
+        (Some(Value::Bytes(version)), Some(Value::Bytes(key))) => Ok(Seen { key, version, origin: None }),
         _ => Err(Error::internal("a row that is to be locked has no key")),
     }
 }
