@@ -777,6 +777,72 @@ fn the_file_of_a_large_commit_stays_for_as_long_as_the_log_names_it() {
     assert_eq!(world.rows(&model).len(), 3 * 600);
 }
 
+#[test]
+fn a_damaged_file_of_a_large_commit_is_named_at_the_start_or_by_whoever_reads_it() {
+    let mut world = World::new(8);
+    let model = world.table();
+    let mut transaction = world.begin();
+    world.fill(&mut transaction, &model, 0, 300, "a");
+    let seq = world.commit(transaction).unwrap();
+    // the file has the commit's name from the next start on
+    world.engine = open(&world.env, &world.disk, &world.index).unwrap();
+    let name = format!("{:020}.bulk", seq.0);
+    assert_eq!(world.names("bulk"), std::slice::from_ref(&name));
+    let path = PathBuf::from("data/bulk").join(&name);
+    let whole = world.disk.open(&path).unwrap();
+    let length = whole.len().unwrap();
+    let refusal = |what: &str| {
+        let Err(error) = open(&world.env, &world.disk, &world.index) else { panic!("{what}: it started") };
+        assert!(error.fields().message.contains(&name), "{what}: {error:?}");
+        error.code()
+    };
+    let away = PathBuf::from("data/bulk/away");
+    world.disk.rename(&path, &away).unwrap();
+    assert_eq!(refusal("missing"), SqlState::UNDEFINED_FILE);
+    world.disk.rename(&away, &path).unwrap();
+    let flip = |at: u64| {
+        let mut byte = [0];
+        whole.read_at(at, &mut byte).unwrap();
+        whole.write_at(at, &[byte[0] ^ 4]).unwrap();
+    };
+    for (what, at) in [("magic", length - 1), ("trailer", length - 20), ("index", length - 40)] {
+        flip(at);
+        assert_eq!(refusal(what), SqlState::DATA_CORRUPTED);
+        flip(at);
+    }
+    // the rest of it is looked at when it is read: no row of the block is served, nor folded
+    flip(length / 3);
+    let engine = open(&world.env, &world.disk, &world.index).unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    let (from, to) = (model.key_prefix(SHARED), prefix_successor(&model.key_prefix(SHARED)).unwrap());
+    let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Forward);
+    let mut batch = Vec::new();
+    let read = loop {
+        match cursor.next_batch(&snapshot, &mut batch, 10) {
+            Ok(true) => {}
+            Ok(false) => panic!("all of it was read: {} rows", batch.len()),
+            Err(error) => break error,
+        }
+    };
+    let folded = loop {
+        match engine.fold() {
+            Ok(true) => {}
+            Ok(false) => panic!("it was folded"),
+            Err(error) => break error,
+        }
+    };
+    for error in [read, folded] {
+        assert_eq!(error.code(), SqlState::DATA_CORRUPTED);
+        let message = &error.fields().message;
+        assert!(message.contains(&name) && message.contains("offset"), "{message}");
+    }
+    drop((cursor, snapshot, engine));
+    flip(length / 3);
+    world.engine = open(&world.env, &world.disk, &world.index).unwrap();
+    world.fold_all();
+    assert_eq!(world.rows(&model).len(), 300);
+}
+
 /// With threads, real files and LMDB: a copy of the directory is what a kill would have left.
 #[test]
 fn a_large_commit_is_found_again_on_real_files_before_and_after_it_is_folded() {

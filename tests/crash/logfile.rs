@@ -36,8 +36,3 @@ pub fn write_at(path: &Path, at: usize, bytes: &[u8]) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(bytes, at as u64).unwrap();
 }
-
-/// Cuts a file.
-pub fn truncate(path: &Path, length: usize) {
-    OpenOptions::new().write(true).open(path).unwrap().set_len(length as u64).unwrap();
-}
