@@ -102,6 +102,10 @@ pub const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Entries that a reader takes from the recent map under one lock, so that point reads stay quick beside scans.
 pub const SCAN_BATCH: usize = 256;
 
+/// Bytes at which a batch of a scan is complete however few its entries are: a row may have [`ROW_BYTES_MAX`]. The one that
+/// passes the bound is in it.
+pub const SCAN_BATCH_BYTES: usize = 1 << 20;
+
 /// Nesting of a statement's syntax; full: 54001. Bounds the parser's and the binder's stack.
 pub const NESTING_MAX: usize = 256;
 

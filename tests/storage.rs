@@ -350,6 +350,37 @@ fn snapshots_begun_at_many_times_keep_a_bounded_part_of_what_is_folded() {
     }
 }
 
+/// A batch had as many rows as were asked for, whatever their size: 256 rows of 128 MiB.
+#[test]
+fn batches_of_large_rows_have_few_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), usize::MAX);
+    let value = Bytes::from(vec![7; 300 << 10]);
+    for n in 0..40u8 {
+        let entry = Entry { key: Bytes::from(vec![n]), value: Some(value.clone()), volatile: false };
+        store.install(CommitSeq(u64::from(n) + 1), [entry]);
+        store.publish(CommitSeq(u64::from(n) + 1));
+    }
+    for place in ["memory", "the index"] {
+        let snapshot = store.snapshot().unwrap();
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut cursor = snapshot.cursor(Bound::Unbounded, Bound::Unbounded, direction);
+            let (mut found, mut batch, mut more) = (Vec::new(), Vec::new(), true);
+            while more {
+                more = cursor.next_batch(&snapshot, &mut batch, 256).unwrap();
+                assert!(batch.len() <= 4, "{} rows at once from {place}", batch.len());
+                found.extend(batch.drain(..).map(|(key, _)| key[0]));
+            }
+            let wanted: Vec<u8> =
+                if direction == Direction::Forward { (0..40).collect() } else { (0..40).rev().collect() };
+            assert_eq!(found, wanted, "from {place}");
+        }
+        drop(snapshot);
+        store.freeze_all();
+        while store.fold().unwrap().is_some() {}
+    }
+}
+
 const SEGMENT: u64 = 4 << 10;
 
 fn log(disk: &Arc<MemoryDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {

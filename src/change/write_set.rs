@@ -8,6 +8,7 @@ use super::Notification;
 use super::spilled::{Net, Spilled};
 use crate::catalog::{CatalogEntry, CatalogKey};
 use crate::error::Result;
+use crate::limits::SCAN_BATCH_BYTES;
 use crate::storage::bulk::{BulkDir, SpillFile};
 use crate::storage::{Direction, is_empty_range};
 use crate::types::{Oid, ScopeId, StorageId};
@@ -366,7 +367,8 @@ fn merge_newest(
             heads.push((head, source));
         }
     }
-    for _ in 0..limit {
+    let (mut taken, mut bytes) = (0, 0);
+    while taken < limit && bytes < SCAN_BATCH_BYTES {
         let nearest = heads.iter().map(|((key, _), _)| key);
         let nearest = match direction {
             Direction::Forward => nearest.min(),
@@ -388,7 +390,10 @@ fn merge_newest(
             }
             at += 1;
         }
-        out.extend(newest.map(|value| (nearest, value)));
+        let newest = newest.flatten();
+        taken += 1;
+        bytes += newest.as_ref().map_or(0, Bytes::len);
+        out.push_back((nearest, newest));
     }
     Ok(heads.is_empty())
 }

@@ -94,19 +94,18 @@ impl Index {
         }
     }
 
-    /// Visits the first `count` entries of a range; for [`Direction::Backward`] the last ones, backward.
+    /// Visits the entries of a range in a direction, until `take` says that it has enough.
     pub(super) fn visit(
         &self,
         reader: &Reader,
         range: KeyRange<'_>,
         direction: Direction,
-        count: usize,
-        take: impl FnMut(&[u8], &[u8]),
+        take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<()> {
         match (&self.0, reader) {
-            (Kind::Lmdb(index), Reader::Lmdb(reader)) => index.visit(reader, range, direction, count, take),
+            (Kind::Lmdb(index), Reader::Lmdb(reader)) => index.visit(reader, range, direction, take),
             (Kind::Memory(_), Reader::Memory(reader)) => {
-                reader.visit(range, direction, count, take);
+                reader.visit(range, direction, take);
                 Ok(())
             }
             _ => unreachable!("a reader is used with the index that made it"),

@@ -148,26 +148,29 @@ impl Lmdb {
         self.map.get(reader.txn(), key).map_err(failed)
     }
 
-    /// Visits the first `count` entries of a range.
+    /// Visits the entries of a range until `take` has enough.
     pub(super) fn visit(
         &self,
         reader: &Reader,
         range: KeyRange<'_>,
         direction: Direction,
-        count: usize,
-        mut take: impl FnMut(&[u8], &[u8]),
+        mut take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<()> {
         match direction {
             Direction::Forward => {
-                for entry in self.map.range(reader.txn(), &range).map_err(failed)?.take(count) {
+                for entry in self.map.range(reader.txn(), &range).map_err(failed)? {
                     let (key, value) = entry.map_err(failed)?;
-                    take(key, value);
+                    if !take(key, value) {
+                        break;
+                    }
                 }
             }
             Direction::Backward => {
-                for entry in self.map.rev_range(reader.txn(), &range).map_err(failed)?.take(count) {
+                for entry in self.map.rev_range(reader.txn(), &range).map_err(failed)? {
                     let (key, value) = entry.map_err(failed)?;
-                    take(key, value);
+                    if !take(key, value) {
+                        break;
+                    }
                 }
             }
         }

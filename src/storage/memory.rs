@@ -77,18 +77,13 @@ impl Reader {
         self.0.get(key).map(|value| &value[..])
     }
 
-    pub(super) fn visit(
-        &self,
-        range: KeyRange<'_>,
-        direction: Direction,
-        count: usize,
-        mut take: impl FnMut(&[u8], &[u8]),
-    ) {
-        let entries = self.0.range::<[u8], _>(range);
-        match direction {
-            Direction::Forward => entries.take(count).for_each(|(key, value)| take(key, value)),
-            Direction::Backward => entries.rev().take(count).for_each(|(key, value)| take(key, value)),
-        }
+    pub(super) fn visit(&self, range: KeyRange<'_>, direction: Direction, mut take: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut entries = self.0.range::<[u8], _>(range);
+        // it ends where enough was taken
+        let _ = match direction {
+            Direction::Forward => entries.all(|(key, value)| take(key, value)),
+            Direction::Backward => entries.rev().all(|(key, value)| take(key, value)),
+        };
     }
 }
 

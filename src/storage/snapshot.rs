@@ -5,7 +5,7 @@ use super::store::{Generations, Store};
 use super::tier::{Tier, TierRef};
 use super::{Direction, is_empty_range};
 use crate::error::Result;
-use crate::limits::SCAN_BATCH;
+use crate::limits::{SCAN_BATCH, SCAN_BATCH_BYTES};
 use crate::types::CommitSeq;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -114,16 +114,20 @@ pub struct StoreCursor {
 }
 
 impl StoreCursor {
-    /// Appends up to `max` further entries in order; whether there may be more. The snapshot is the one that made the
+    /// Appends up to `max` further entries in order, fewer where they are large; whether there may be more. The snapshot is the one that made the
     /// cursor.
     pub fn next_batch(&mut self, snapshot: &StoreSnapshot, out: &mut Vec<(Bytes, Bytes)>, max: usize) -> Result<bool> {
         let wanted = out.len() + max;
-        while out.len() < wanted {
+        let mut bytes = 0;
+        while out.len() < wanted && bytes < SCAN_BATCH_BYTES {
             self.fill(snapshot, max)?;
             match self.pop_newest() {
                 None => return Ok(false),
                 Some((_, None)) => {}
-                Some((key, Some(value))) => out.push((key, value)),
+                Some((key, Some(value))) => {
+                    bytes += key.len() + value.len();
+                    out.push((key, value));
+                }
             }
         }
         Ok(true)
@@ -176,7 +180,7 @@ impl StoreCursor {
     }
 }
 
-/// Reads up to `count` entries of the index into one shared buffer.
+/// Reads up to `count` entries of the index into one shared buffer, fewer where they are large.
 fn read_index(source: &mut Source, snapshot: &StoreSnapshot, direction: Direction, count: usize) -> Result<()> {
     fn edge(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
         bound.as_ref().map(Vec::as_slice)
@@ -188,13 +192,16 @@ fn read_index(source: &mut Source, snapshot: &StoreSnapshot, direction: Directio
     }
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(count);
     let mut buffer = BytesMut::new();
+    let mut is_full = false;
     let take = |key: &[u8], value: &[u8]| {
         buffer.extend_from_slice(key);
         buffer.extend_from_slice(value);
         places.push((key.len(), value.len()));
+        is_full = places.len() == count || buffer.len() >= SCAN_BATCH_BYTES;
+        !is_full
     };
-    snapshot.with_reader(|reader| snapshot.store.index.visit(reader, (from, to), direction, count, take))?;
-    source.exhausted = places.len() < count;
+    snapshot.with_reader(|reader| snapshot.store.index.visit(reader, (from, to), direction, take))?;
+    source.exhausted = !is_full;
     let mut shared = buffer.freeze();
     for (key, value) in places {
         let key = shared.split_to(key);

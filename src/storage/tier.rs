@@ -4,6 +4,7 @@ use super::Direction;
 use super::bulk::Bulk;
 use super::recent::Generation;
 use crate::error::Result;
+use crate::limits::SCAN_BATCH_BYTES;
 use crate::types::CommitSeq;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
@@ -114,9 +115,11 @@ impl BulkTier {
         let bounds = (range.0.as_ref().map(Vec::as_slice), range.1.as_ref().map(Vec::as_slice));
         let mut entries = self.bulk.range(bounds.0, bounds.1, direction);
         let wanted = out.len() + limit;
-        while out.len() < wanted {
+        let mut bytes = 0;
+        while out.len() < wanted && bytes < SCAN_BATCH_BYTES {
             let Some(entry) = entries.next().transpose()? else { return Ok(true) };
             if !self.hides(&entry.key) {
+                bytes += entry.value.as_ref().map_or(0, Bytes::len);
                 out.push_back((entry.key, entry.value));
             }
         }

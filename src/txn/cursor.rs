@@ -2,7 +2,7 @@
 
 use super::transaction::{StatementView, Transaction};
 use crate::error::Result;
-use crate::limits::SCAN_BATCH;
+use crate::limits::{SCAN_BATCH, SCAN_BATCH_BYTES};
 use crate::storage::{Direction, StoreCursor, is_empty_range};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -51,7 +51,8 @@ impl TxCursor {
         }
     }
 
-    /// Adds the next entries in the cursor's direction, `max` at most. False when nothing follows.
+    /// Adds the next entries in the cursor's direction, `max` at most, fewer where they are large. False when nothing
+    /// follows.
     pub fn next_batch(
         &mut self,
         transaction: &Transaction,
@@ -106,13 +107,17 @@ impl TxCursor {
             return Ok(!self.stored_exhausted);
         }
         let wanted = out.len() + max;
-        while out.len() < wanted {
+        let mut bytes = 0;
+        while out.len() < wanted && bytes < SCAN_BATCH_BYTES {
             self.read_ahead(transaction, view, max.clamp(1, SCAN_BATCH))?;
             if self.stored.is_empty() && !self.stored_exhausted || self.own.is_empty() && !self.own_exhausted {
                 continue;
             }
             let Some(next) = self.pop() else { return Ok(false) };
-            out.extend(next.1.map(|value| (next.0, value)));
+            if let (key, Some(value)) = next {
+                bytes += value.len();
+                out.push((key, value));
+            }
         }
         Ok(true)
     }

@@ -183,9 +183,14 @@ impl Engine {
 
 fn some_keys(snapshot: &StoreSnapshot, from: Vec<u8>, to: Vec<u8>) -> Result<Vec<Bytes>> {
     let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Forward);
-    let mut batch = Vec::new();
-    while batch.is_empty() && cursor.next_batch(snapshot, &mut batch, SWEEP_ROWS_MAX)? {}
-    Ok(batch.into_iter().map(|(key, _)| key).collect())
+    let (mut keys, mut batch) = (Vec::new(), Vec::new());
+    let mut more = true;
+    while more && keys.len() < SWEEP_ROWS_MAX {
+        more = cursor.next_batch(snapshot, &mut batch, SWEEP_ROWS_MAX - keys.len())?;
+        // a share in a batch's buffer would keep its rows
+        keys.extend(batch.drain(..).map(|(key, _)| Bytes::copy_from_slice(&key)));
+    }
+    Ok(keys)
 }
 
 /// Removes the index entries of an expired row, as far as they still name it.
