@@ -247,6 +247,13 @@ pub const OBJECT_LOCK_SHARDS: usize = 64;
 /// lock table is full.
 pub const OBJECT_LOCKS_MAX: usize = 1 << 20;
 
+/// Waits for an object that are put into another order to open one circle of waits: a circle that needs more is a
+/// deadlock, which fails the one that closed it.
+pub const REORDERINGS_MAX: usize = 3;
+
+/// Places of one circle of waits at which another order is tried.
+pub const REORDERED_WAITS_MAX: usize = 8;
+
 /// Bytes of recent commits that the changefeed keeps for readers and for resuming STREAM subscriptions; full: the
 /// oldest go, and a reader that has not seen them continues from the log.
 pub const FEED_BYTES_MAX: usize = 64 << 20;

@@ -146,6 +146,21 @@ impl Entry {
         self.queue.insert(place, waiter);
     }
 
+    /// Puts one who waits before another who came before him: from where to where.
+    pub(super) fn move_before(&mut self, who: Asker, other: Asker) -> Option<(usize, usize)> {
+        let place = |who| self.queue.iter().position(|waiter| waiter.who == who);
+        let (from, to) = (place(who)?, place(other)?);
+        (to < from).then(|| self.move_to(from, to))
+    }
+
+    /// Puts one who waits at another place of the queue.
+    pub(super) fn move_to(&mut self, from: usize, to: usize) -> (usize, usize) {
+        if let Some(waiter) = self.queue.remove(from) {
+            self.queue.insert(to, waiter);
+        }
+        (from, to)
+    }
+
     pub(super) fn is_queued(&self, owner: OwnerId) -> bool {
         self.queue.iter().any(|waiter| waiter.who.owner == owner)
     }

@@ -1,12 +1,13 @@
 //! Who waits for whom: deadlocks, and what pg_blocking_pids says.
 
-use super::entry::{Asker, Entry, OwnerId, Party, Waiter};
+use super::entry::{Asker, Entry, OwnerId, Party, Waiter, Woken};
 use super::key::{Object, Place};
 use super::mode::LockMode;
 use super::report::LockedThing;
 use super::table::LockTable;
 use crate::catalog::CatalogKey;
 use crate::error::{Error, SqlState};
+use crate::limits::{REORDERED_WAITS_MAX, REORDERINGS_MAX};
 use crate::types::Oid;
 use std::collections::{HashMap, HashSet};
 
@@ -31,10 +32,12 @@ impl Graph {
 
 /// Who a waiter waits for, for the deadlock's description.
 pub(super) struct Edge {
-    pid: i32,
+    waiter: Asker,
     mode: LockMode,
     place: Place,
     blocker: Asker,
+    /// The blocker holds nothing that is in the way: it only came before.
+    queued: bool,
 }
 
 impl LockTable {
@@ -112,11 +115,66 @@ impl LockTable {
         let mut edges = Vec::new();
         self.with_waiter(*who, *place, |entry, at| {
             let waiter = &entry.queue[at];
-            let blockers = entry.blocking_holders(waiter).chain(entry.blocking_waiters(at));
-            let edge = |blocker| Edge { pid: party.pid(), mode: waiter.request.mode, place: *place, blocker };
-            edges = blockers.filter(|blocker| blocker.party != party).map(edge).collect();
+            let holders = entry.blocking_holders(waiter).map(|blocker| (blocker, false));
+            let blockers = holders.chain(entry.blocking_waiters(at).map(|blocker| (blocker, true)));
+            let edge =
+                |(blocker, queued)| Edge { waiter: *who, mode: waiter.request.mode, place: *place, blocker, queued };
+            edges = blockers.filter(|(blocker, _)| blocker.party != party).map(edge).collect();
         });
         edges
+    }
+
+    /// Opens a cycle of waits by letting somebody in it go before one whom he only waits behind, as PostgreSQL does, where
+    /// that makes no other cycle. Who can go on then is granted what he waits for; the cycle where nothing helps.
+    pub(super) fn open_cycle(
+        &self,
+        graph: &Graph,
+        start: Party,
+        cycle: Vec<Edge>,
+    ) -> std::result::Result<Woken, Vec<Edge>> {
+        let mut reordered = Vec::new();
+        if !self.reorder(graph, &mut vec![start], &cycle, REORDERINGS_MAX, &mut reordered) {
+            return Err(cycle);
+        }
+        let mut woken = Woken::new();
+        for object in reordered {
+            if let Some(entry) = self.object_shard(&object).get_mut(&object) {
+                entry.grant_queue(&mut woken);
+            }
+        }
+        Ok(woken)
+    }
+
+    /// Tries one order after another. `changed` are those whose waits have changed; every cycle goes through one of them.
+    fn reorder(
+        &self,
+        graph: &Graph,
+        changed: &mut Vec<Party>,
+        cycle: &[Edge],
+        depth: usize,
+        reordered: &mut Vec<Object>,
+    ) -> bool {
+        let queued = cycle.iter().rev().filter(|edge| edge.queued).take(REORDERED_WAITS_MAX);
+        for Edge { waiter, blocker, place, .. } in queued {
+            let Place::Object(object) = *place else { continue };
+            let moved =
+                self.object_shard(&object).get_mut(&object).and_then(|entry| entry.move_before(*waiter, *blocker));
+            let Some((from, to)) = moved else { continue };
+            changed.push(waiter.party);
+            let opened = match changed.iter().find_map(|party| self.find_cycle(graph, *party)) {
+                None => true,
+                Some(other) => depth > 1 && self.reorder(graph, changed, &other, depth - 1, reordered),
+            };
+            if opened {
+                reordered.push(object);
+                return true;
+            }
+            changed.pop();
+            if let Some(entry) = self.object_shard(&object).get_mut(&object) {
+                entry.move_to(to, from);
+            }
+        }
+        false
     }
 
     /// Looks at somebody in the queue where he waits.
@@ -145,7 +203,8 @@ pub(super) fn deadlock(cycle: &[Edge]) -> Error {
     let lines: Vec<String> = cycle
         .iter()
         .map(|edge| {
-            let Edge { pid, mode, place, blocker } = edge;
+            let Edge { waiter, mode, place, blocker, .. } = edge;
+            let pid = waiter.party.pid();
             let database = Oid::DATABASE;
             let wanted = match place {
                 Place::Object(Object::Relation(oid)) => {

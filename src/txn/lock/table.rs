@@ -334,9 +334,18 @@ impl LockTable {
         match self.find_cycle(&graph, who.party) {
             None => Ok(Locked::Wait(wait)),
             Some(cycle) => {
+                let opened = self.open_cycle(&graph, who.party, cycle);
                 drop(graph);
-                self.stop_waiting(owner);
-                Err(deadlock(&cycle))
+                match opened {
+                    Ok(woken) => {
+                        fire(woken);
+                        Ok(Locked::Wait(wait))
+                    }
+                    Err(cycle) => {
+                        self.stop_waiting(owner);
+                        Err(deadlock(&cycle))
+                    }
+                }
             }
         }
     }
