@@ -165,16 +165,23 @@ impl Serializable {
 
     /// Notes that a transaction writes a key.
     pub(super) fn write(&self, id: u64, key: &Bytes) -> Result<()> {
-        self.note_write(id, |own| own.add_key(key), |other| other.has(key))
+        let is_older = |state: &State, reader| state.has_older_version(reader, id, key);
+        self.note_write(id, |own| own.add_key(key), |other| other.has(key), is_older)
     }
 
     /// Notes that a transaction writes all keys of a range: TRUNCATE and its kin.
     pub(super) fn write_all(&self, id: u64, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Result<()> {
         let (from, to) = (ranges::first(from), ranges::end(to));
-        self.note_write(id, |own| own.add(from.clone(), to.clone()), |other| other.meets(&from, &to))
+        self.note_write(id, |own| own.add(from.clone(), to.clone()), |other| other.meets(&from, &to), |_, _| false)
     }
 
-    fn note_write(&self, id: u64, add: impl FnOnce(&mut Ranges), meets: impl Fn(&Ranges) -> bool) -> Result<()> {
+    fn note_write(
+        &self,
+        id: u64,
+        add: impl FnOnce(&mut Ranges),
+        meets: impl Fn(&Ranges) -> bool,
+        comes_before_anyway: impl Fn(&State, u64) -> bool,
+    ) -> Result<()> {
         let mut state = self.state.lock();
         let Some(own) = state.all.get_mut(&id) else { return Ok(()) };
         if own.doomed {
@@ -185,7 +192,9 @@ impl Serializable {
         let after = own.bytes();
         state.grow(id, before, after);
         for reader in state.concurrent(id, |other| meets(&other.reads)) {
-            state.add_edge(reader, id, id)?;
+            if !comes_before_anyway(&state, reader) {
+                state.add_edge(reader, id, id)?;
+            }
         }
         Ok(())
     }
