@@ -1,5 +1,6 @@
 //! What INSERT, UPDATE and DELETE share: constraints, RETURNING, and rows that were waited for.
 
+use super::calls::{Settled, settle};
 use super::operator::Run;
 use crate::error::{Error, Result};
 use crate::expr::Expr;
@@ -104,10 +105,12 @@ pub(super) fn lock_target(
         return Ok(Target::Same);
     }
     decode(model, &newest, row)?;
-    if let Some(condition) = recheck
-        && condition.eval_bool(row, run.eval)? != Some(true)
-    {
-        return Ok(Target::Skip);
+    if let Some(condition) = recheck {
+        match settle(run, |eval| condition.eval_bool(row, eval))? {
+            Settled::Value(Some(true)) => {}
+            Settled::Value(_) => return Ok(Target::Skip),
+            Settled::Wait(wait) => return Ok(Target::Wait(wait)),
+        }
     }
     seen.version = newest;
     Ok(Target::Changed)
