@@ -60,6 +60,7 @@ impl Session {
         let prepared = self.prepare_one(sql, &declared);
         self.show_running(&self.text);
         let prepared = prepared?;
+        self.lock_if_free(&prepared)?;
         for notice in prepared.parsed.iter().flat_map(|parsed| &parsed.notices) {
             self.tell(notice, output);
         }
@@ -94,6 +95,7 @@ impl Session {
         if !Arc::ptr_eq(&current, &prepared) {
             self.statements.insert(binding.statement, current.clone());
         }
+        self.lock_if_free(&current)?;
         let (formats, columns) = (&binding.result_formats, current.columns().map_or(0, <[_]>::len));
         if formats.len() > 1 && formats.len() != columns {
             let formats = formats.len();
@@ -140,11 +142,12 @@ impl Session {
         if prepared.columns().is_some() {
             self.refuse_failed_unless_end(&prepared)?;
         }
+        // known whatever becomes of its rows
+        output.parameter_description(&prepared.params);
         let current = self.bound(prepared.clone())?;
         if !Arc::ptr_eq(&current, &prepared) {
             self.statements.insert(name.to_owned(), current.clone());
         }
-        output.parameter_description(&current.params);
         match current.columns() {
             Some(columns) => output.row_description(columns, &[]),
             None => output.no_data(),

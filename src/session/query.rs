@@ -1,9 +1,10 @@
 //! Plans at work: executed in steps, their rows handed to the output as they come.
 
-use super::block::shown_of_transaction;
+use super::block::{Block, shown_of_transaction};
 use super::conversation::Session;
 use super::plans::Environment;
 use super::portal::{Portal, Running, State};
+use super::prepared::Prepared;
 use super::sequences::Ids;
 use super::settings::{Settings, USER_ID};
 use super::statement::Outcome;
@@ -12,8 +13,8 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
-use crate::sql::plan::ResultColumn;
-use crate::txn::{LockKey, LockPolicy, Locked, Transaction, TxnOptions};
+use crate::sql::plan::{Plan, ResultColumn};
+use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use crate::wait::Wait;
 use std::cell::{OnceCell, RefCell};
@@ -21,6 +22,13 @@ use std::sync::Arc;
 
 /// Rows that a step looks at before others may have the thread.
 const STEP_BUDGET: usize = 4_096;
+
+/// The tables of a plan and how they are locked. Topics are none: a consumer may wait for messages for as long as it likes.
+fn locked_tables(plan: &Plan, catalog: &Catalog) -> impl Iterator<Item = (Oid, LockMode)> {
+    let is_table = |oid: &Oid| catalog.relation(*oid).is_some_and(|relation| relation.topic().is_none());
+    let tables = plan.relations.iter().enumerate().filter(move |(_, oid)| is_table(oid));
+    tables.map(|(place, oid)| (*oid, plan.lock_mode(place)))
+}
 
 /// Rows on their way to the client.
 struct Rows<'a> {
@@ -210,11 +218,8 @@ impl Session {
         loop {
             let plan = portal.prepared.plan.clone().ok_or_else(|| Error::internal("a statement without a plan"))?;
             let transaction = self.transaction()?;
-            let catalog = transaction.catalog();
-            // not topics: a consumer may wait for messages for as long as it likes
-            let is_table = |oid: Oid| catalog.relation(oid).is_some_and(|relation| relation.topic().is_none());
-            for (place, oid) in plan.relations.iter().enumerate().filter(|(_, oid)| is_table(**oid)) {
-                match transaction.lock(LockKey::Relation(*oid), plan.lock_mode(place), LockPolicy::Wait)? {
+            for (oid, mode) in locked_tables(&plan, &transaction.catalog()) {
+                match transaction.lock(LockKey::Relation(oid), mode, LockPolicy::Wait)? {
                     Locked::Granted => {}
                     Locked::Wait(wait) => return Ok(Some(wait)),
                     Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
@@ -231,6 +236,16 @@ impl Session {
                 return Ok(None);
             }
         }
+    }
+
+    /// Locks the tables of a statement that was parsed or bound in a transaction block, as PostgreSQL does, so that it is
+    /// what it was when it runs. Who finds a definition under way does not wait for it here, but when it runs.
+    pub(super) fn lock_if_free(&mut self, prepared: &Prepared) -> Result<()> {
+        let (Some(plan), Block::Explicit(transaction)) = (&prepared.plan, &mut self.block) else { return Ok(()) };
+        for (oid, mode) in locked_tables(plan, &transaction.catalog()) {
+            transaction.lock(LockKey::Relation(oid), mode, LockPolicy::NoWait)?;
+        }
+        Ok(())
     }
 
     /// Begins a portal whose statement has a plan: who runs it is settled now. A wait where it cannot begin yet.

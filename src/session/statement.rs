@@ -78,6 +78,7 @@ impl Session {
             Statement::Discard(what) => self.discard(*what),
             Statement::Prepare { name, types, statement } => {
                 let prepared = self.prepare_inner(statement, types)?;
+                self.lock_if_free(&prepared)?;
                 self.keep_statement(name, prepared)?;
                 done("PREPARE")
             }

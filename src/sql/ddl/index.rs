@@ -18,6 +18,7 @@ impl Definer<'_, '_> {
     pub(super) fn create_index(&mut self, create: &CreateIndex) -> Result<()> {
         let table = self.indexed_table(&create.table)?;
         self.lock(LockKey::Relation(table.oid), LockMode::Share)?;
+        self.refuse_in_use(&table, "CREATE INDEX")?;
         if create.columns.len() > INDEX_COLUMNS_MAX {
             let message = format!("cannot use more than {INDEX_COLUMNS_MAX} columns in an index");
             return Err(Error::new(SqlState::TOO_MANY_COLUMNS, message));
@@ -129,7 +130,7 @@ impl Definer<'_, '_> {
                 return Err(required(&table, &name.name));
             };
             self.lock_relation(table.oid)?;
-            self.refuse_in_use(&table, "DROP INDEX")?;
+            self.refuse_as_in_use(&table, "DROP INDEX", &name.name)?;
             let mut without = Relation::clone(&table);
             let index = without.indexes.remove(at);
             self.move_storage(Space::Index, index.storage, (space_of(&table), table.storage));

@@ -132,10 +132,14 @@ impl Definer<'_, '_> {
 
     /// 55006 while an open portal of the same session uses a relation.
     pub(super) fn refuse_in_use(&self, relation: &Relation, command: &str) -> Result<()> {
+        self.refuse_as_in_use(relation, command, &relation.name)
+    }
+
+    /// The same, for a part of the relation that goes by another name.
+    pub(super) fn refuse_as_in_use(&self, relation: &Relation, command: &str, name: &str) -> Result<()> {
         if !self.cx.in_use.contains(&relation.oid) {
             return Ok(());
         }
-        let name = &relation.name;
         let message = format!("cannot {command} \"{name}\" because it is being used by active queries in this session");
         Err(Error::new(SqlState::OBJECT_IN_USE, message))
     }
