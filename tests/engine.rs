@@ -6,11 +6,12 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind, Unique};
-use tertulia::change::{Change, ChangeKind, Commit, Derive, TopicAppend};
+use tertulia::change::{Change, ChangeKind, Commit, Derive, TopicAppend, Write};
 use tertulia::encoding::key::{Space, prefix, prefix_successor};
 use tertulia::encoding::row::{self, RowLayout, RowView};
 use tertulia::env::{ManualEnv, UnixMicros};
 use tertulia::error::{Result, SqlState};
+use tertulia::limits::SEQ_RESERVE;
 use tertulia::storage::Direction;
 use tertulia::table::Model;
 use tertulia::txn::{
@@ -744,6 +745,32 @@ fn ids_that_a_failed_record_was_to_reserve_are_reserved_by_the_next() {
     let fixture = fixture.reopen();
     fixture.env.set_now(START);
     assert!(fixture.engine.snowflake() > id);
+}
+
+#[test]
+fn positions_of_commits_that_the_log_hears_nothing_of_are_reserved_before_they_are_given() {
+    let fixture = Fixture::new();
+    let key = Bytes::from(prefix(Space::Stream, StorageId(900), ScopeId::SHARED));
+    let unlogged = |fixture: &Fixture| {
+        let mut transaction = fixture.begin();
+        let key = key.clone();
+        transaction.put(Write { command: 0, key, value: None, volatile: true, change: None }).unwrap();
+        commit(transaction)
+    };
+    // more of them than one record reserves
+    let begin = fixture.engine.current().0;
+    let mut last = unlogged(&fixture);
+    while last.0 < begin + SEQ_RESERVE + 100 {
+        last = unlogged(&fixture);
+    }
+    let fixture = fixture.crash();
+    assert!(fixture.engine.current() >= last);
+    let first = unlogged(&fixture);
+    assert!(first > last, "position {last} is given again: {first}");
+    let fixture = fixture.crash();
+    let mut transaction = fixture.begin();
+    put_large(&mut transaction, 1, 10);
+    assert!(commit(transaction) > first);
 }
 
 #[test]
