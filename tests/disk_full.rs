@@ -58,10 +58,14 @@ impl Disk {
         started.unwrap_or_else(|(status, log)| panic!("the server did not start: {status}\n{}", log.join("\n")))
     }
 
-    fn make_room(&self) {
+    /// Where a file of the disk is for those who have not mounted it.
+    fn path(&self, name: &str) -> PathBuf {
         let inside = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
-        let ballast = self.place.path().join("ballast");
-        std::fs::remove_file(inside.join(ballast.strip_prefix(Path::new("/")).unwrap())).unwrap();
+        inside.join(self.place.path().join(name).strip_prefix(Path::new("/")).unwrap())
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.path("ballast")).unwrap();
     }
 }
 
@@ -139,4 +143,42 @@ fn a_store_without_room_refuses_once_memory_is_full_and_goes_on_when_there_is_so
     // one segment fits, and in the store a part of what is in it
     let flags = ["--generation-bytes", "256kB", "--recent-bytes-max", "1MB"];
     fill_and_recover(150, &flags, 100_000);
+}
+
+#[test]
+fn a_large_transaction_without_room_is_refused_alone_and_gives_back_what_it_took() {
+    let Some(disk) = Disk::mount(100) else { return };
+    let server = disk.serve(&[]);
+    let mut client = administrator(&server);
+    client.run("CREATE TABLE t (id bigint PRIMARY KEY, body text)");
+    let rows = |from: i64, count: i64| {
+        let to = from + count - 1;
+        format!("INSERT INTO t SELECT g, repeat('x', 60000) FROM generate_series({from}, {to}) AS s(g)")
+    };
+    client.run(&rows(0, 10));
+    // more than the disk has room for: as what the transaction spills, or as the file of its commit
+    for count in [1_500, 700] {
+        let report = client.failure(&rows(1_000, count));
+        assert_eq!(report.code, "53100", "{count}: {report:?}");
+        let left = || std::fs::read_dir(disk.path("data/bulk")).unwrap().count();
+        let mut patience = 500;
+        while left() > 0 {
+            // the client hears of it before the transaction is taken apart
+            patience -= 1;
+            assert!(patience > 0, "{count}: {} files are left", left());
+            // while the session itself is idle
+            administrator(&server).run("SELECT pg_sleep(0.02)");
+        }
+        assert_eq!(self::count(&mut client), 10, "what was committed stands, and reads go on");
+    }
+    client.run("INSERT INTO t VALUES (10, 'a small one has room')");
+    let kept = administrator(&server).simple("UPDATE t SET body = body || '!'");
+    assert_eq!(kept[0], Event::Tag("UPDATE 11".into()));
+    disk.make_room();
+    client.run(&rows(1_000, 300));
+    assert_eq!(count(&mut client), 311);
+    server.kill();
+    let server = disk.serve(&[]);
+    assert_eq!(count(&mut administrator(&server)), 311, "after a kill");
+    assert!(server.terminate().0.success());
 }
