@@ -218,6 +218,12 @@ fn mismatch(value: &Value, form: Form) -> Error {
     Error::internal(format!("a {form:?} column was given {value:?}"))
 }
 
+/// The commit that wrote a row: zero where that is not committed yet.
+pub fn seq(row: &[u8]) -> CommitSeq {
+    let bytes = row.get(SEQ_AT..).and_then(|rest| rest.first_chunk());
+    CommitSeq(bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+}
+
 /// Writes the commit sequence into an encoded row.
 pub fn set_seq(row: &mut [u8], seq: CommitSeq) {
     row[SEQ_AT..COLUMNS_AT].copy_from_slice(&seq.0.to_le_bytes());

@@ -4,9 +4,10 @@ use super::cursor::TxCursor;
 use super::recovery;
 use super::serializable::{Began, Safety};
 use super::transaction::{Isolation, StatementView, Transaction, TxnOptions};
+use crate::encoding::row;
 use crate::error::{Error, Result};
 use crate::storage::{Direction, StoreSnapshot};
-use crate::types::StorageId;
+use crate::types::{CommitSeq, StorageId};
 use crate::wait::Wait;
 use bytes::Bytes;
 use std::ops::Bound;
@@ -98,9 +99,17 @@ impl Transaction {
         self.engine.serializable.read(self.id, from, to)
     }
 
-    /// Notes that it writes a key, or would if that were not there already: 40001 where that makes it part of an anomaly.
-    pub(super) fn note_write(&self, key: &Bytes) -> Result<()> {
-        if self.noted { self.engine.serializable.write(self.id, key) } else { Ok(()) }
+    /// Notes that it writes a key over a row, or would if that were not there already: 40001 where that makes it part of an
+    /// anomaly.
+    pub(super) fn note_write(&self, key: &Bytes, over: Option<&Bytes>) -> Result<()> {
+        if !self.noted {
+            return Ok(());
+        }
+        match over.map(|row| row::seq(row)) {
+            // its own version: who has read the one before that is known since that was made
+            Some(CommitSeq::ZERO) => Ok(()),
+            over => self.engine.serializable.write(self.id, key, over),
+        }
     }
 
     /// What is committed now with all that this transaction has written, whatever its isolation level: for definitions,

@@ -174,7 +174,7 @@ impl Transaction {
     /// Refuses a row for a conflict: 40001 rather than 23505 where the row in the way is there because of a transaction
     /// that this one cannot come after, so that a retry sees it.
     pub fn refuse(&self, conflict: &Conflict, error: impl FnOnce() -> Error) -> Error {
-        match self.note_write(&conflict.key) {
+        match self.note_write(&conflict.key, None) {
             Ok(()) => error(),
             Err(anomaly) => anomaly,
         }

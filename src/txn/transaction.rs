@@ -392,7 +392,7 @@ impl Transaction {
         }
         self.check_size()?;
         self.engine.locks.give_id(&mut self.locks);
-        self.note_write(&write.key)?;
+        self.note_write(&write.key, write.change.as_ref().and_then(|change| change.old.as_ref()))?;
         if write.volatile && write.value.is_some() && self.engine.is_full_of_streams() {
             return Err(Error::new(SqlState::OUT_OF_MEMORY, "out of memory for the rows of STREAM tables")
                 .hint("Rows that expire make room; choose a shorter TTL_SECONDS."));

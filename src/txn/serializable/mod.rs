@@ -163,9 +163,9 @@ impl Serializable {
         }
     }
 
-    /// Notes that a transaction writes a key.
-    pub(super) fn write(&self, id: u64, key: &Bytes) -> Result<()> {
-        let is_older = |state: &State, reader| state.has_older_version(reader, id, key);
+    /// Notes that a transaction writes a key, over the version that a commit made where that is known.
+    pub(super) fn write(&self, id: u64, key: &Bytes, over: Option<CommitSeq>) -> Result<()> {
+        let is_older = |state: &State, reader| over.is_some_and(|over| state.has_older_version(reader, over));
         self.note_write(id, |own| own.add_key(key), |other| other.has(key), is_older)
     }
 
@@ -346,7 +346,7 @@ mod tests {
     }
 
     fn write(all: &Serializable, id: u64, key: &'static str) -> Result<()> {
-        all.write(id, &Bytes::from(key))
+        all.write(id, &Bytes::from(key), None)
     }
 
     #[test]

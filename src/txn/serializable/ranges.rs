@@ -23,8 +23,6 @@ pub(super) struct Ranges {
     /// From the first key of each to the one after its last.
     map: BTreeMap<Bytes, Bytes>,
     bytes: usize,
-    /// Whether they are more than what was added.
-    coarse: bool,
 }
 
 impl Ranges {
@@ -69,11 +67,6 @@ impl Ranges {
         before.is_some_and(|(_, end)| **end > *key)
     }
 
-    /// Whether a key was added, and not only made one of the ranges.
-    pub(super) fn surely_has(&self, key: &[u8]) -> bool {
-        !self.coarse && self.has(key)
-    }
-
     /// Whether one of the ranges has a key of the range from `from` to before `to`.
     pub(super) fn meets(&self, from: &[u8], to: &[u8]) -> bool {
         let before = self.map.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(to))).next_back();
@@ -103,7 +96,6 @@ impl Ranges {
             coarse = Ranges::default();
             coarse.add_unbounded(Bytes::new(), last());
         }
-        coarse.coarse = true;
         *self = coarse;
     }
 

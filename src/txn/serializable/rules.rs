@@ -48,12 +48,11 @@ impl State {
         unseen.any(|writer| writer.earliest_out.is_some_and(|out| out <= reader.snapshot))
     }
 
-    /// Whether a reader has read an older version of a key than the one that a writer writes over: it comes before whoever
-    /// made that one, and through him before the writer.
-    pub(super) fn has_older_version(&self, reader: u64, writer: u64, key: &[u8]) -> bool {
-        let (reader, writer) = (&self.all[&reader], &self.all[&writer]);
-        let mut between = self.finished.iter().filter_map(|id| self.all.get(id));
-        between.any(|between| writer.sees(between) && !reader.sees(between) && between.writes.surely_has(key))
+    /// Whether a reader has read an older version of a key than the one that a commit made: it comes before that commit's
+    /// transaction, and through it before whoever writes over that version.
+    pub(super) fn has_older_version(&self, reader: u64, over: CommitSeq) -> bool {
+        let is_known = || self.finished.iter().rev().any(|id| self.all[id].seq == Some(over));
+        over > self.all[&reader].snapshot && is_known()
     }
 
     fn of<'a>(&'a self, ids: &'a [u64]) -> impl Iterator<Item = &'a Participant> {
