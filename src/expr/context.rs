@@ -1,5 +1,6 @@
 //! What an expression may ask for beside its row.
 
+use super::effect::{Effect, Journal, Pending};
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
 use crate::types::{CommitSeq, Oid, Str, Value, Zone};
@@ -27,8 +28,25 @@ pub struct EvalContext<'a> {
     pub settings: &'a dyn Settings,
     /// Where pg_notify() goes.
     pub notifier: &'a dyn Notifier,
+    /// What volatile functions have given, where the executor does what calls want and evaluates again.
+    pub journal: Option<&'a dyn Journal>,
     /// The operand of the innermost CASE with one; `None` everywhere else.
     pub operand: Option<&'a Value>,
+}
+
+impl EvalContext<'_> {
+    /// Has something done for a call: the error that ends the evaluation.
+    pub fn want(&self, effect: Effect) -> Error {
+        let name = effect.name();
+        match self.journal {
+            Some(journal) => {
+                journal.want(effect);
+                Error::internal(format!("{name} was called and nobody did it"))
+            }
+            None => Error::unsupported(format!("{name} in this part of a statement"))
+                .hint("Call it in a SELECT or in an INSERT, UPDATE or DELETE."),
+        }
+    }
 }
 
 /// Who a session is.
@@ -55,10 +73,14 @@ pub trait IdSource {
     /// The next SNOWFLAKE_ID().
     fn snowflake(&self) -> i64;
 
-    /// nextval() and its kin, where there is a session.
-    fn sequence(&self, _call: SequenceCall<'_>) -> Result<i64> {
+    /// nextval() and its kin, where there is a session. Where the caller `waits` it is told what to wait for; otherwise
+    /// this thread waits, and the sequence is not locked.
+    fn sequence(&self, _call: SequenceCall<'_>, _waits: bool) -> Result<Number> {
         Err(Error::unsupported("a sequence in this expression"))
     }
+
+    /// The transaction has locked a sequence.
+    fn sequence_locked(&self, _sequence: Oid) {}
 
     /// Who keeps a session from the lock that it waits for.
     fn blockers(&self, _pid: i32) -> Vec<i32> {
@@ -98,6 +120,18 @@ pub enum SequenceCall<'a> {
         /// Whether the next number is the one after it.
         is_called: bool,
     },
+}
+
+/// What nextval() and its kin give.
+pub enum Number {
+    /// The number.
+    Is(i64),
+    /// The transaction must lock this sequence first.
+    Unlocked(Oid),
+    /// Ask again when this is over.
+    Later(Box<dyn Pending>),
+    /// The number, once this is over.
+    After(i64, Box<dyn Pending>),
 }
 
 /// The parts of a name with dots as regclass and its kin read it: folded unless quoted.
@@ -162,46 +196,6 @@ pub trait Settings {
 pub trait Notifier {
     /// Queues one.
     fn notify(&self, channel: &str, payload: &str) -> Result<()>;
-
-    /// What an advisory lock's function gives, where a statement carries it out.
-    fn advisory(&self, _call: AdvisoryCall) -> Result<Value> {
-        Err(Error::unsupported("an advisory lock in this expression"))
-    }
-}
-
-/// A call of an advisory lock's function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdvisoryCall {
-    /// Of which lock.
-    pub number: AdvisoryNumber,
-    /// What to do.
-    pub verb: AdvisoryVerb,
-    /// In mode Share instead of Exclusive.
-    pub shared: bool,
-    /// For the session instead of the transaction.
-    pub session: bool,
-}
-
-/// The number of an advisory lock: the two kinds do not meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdvisoryNumber {
-    /// A bigint.
-    One(i64),
-    /// Two integers.
-    Two(i32, i32),
-}
-
-/// What is done with an advisory lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdvisoryVerb {
-    /// Got, after a wait where another has it.
-    Lock,
-    /// Got if it is free.
-    Try,
-    /// Given back once.
-    Unlock,
-    /// All of the session's are given back.
-    UnlockAll,
 }
 
 #[cfg(test)]

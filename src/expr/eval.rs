@@ -1,6 +1,7 @@
 //! Evaluation. Columns, constants and parameters are borrowed, so a comparison of a column allocates nothing.
 
-use super::function::{Args, Body, CompareOp};
+use super::effect::Journal;
+use super::function::{Args, Body, CompareOp, Function, Volatility};
 use super::{EvalContext, Expr};
 use crate::error::{Error, Result, SqlState};
 use crate::types::{SqlType, Value, compare};
@@ -53,11 +54,12 @@ impl Expr {
             },
             Expr::Call { function, args, .. } => match function.body {
                 Body::Compare(op) => Cow::Owned(from_bool(compare_call(op, args, row, cx)?)),
-                Body::Plain(call) | Body::Effect(call) => Cow::Owned(plain_call(call, function.strict, args, row, cx)?),
-                Body::Sleep => {
-                    return Err(Error::unsupported(format!("{} within an expression", function.name))
-                        .hint("Call it as an item of a SELECT."));
-                }
+                Body::Plain(call) | Body::Effect(call) => match cx.journal {
+                    Some(journal) if function.volatility == Volatility::Volatile => {
+                        Cow::Owned(noted_call(call, function, journal, args, row, cx)?)
+                    }
+                    _ => Cow::Owned(plain_call(call, function.strict, args, row, cx)?),
+                },
                 Body::Series => {
                     let message = "set-valued function called in context that cannot accept a set";
                     return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
@@ -169,6 +171,32 @@ fn plain_call(call: PlainFn, strict: bool, args: &[Expr], row: &[Value], cx: &Ev
         values.push(value);
     }
     call(&Args { values: &values, exprs: args }, cx)
+}
+
+/// A call that is made once, however often its row's expressions are evaluated. Its arguments come before it in the order
+/// of calls.
+fn noted_call(
+    call: PlainFn,
+    function: &Function,
+    journal: &dyn Journal,
+    args: &[Expr],
+    row: &[Value],
+    cx: &EvalContext,
+) -> Result<Value> {
+    let mut values: SmallVec<[Cow<Value>; 3]> = SmallVec::new();
+    for arg in args {
+        let value = arg.eval_ref(row, cx)?;
+        if function.strict && value.is_null() {
+            return Ok(Value::Null);
+        }
+        values.push(value);
+    }
+    if let Some(given) = journal.given(function.oid) {
+        return Ok(given);
+    }
+    let value = call(&Args { values: &values, exprs: args }, cx)?;
+    journal.note(function.oid, &value);
+    Ok(value)
 }
 
 fn case<'a>(

@@ -327,12 +327,4 @@ impl Expr {
         });
         found
     }
-
-    /// When this is a call of pg_sleep: its argument, the seconds.
-    pub fn as_sleep(&self) -> Option<&Expr> {
-        match self {
-            Expr::Call { function, args, .. } if matches!(function.body, Body::Sleep) => args.first(),
-            _ => None,
-        }
-    }
 }

@@ -22,6 +22,7 @@ pub fn fold(expr: Expr, zone: &Zone) -> Result<Expr> {
         current_seq: CommitSeq(0),
         settings: &Nowhere,
         notifier: &Nowhere,
+        journal: None,
         operand: None,
     };
     Folder { cx, operand: None }.fold(expr)
@@ -92,7 +93,7 @@ impl Folder<'_> {
                 if matches!(function.body, Body::Series) {
                     return Ok(Expr::Call { function, args, ty, form });
                 }
-                if function.strict && args.iter().any(is_null) && !matches!(function.body, Body::Sleep) {
+                if function.strict && args.iter().any(is_null) {
                     return Ok(Expr::literal(Value::Null, ty));
                 }
                 let fixed = function.volatility == Volatility::Immutable && args.iter().all(is_literal);

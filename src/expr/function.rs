@@ -55,9 +55,6 @@ pub enum Body {
     Effect(fn(&Args<'_>, &EvalContext<'_>) -> Result<Value>),
     /// Compares two values of one type.
     Compare(CompareOp),
-    /// pg_sleep: expressions can't wait. The binder allows it as a whole item of a SELECT, and the executor turns it
-    /// into a wait.
-    Sleep,
     /// generate_series: a set of rows, which [`Series`](super::Series) makes. The binder allows it in FROM and in select
     /// lists; no expression has it as a value.
     Series,

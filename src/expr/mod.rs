@@ -11,6 +11,7 @@ mod cast;
 mod coerce;
 mod context;
 mod display;
+mod effect;
 mod eval;
 mod expression;
 mod fold;
@@ -24,10 +25,10 @@ pub use aggregate::{Accumulator, Aggregate, ResolvedAggregate, resolve_aggregate
 pub use cast::{Cast, CastContext, CastMethod, find_cast};
 pub use coerce::{CoerceContext, assign, cast_explicit, check_comparable, coerce, common_type, unify};
 pub use context::{
-    AdvisoryCall, AdvisoryNumber, AdvisoryVerb, EvalContext, IdSource, Identity, Notifier, SequenceCall, SequenceName,
-    Settings, split_name,
+    EvalContext, IdSource, Identity, Notifier, Number, SequenceCall, SequenceName, Settings, split_name,
 };
 pub use display::quote_identifier;
+pub use effect::{AdvisoryCall, AdvisoryNumber, AdvisoryVerb, Effect, Journal, Pending};
 pub use expression::{CallForm, Expr, Written};
 pub use fold::fold;
 pub use function::{Args, Body, CompareOp, Function, Operator, Volatility};

@@ -165,6 +165,7 @@ impl Shape {
             current_seq: *current_seq,
             settings: nothing,
             notifier: nothing,
+            journal: None,
             operand: None,
         }
     }

@@ -82,6 +82,8 @@ pub struct Session {
     own: Option<CommitSeq>,
     pub(super) interrupt: Arc<Interrupt>,
     work: Work,
+    /// It is ready for a query: nothing has come since.
+    rests: bool,
     /// An error in the extended protocol: everything up to Sync is passed over.
     pub(super) skipping: bool,
     /// An error that the next step reports.
@@ -130,6 +132,7 @@ impl Session {
             reserving: None,
             interrupt,
             work: Work::Nothing,
+            rests: true,
             skipping: false,
             refused: None,
             deadlines: Deadlines::default(),
@@ -161,6 +164,10 @@ impl Session {
     pub fn start(&mut self, request: Request) {
         if !matches!(request, Request::Overdue) {
             self.deadlines.silence = None;
+            if std::mem::take(&mut self.rests) {
+                // it came when nothing was running
+                self.interrupt.forget_cancel();
+            }
         }
         self.activity.wait_for(Awaited::Nothing);
         let lost = if matches!(request, Request::Overdue | Request::Flush) { None } else { self.take_lost() };
@@ -184,10 +191,7 @@ impl Session {
                 let extended = !matches!(request, Request::Query(_));
                 lost.into_iter().for_each(|error| self.refuse(error, extended));
             }
-            Request::Query(text) => {
-                self.interrupt.forget_cancel();
-                self.begin_script(&text);
-            }
+            Request::Query(text) => self.begin_script(&text),
             request => {
                 if !matches!(request, Request::Close(_)) {
                     self.start_clock();
@@ -355,6 +359,7 @@ impl Session {
                 self.name_application();
             }
         }
+        self.rests = true;
         output.ready_for_query(self.block.status());
         self.begin_silence();
         Some(Flow::Done)
@@ -396,6 +401,8 @@ impl Session {
             // its time goes on until Sync, as in PostgreSQL
             Outcome::Suspended => output.portal_suspended(),
             Outcome::Done(tag) => {
+                // one that came while it ran, from itself perhaps
+                self.interrupt.check()?;
                 self.deadlines.statement = None;
                 match &self.work {
                     Work::Script { statements, .. }

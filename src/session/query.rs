@@ -330,6 +330,7 @@ impl Session {
             identity: acting.identity,
             environment: known.as_ref().map(|known| &*known.environment),
             read_only: options.read_only,
+            transaction: transaction.id(),
             remembered: RefCell::new(sequences),
         };
         let world = ExecContext {

@@ -5,10 +5,11 @@ use super::output::Flow;
 use super::plans::Environment;
 use crate::catalog::{Catalog, Privilege, Privileges, Relation, Schema, Sequence};
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{IdSource, Identity, SequenceCall, SequenceName, split_name};
+use crate::expr::{IdSource, Identity, Number, Pending, SequenceCall, SequenceName, split_name};
 use crate::limits::SEQUENCES_REMEMBERED_MAX;
-use crate::txn::{Counter, Engine};
+use crate::txn::{CommitTicket, Counted, Counter, Engine};
 use crate::types::{Oid, StorageId};
+use crate::wait::Wait;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ struct Used {
     increment: i64,
     /// The number that this session got last, and the last of those that it got with it (CACHE).
     current: Option<(i64, i64)>,
+    /// The last transaction that has locked it.
+    locked_by: Option<u64>,
 }
 
 /// The engine as the giver of numbers to one session.
@@ -38,6 +41,8 @@ pub(super) struct Ids<'a> {
     pub(super) identity: &'a Identity,
     pub(super) environment: Option<&'a Environment>,
     pub(super) read_only: bool,
+    /// The transaction's number.
+    pub(super) transaction: u64,
     pub(super) remembered: RefCell<&'a mut Remembered>,
 }
 
@@ -46,12 +51,18 @@ impl IdSource for Ids<'_> {
         self.engine.snowflake()
     }
 
-    fn sequence(&self, call: SequenceCall<'_>) -> Result<i64> {
+    fn sequence(&self, call: SequenceCall<'_>, waits: bool) -> Result<Number> {
         match call {
-            SequenceCall::Next(name) => self.next(name),
-            SequenceCall::Current(name) => self.current(name),
-            SequenceCall::Last => self.last(),
-            SequenceCall::Set { name, value, is_called } => self.set(name, value, is_called),
+            SequenceCall::Next(name) => self.next(name, waits),
+            SequenceCall::Current(name) => self.current(name, waits),
+            SequenceCall::Last => self.last(waits),
+            SequenceCall::Set { name, value, is_called } => self.set(name, value, is_called, waits),
+        }
+    }
+
+    fn sequence_locked(&self, sequence: Oid) {
+        if let Some(used) = self.remembered.borrow_mut().sequences.get_mut(&sequence) {
+            used.locked_by = Some(self.transaction);
         }
     }
 
@@ -87,39 +98,50 @@ impl Ids<'_> {
         self.catalog.get_or_init(|| self.engine.catalog())
     }
 
-    fn next(&self, name: SequenceName) -> Result<i64> {
+    fn next(&self, name: SequenceName, waits: bool) -> Result<Number> {
         let relation = self.find(name)?;
         let sequence = counting(&relation)?;
         self.require(&relation, &[Privilege::Usage, Privilege::Update])?;
         self.refuse_read_only("nextval")?;
         let remembered = &mut **self.remembered.borrow_mut();
-        remembered.last = Some(relation.oid);
         let used = remembered.used(self.engine, &relation, sequence)?;
-        if let Some((current, cached)) = used.current
-            && current != cached
-        {
-            let next = current + sequence.increment;
-            used.current = Some((next, cached));
-            return Ok(next);
+        if waits && used.locked_by != Some(self.transaction) {
+            return Ok(Number::Unlocked(relation.oid));
         }
-        let numbers = used.counter.next(self.engine, sequence, &relation.name)?;
-        used.current = Some((numbers.first, numbers.last));
-        Ok(numbers.first)
+        let number = match used.current {
+            Some((current, cached)) if current != cached => {
+                let next = current + sequence.increment;
+                used.current = Some((next, cached));
+                next
+            }
+            _ => {
+                let numbers = match waits {
+                    false => used.counter.next_now(self.engine, sequence, &relation.name)?,
+                    true => match used.counter.next(self.engine, sequence, &relation.name)? {
+                        Counted::Numbers(numbers) => numbers,
+                        Counted::Later(ticket) => return Ok(Number::Later(Box::new(Settled(ticket)))),
+                    },
+                };
+                used.current = Some((numbers.first, numbers.last));
+                numbers.first
+            }
+        };
+        remembered.last = Some(relation.oid);
+        Ok(Number::Is(number))
     }
 
-    fn current(&self, name: SequenceName) -> Result<i64> {
+    fn current(&self, name: SequenceName, waits: bool) -> Result<Number> {
         let relation = self.find(name)?;
         counting(&relation)?;
         self.require(&relation, &[Privilege::Usage, Privilege::Select])?;
         let remembered = self.remembered.borrow();
-        let current = remembered.sequences.get(&relation.oid).and_then(|used| used.current);
-        current.map(|(current, _)| current).ok_or_else(|| {
+        remembered.number(relation.oid, waits.then_some(self.transaction)).ok_or_else(|| {
             let message = format!("currval of sequence \"{}\" is not yet defined in this session", relation.name);
             Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
         })
     }
 
-    fn last(&self) -> Result<i64> {
+    fn last(&self, waits: bool) -> Result<Number> {
         let undefined = || {
             let message = "lastval is not yet defined in this session";
             Error::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -128,11 +150,10 @@ impl Ids<'_> {
         let last = remembered.last.ok_or_else(undefined)?;
         let relation = self.catalog().relation(last).ok_or_else(undefined)?;
         self.require(relation, &[Privilege::Usage, Privilege::Select])?;
-        let current = remembered.sequences.get(&last).and_then(|used| used.current);
-        current.map(|(current, _)| current).ok_or_else(undefined)
+        remembered.number(last, waits.then_some(self.transaction)).ok_or_else(undefined)
     }
 
-    fn set(&self, name: SequenceName, value: i64, is_called: bool) -> Result<i64> {
+    fn set(&self, name: SequenceName, value: i64, is_called: bool, waits: bool) -> Result<Number> {
         let relation = self.find(name)?;
         let sequence = counting(&relation)?;
         self.require(&relation, &[Privilege::Update])?;
@@ -144,12 +165,19 @@ impl Ids<'_> {
         }
         let mut remembered = self.remembered.borrow_mut();
         let used = remembered.used(self.engine, &relation, sequence)?;
-        used.counter.set(self.engine, value, is_called)?;
+        if waits && used.locked_by != Some(self.transaction) {
+            return Ok(Number::Unlocked(relation.oid));
+        }
+        let ticket = used.counter.set(self.engine, value, is_called)?;
         used.current = match is_called {
             true => Some((value, value)),
             false => used.current.map(|(current, _)| (current, current)),
         };
-        Ok(value)
+        if waits {
+            return Ok(Number::After(value, Box::new(ticket)));
+        }
+        self.engine.finish(&ticket)?;
+        Ok(Number::Is(value))
     }
 
     fn refuse_read_only(&self, function: &str) -> Result<()> {
@@ -211,7 +239,24 @@ impl Ids<'_> {
     }
 }
 
+/// Over with a commit, whatever became of it.
+struct Settled(CommitTicket);
+
+impl Pending for Settled {
+    fn poll(&self) -> Result<Option<Wait>> {
+        Ok(self.0.poll().is_none().then(|| self.0.wait()))
+    }
+}
+
 impl Remembered {
+    /// The number that a sequence gave last; its lock comes first where a transaction is to have it.
+    fn number(&self, sequence: Oid, locked_by: Option<u64>) -> Option<Number> {
+        let used = self.sequences.get(&sequence)?;
+        let (current, _) = used.current?;
+        let is_locked = locked_by.is_none() || used.locked_by == locked_by;
+        Some(if is_locked { Number::Is(current) } else { Number::Unlocked(sequence) })
+    }
+
     /// What is remembered of a sequence. Numbers that came from another storage or by another increment are not given
     /// out any more.
     fn used(&mut self, engine: &Arc<Engine>, relation: &Relation, sequence: &Sequence) -> Result<&mut Used> {
@@ -226,6 +271,7 @@ impl Remembered {
                 storage: relation.storage,
                 increment: sequence.increment,
                 current: None,
+                locked_by: None,
             }),
         };
         if used.storage != relation.storage {

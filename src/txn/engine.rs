@@ -233,7 +233,7 @@ impl Engine {
     }
 
     /// Waits for a commit of the engine's own. Where nobody else flushes it, this does.
-    pub(super) fn finish(&self, ticket: &CommitTicket) -> Result<CommitSeq> {
+    pub fn finish(&self, ticket: &CommitTicket) -> Result<CommitSeq> {
         while !self.threads && ticket.poll().is_none() {
             self.step_commits(Patience::Over);
         }

@@ -40,6 +40,6 @@ pub use inspection::{Inspection, LoggedWrite, place_of};
 pub use lock::{AdvisoryKey, AdvisoryLevel, LockInfo, LockKey, LockMode, LockPolicy, Locked, LockedThing, RowLock};
 pub use recovery::{RecoveryReport, offset_mark};
 pub use rows::{Conflict, Written};
-pub use sequence::{Counter, Numbers, SequenceState};
+pub use sequence::{Counted, Counter, Numbers, SequenceState};
 pub use ticket::CommitTicket;
 pub use transaction::{Isolation, LockedRow, Savepoint, StatementView, Transaction, TxnOptions};

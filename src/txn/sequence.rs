@@ -48,6 +48,14 @@ pub struct Numbers {
     pub last: i64,
 }
 
+/// The answer to a request for numbers.
+pub enum Counted {
+    /// They are given out.
+    Numbers(Numbers),
+    /// Ask again when what the log is to know is there.
+    Later(CommitTicket),
+}
+
 /// A sequence at work.
 pub struct Counter {
     storage: StorageId,
@@ -64,6 +72,8 @@ struct State {
     since: u64,
     /// The next block's end, on its way to the log.
     next: Option<(CommitTicket, i64)>,
+    /// Where setval says that it stands, on its way to the log: nothing is given out before it is there.
+    setting: Option<(CommitTicket, i64, bool)>,
     /// The engine has ended: nothing is given out that the log does not know.
     closed: bool,
 }
@@ -156,26 +166,52 @@ impl State {
         self.end.map_or(0, |end| reserved_from(sequence, first, end))
     }
 
-    /// Waits for the block that is on its way, if there is one. Its flush is all that is waited for, by this thread: a
-    /// number in the middle of an expression cannot be waited for otherwise.
-    fn await_block(&mut self, engine: &Arc<Engine>) -> Result<()> {
-        if let Some((ticket, end)) = self.next.take() {
-            engine.finish(&ticket)?;
-            self.end = Some(end);
+    /// Takes over what has come to the log: what must be waited for where a part is still on its way.
+    fn take_setting(&mut self) -> Result<Option<CommitTicket>> {
+        let Some((ticket, last, is_called)) = self.setting.take() else { return Ok(None) };
+        match ticket.poll() {
+            None => {
+                self.setting = Some((ticket.clone(), last, is_called));
+                Ok(Some(ticket))
+            }
+            Some(outcome) => {
+                outcome?;
+                (self.last, self.is_called, self.end) = (last, is_called, None);
+                Ok(None)
+            }
         }
-        Ok(())
+    }
+
+    /// The same of the next block.
+    fn take_block(&mut self) -> Result<Option<CommitTicket>> {
+        let Some((ticket, end)) = self.next.take() else { return Ok(None) };
+        match ticket.poll() {
+            None => {
+                self.next = Some((ticket.clone(), end));
+                Ok(Some(ticket))
+            }
+            Some(outcome) => {
+                outcome?;
+                self.end = Some(end);
+                Ok(None)
+            }
+        }
     }
 }
 
 impl Counter {
-    /// Gives out the next number, and as many after it as the sequence's CACHE says and are reserved.
+    /// Gives out the next number, and as many after it as the sequence's CACHE says and are reserved. The caller waits
+    /// where the log is to be flushed first.
     ///
     /// # Errors
     /// 2200H at the end, and those of the commit that reserves.
-    pub fn next(&self, engine: &Arc<Engine>, sequence: &Sequence, name: &str) -> Result<Numbers> {
+    pub fn next(&self, engine: &Arc<Engine>, sequence: &Sequence, name: &str) -> Result<Counted> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(stopped());
+        }
+        if let Some(ticket) = state.take_setting()? {
+            return Ok(Counted::Later(ticket));
         }
         let first = match state.is_called {
             true => next_after(sequence, name, state.last)?,
@@ -185,12 +221,16 @@ impl Counter {
             // it begins anew: what was reserved does not follow
             (state.end, state.next) = (None, None);
         }
-        if state.reserved_from(sequence, first) == 0 {
-            state.await_block(engine)?;
+        if state.reserved_from(sequence, first) == 0
+            && let Some(ticket) = state.take_block()?
+        {
+            return Ok(Counted::Later(ticket));
         }
         if state.reserved_from(sequence, first) == 0 {
             self.begin_block(engine, &mut state, sequence, first)?;
-            state.await_block(engine)?;
+            if let Some(ticket) = state.take_block()? {
+                return Ok(Counted::Later(ticket));
+            }
         }
         let reserved = state.reserved_from(sequence, first);
         let taken = block_from(sequence, first, reserved.min(sequence.cache as u64).max(1));
@@ -202,29 +242,44 @@ impl Counter {
             // one that fails is tried again when it is needed
             let _ = self.begin_block(engine, &mut state, sequence, first);
         }
-        Ok(Numbers { first, last: taken.end })
+        Ok(Counted::Numbers(Numbers { first, last: taken.end }))
+    }
+
+    /// The same, waiting in this thread.
+    pub fn next_now(&self, engine: &Arc<Engine>, sequence: &Sequence, name: &str) -> Result<Numbers> {
+        loop {
+            match self.next(engine, sequence, name)? {
+                Counted::Numbers(numbers) => return Ok(numbers),
+                Counted::Later(ticket) => engine.finish(&ticket).map(|_| ())?,
+            }
+        }
     }
 
     /// Where it stands.
     pub fn state(&self, sequence: &Sequence) -> SequenceState {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        // one that failed is reported to whoever counts on
+        if state.setting.as_ref().is_some_and(|(ticket, ..)| matches!(ticket.poll(), Some(Ok(_)))) {
+            let _ = state.take_setting();
+        }
         let next = if state.is_called { following(sequence, state.last) } else { None };
         let reserved = next.map_or(0, |next| state.reserved_from(sequence, next));
         SequenceState { last: state.last, is_called: state.is_called, reserved }
     }
 
-    /// setval: counting goes on from here, at once and whatever becomes of the transaction.
-    pub fn set(&self, engine: &Arc<Engine>, last: i64, is_called: bool) -> Result<()> {
+    /// setval: counting goes on from here, whatever becomes of the transaction, once the log knows of it; until then
+    /// nobody counts. Of several the last one stands.
+    pub fn set(&self, engine: &Arc<Engine>, last: i64, is_called: bool) -> Result<CommitTicket> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(stopped());
         }
+        let ticket = self.write(engine, last, is_called)?;
         // a block that is on its way reserves what does not follow any more
         state.next = None;
-        engine.finish(&self.write(engine, last, is_called)?)?;
-        (state.last, state.is_called, state.end) = (last, is_called, None);
+        state.setting = Some((ticket.clone(), last, is_called));
         state.block = state.block.max(1);
-        Ok(())
+        Ok(ticket)
     }
 
     /// Begins to reserve the numbers from `first` on.
@@ -264,7 +319,7 @@ impl Engine {
         }
         let stored = self.store.snapshot()?.get(&state_key(storage))?;
         let (last, is_called) = stored.map_or(Ok((sequence.initial, false)), |bytes| decode(&bytes))?;
-        let state = State { last, is_called, end: None, block: 0, since: 0, next: None, closed: false };
+        let state = State { last, is_called, end: None, block: 0, since: 0, next: None, setting: None, closed: false };
         let counter = Arc::new(Counter { storage, state: Mutex::new(state) });
         counters.insert(storage, counter.clone());
         Ok(counter)
@@ -278,6 +333,11 @@ impl Engine {
             let mut state = counter.state.lock();
             // whatever becomes of it: what comes later in the log counts
             state.next = None;
+            if let Some((ticket, last, is_called)) = state.setting.take()
+                && self.finish(&ticket).is_ok()
+            {
+                (state.last, state.is_called) = (last, is_called);
+            }
             state.closed = true;
             if state.block > 0 {
                 let stored = encode(state.last, state.is_called);

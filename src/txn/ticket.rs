@@ -2,16 +2,19 @@
 
 use super::lock::{LockOwner, LockTable};
 use crate::error::Result;
+use crate::expr::Pending;
 use crate::limits::LOCKS_RELEASED_AT_ONCE;
 use crate::types::CommitSeq;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 #[derive(Default)]
 struct State {
     outcome: Option<Result<CommitSeq>>,
-    signal: Option<Signal>,
+    /// Those who wait: of a sequence's block they may be several.
+    signals: SmallVec<[Signal; 1]>,
     /// Locks that the committer left to whoever holds the ticket: too many to be given back in its thread.
     locks: Option<(Arc<LockTable>, LockOwner)>,
 }
@@ -25,6 +28,7 @@ impl Drop for State {
 }
 
 /// What a session holds while its commit is flushed with others.
+#[derive(Clone)]
 pub struct CommitTicket(Arc<Mutex<State>>);
 
 /// The committer's end.
@@ -71,7 +75,8 @@ impl CommitTicket {
             return Wait::ready();
         }
         let (signal, wait) = wait::pair(None);
-        state.signal = Some(signal);
+        state.signals.retain(|waiting| !waiting.is_abandoned());
+        state.signals.push(signal);
         wait
     }
 
@@ -82,6 +87,15 @@ impl CommitTicket {
                 return outcome;
             }
             self.wait().block();
+        }
+    }
+}
+
+impl Pending for CommitTicket {
+    fn poll(&self) -> Result<Option<Wait>> {
+        match CommitTicket::poll(self) {
+            None => Ok(Some(self.wait())),
+            Some(outcome) => outcome.map(|_| None),
         }
     }
 }
@@ -97,13 +111,11 @@ impl Receipt {
 
     /// Gives the outcome.
     pub(super) fn settle(self, outcome: Result<CommitSeq>) {
-        let signal = {
+        let signals = {
             let mut state = self.0.lock();
             state.outcome = Some(outcome);
-            state.signal.take()
+            std::mem::take(&mut state.signals)
         };
-        if let Some(signal) = signal {
-            signal.fire();
-        }
+        signals.iter().for_each(Signal::fire);
     }
 }

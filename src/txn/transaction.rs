@@ -274,6 +274,12 @@ impl Transaction {
         self.engine.locks.lock(&mut self.locks, &key, mode, policy)
     }
 
+    /// A relation's lock of this mode, which is held, stays to the transaction's end: going back to a savepoint does not
+    /// give it back.
+    pub fn keep_to_end(&mut self, relation: Oid, mode: LockMode) {
+        self.engine.locks.keep_to_end(&mut self.locks, relation, mode);
+    }
+
     /// Asks for an advisory lock: [`LockMode::Exclusive`], or [`LockMode::Share`] for a shared one. At the level of the
     /// session each grant counts, and [`Engine::unlock_advisory`] gives one back; after a wait the same question is asked
     /// again, which counts once.

@@ -1,10 +1,9 @@
-//! Advisory locks: functions that wait. An expression cannot: the call asks the executor, which locks, and evaluates the
-//! expression again with what came of it.
+//! Advisory locks: functions that wait. An expression cannot: the executor locks, and what comes of it is the call's.
 
 use super::{BOOL, INT4, INT8, VOID, row};
 use crate::error::Result;
 use crate::expr::function::{Args, Body, Function, Volatility::Volatile};
-use crate::expr::{AdvisoryCall, AdvisoryNumber, AdvisoryVerb, EvalContext};
+use crate::expr::{AdvisoryCall, AdvisoryNumber, AdvisoryVerb, Effect, EvalContext};
 use crate::types::{SqlType, Value};
 
 const LOCK: u8 = 0;
@@ -49,10 +48,10 @@ fn call<const VERB: u8, const SHARED: bool, const SESSION: bool>(args: &Args, cx
         TRY => AdvisoryVerb::Try,
         _ => AdvisoryVerb::Unlock,
     };
-    cx.notifier.advisory(AdvisoryCall { number, verb, shared: SHARED, session: SESSION })
+    Err(cx.want(Effect::Advisory(AdvisoryCall { number, verb, shared: SHARED, session: SESSION })))
 }
 
 fn unlock_all(_: &Args, cx: &EvalContext) -> Result<Value> {
     let number = AdvisoryNumber::One(0);
-    cx.notifier.advisory(AdvisoryCall { number, verb: AdvisoryVerb::UnlockAll, shared: false, session: true })
+    Err(cx.want(Effect::Advisory(AdvisoryCall { number, verb: AdvisoryVerb::UnlockAll, shared: false, session: true })))
 }

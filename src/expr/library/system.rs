@@ -2,10 +2,10 @@
 
 use super::{BOOL, FLOAT8, INT4, INT8, NAME, OID, REGTYPE, TEXT, VOID, lax, row, variadic};
 use crate::error::{Error, Result, SqlState};
-use crate::expr::EvalContext;
 use crate::expr::function::{
     ANY, Args, Body, Function, Volatility::Immutable, Volatility::Stable, Volatility::Volatile,
 };
+use crate::expr::{Effect, EvalContext};
 use crate::types::{Oid, SqlType, Value};
 
 /// Their rows.
@@ -26,7 +26,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     row(3294, "current_setting", &[TEXT, BOOL], TEXT, Stable, Body::Plain(current_setting)),
     lax(row(2078, "set_config", &[TEXT, TEXT, BOOL], TEXT, Volatile, Body::Plain(set_config))),
     lax(row(3036, "pg_notify", &[TEXT, TEXT], VOID, Volatile, Body::Plain(notify))),
-    row(2626, "pg_sleep", &[FLOAT8], VOID, Volatile, Body::Sleep),
+    row(2626, "pg_sleep", &[FLOAT8], VOID, Volatile, Body::Effect(sleep)),
+    row(2171, "pg_cancel_backend", &[INT4], BOOL, Volatile, Body::Effect(cancel)),
+    row(9125, "pg_terminate_backend", &[INT4], BOOL, Volatile, Body::Effect(terminate)),
+    row(2096, "pg_terminate_backend", &[INT4, INT8], BOOL, Volatile, Body::Effect(terminate)),
     row(810, "pg_client_encoding", &[], NAME, Stable, Body::Plain(encoding)),
     row(1039, "getdatabaseencoding", &[], NAME, Stable, Body::Plain(encoding)),
     row(3810, "pg_is_in_recovery", &[], BOOL, Volatile, Body::Plain(is_in_recovery)),
@@ -107,6 +110,22 @@ fn notify(args: &Args, cx: &EvalContext) -> Result<Value> {
     cx.notifier.notify(given(0), given(1))?;
     // void's text form is empty, but the value is not NULL.
     Ok(Value::text(""))
+}
+
+fn sleep(args: &Args, cx: &EvalContext) -> Result<Value> {
+    Err(cx.want(Effect::Sleep((args.float(0).max(0.0) * 1e6) as u64)))
+}
+
+fn cancel(args: &Args, cx: &EvalContext) -> Result<Value> {
+    Err(cx.want(Effect::Cancel(args.int(0) as i32)))
+}
+
+fn terminate(args: &Args, cx: &EvalContext) -> Result<Value> {
+    let timeout = if args.len() > 1 { args.int(1) } else { 0 };
+    if timeout < 0 {
+        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"timeout\" must not be negative"));
+    }
+    Err(cx.want(Effect::Terminate(args.int(0) as i32, timeout)))
 }
 
 fn encoding(_: &Args, _: &EvalContext) -> Result<Value> {

@@ -97,7 +97,7 @@ impl Binder<'_> {
             if resolved.aggregate.keeps_order() {
                 order_values(&compared, &mut order);
             }
-            distinct = Some(compared);
+            distinct = Some(if name.starts_with("json") { compared } else { Vec::new() });
         }
         Ok(AggregateCall { function: resolved.aggregate, args: coerced, distinct, order, filter })
     }

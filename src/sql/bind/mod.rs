@@ -91,9 +91,11 @@ pub fn bind(statement: &Statement, cx: &BindContext) -> Result<Bound> {
     let mut binder = Binder::new(cx);
     let (logical, command, columns) = binder.statement(statement)?;
     let params = binder.params.finish()?;
+    let (root, effects) = plan::plan(logical, cx.catalog, cx.zone)?;
     let mut plan = Plan {
         locks: binder.locks,
-        root: plan::plan(logical, cx.catalog, cx.zone)?,
+        root,
+        effects,
         command,
         params,
         columns,

@@ -1,11 +1,12 @@
 //! Aggregate: groups of rows and what is computed of each.
 
+use super::calls::{settle, settled};
 use super::distinct::identity;
 use super::operator::{Operator, Pull, Run, open, pull};
 use super::sort::{check_memory, compare_rows, row_size};
 use crate::error::Result;
-use crate::expr::Accumulator;
-use crate::sql::plan::Aggregate;
+use crate::expr::{Accumulator, EvalContext};
+use crate::sql::plan::{Aggregate, AggregateCall};
 use crate::types::{Row, Value};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,8 @@ pub(super) struct AggregateOp {
     node: Arc<Aggregate>,
     input: Box<dyn Operator>,
     row: Row,
+    /// Whether an expression over the row in the buffer waits for a call.
+    waiting: bool,
     places: HashMap<Vec<u8>, usize>,
     groups: Vec<Group>,
     bytes: usize,
@@ -40,6 +43,7 @@ impl AggregateOp {
             input: open(&node.input),
             node,
             row: Row::new(),
+            waiting: false,
             places: HashMap::new(),
             groups: Vec::new(),
             bytes: 0,
@@ -57,14 +61,7 @@ impl AggregateOp {
         }
     }
 
-    fn place(&mut self, run: &Run) -> Result<usize> {
-        let mut key = Vec::new();
-        let mut values = Row::with_capacity(self.node.groups.len());
-        for expr in &self.node.groups {
-            let value = expr.eval(&self.row, run.eval)?;
-            identity(&value, expr.ty(), &mut key)?;
-            values.push(value);
-        }
+    fn place(&mut self, key: Vec<u8>, values: Row) -> Result<usize> {
         if let Some(&place) = self.places.get(&key) {
             return Ok(place);
         }
@@ -76,25 +73,12 @@ impl AggregateOp {
         Ok(self.groups.len() - 1)
     }
 
-    fn take(&mut self, run: &Run) -> Result<()> {
-        let place = self.place(run)?;
-        let node = self.node.clone();
+    fn take(&mut self, taken: Taken) -> Result<()> {
+        let place = self.place(taken.key, taken.values)?;
         let group = &mut self.groups[place];
-        for (at, call) in node.aggregates.iter().enumerate() {
-            if let Some(filter) = &call.filter
-                && filter.eval_bool(&self.row, run.eval)? != Some(true)
-            {
-                continue;
-            }
-            let mut args = Arguments::new();
-            for arg in &call.args {
-                args.push(arg.eval(&self.row, run.eval)?);
-            }
-            if let Some(compared) = &call.distinct {
-                let mut key = Vec::new();
-                for expr in compared {
-                    identity(&*expr.eval_ref(&self.row, run.eval)?, expr.ty(), &mut key)?;
-                }
+        for (at, input) in taken.inputs.into_iter().enumerate() {
+            let Some(Input { args, distinct, order }) = input else { continue };
+            if let Some(key) = distinct {
                 let size = key.len() + 64;
                 if !group.seen[at].insert(key) {
                     continue;
@@ -102,24 +86,87 @@ impl AggregateOp {
                 self.bytes += size;
                 check_memory(self.bytes)?;
             }
-            if call.order.is_empty() {
-                group.accumulators[at].update(&args)?;
-                continue;
+            match order {
+                None => group.accumulators[at].update(&args)?,
+                Some(keys) => {
+                    self.bytes += row_size(&keys) + row_size(&args);
+                    check_memory(self.bytes)?;
+                    group.ordered[at].push((keys, args));
+                }
             }
-            let keys = call.order.iter().map(|key| key.expr.eval(&self.row, run.eval)).collect::<Result<Row>>()?;
-            self.bytes += row_size(&keys) + row_size(&args);
-            check_memory(self.bytes)?;
-            group.ordered[at].push((keys, args));
         }
         Ok(())
+    }
+}
+
+/// What a row is to its group, and to each aggregate.
+struct Taken {
+    key: Vec<u8>,
+    values: Row,
+    /// None where the aggregate's filter leaves the row out.
+    inputs: SmallVec<[Option<Input>; 4]>,
+}
+
+/// What an aggregate takes of a row.
+struct Input {
+    args: Arguments,
+    /// What tells rows apart for DISTINCT.
+    distinct: Option<Vec<u8>>,
+    /// The keys of an aggregate with an order.
+    order: Option<Row>,
+}
+
+impl Taken {
+    fn of(node: &Aggregate, row: &[Value], eval: &EvalContext) -> Result<Taken> {
+        let mut key = Vec::new();
+        let mut values = Row::with_capacity(node.groups.len());
+        for expr in &node.groups {
+            let value = expr.eval(row, eval)?;
+            identity(&value, expr.ty(), &mut key)?;
+            values.push(value);
+        }
+        let inputs = node.aggregates.iter().map(|call| Input::of(call, row, eval)).collect::<Result<_>>()?;
+        Ok(Taken { key, values, inputs })
+    }
+}
+
+impl Input {
+    fn of(call: &AggregateCall, row: &[Value], eval: &EvalContext) -> Result<Option<Input>> {
+        if let Some(filter) = &call.filter
+            && filter.eval_bool(row, eval)? != Some(true)
+        {
+            return Ok(None);
+        }
+        let args = call.args.iter().map(|arg| arg.eval(row, eval)).collect::<Result<Arguments>>()?;
+        let distinct = match &call.distinct {
+            None => None,
+            Some(compared) => {
+                let mut key = Vec::new();
+                if compared.is_empty() {
+                    call.args.iter().zip(&args).try_for_each(|(arg, value)| identity(value, arg.ty(), &mut key))?;
+                }
+                for expr in compared {
+                    identity(&*expr.eval_ref(row, eval)?, expr.ty(), &mut key)?;
+                }
+                Some(key)
+            }
+        };
+        let order = match call.order.is_empty() {
+            true => None,
+            false => Some(call.order.iter().map(|key| key.expr.eval(row, eval)).collect::<Result<Row>>()?),
+        };
+        Ok(Some(Input { args, distinct, order }))
     }
 }
 
 impl Operator for AggregateOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
         while self.next.is_none() {
-            if pull!(self.input.next(run, &mut self.row)) {
-                self.take(run)?;
+            if self.waiting || pull!(self.input.next(run, &mut self.row)) {
+                self.waiting = true;
+                let taken = settled!(settle(run, |eval| Taken::of(&self.node, &self.row, eval)));
+                self.waiting = false;
+                self.take(taken)?;
                 continue;
             }
             // Without GROUP BY there is one group even of no rows.

@@ -1,5 +1,7 @@
 //! Delete: removed rows.
 
+use super::calls::{settle, settled};
+use super::filter::eval_into;
 use super::operator::{Operator, Pull, Run, open, pull};
 use super::write::{Claim, Seen, Target, decode, identity, lock_target};
 use crate::error::Result;
@@ -15,18 +17,25 @@ pub(super) struct DeleteOp {
     seen: Row,
     /// The row whose lock is wanted.
     pending: Option<Seen>,
+    /// Whether it is removed, and its values are to be returned.
+    removed: bool,
     old: Row,
 }
 
 impl DeleteOp {
     pub(super) fn new(node: Arc<Delete>) -> DeleteOp {
-        DeleteOp { input: open(&node.input), node, seen: Row::new(), pending: None, old: Row::new() }
+        DeleteOp { input: open(&node.input), node, seen: Row::new(), pending: None, removed: false, old: Row::new() }
     }
 }
 
 impl Operator for DeleteOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
         loop {
+            if let (true, Some(exprs)) = (self.removed, &self.node.returning) {
+                settled!(settle(run, |eval| eval_into(exprs, &self.old, eval, out)));
+                self.removed = false;
+                return Ok(Pull::Row);
+            }
             if self.pending.is_none() {
                 if !pull!(self.input.next(run, &mut self.seen)) {
                     return Ok(Pull::Done);
@@ -49,13 +58,7 @@ impl Operator for DeleteOp {
             run.tx.delete_row(run.view, model, scope, &seen.key, &seen.version)?;
             self.pending = None;
             run.affected += 1;
-            if let Some(exprs) = &self.node.returning {
-                out.clear();
-                for expr in exprs {
-                    out.push(expr.eval(&self.old, run.eval)?);
-                }
-                return Ok(Pull::Row);
-            }
+            self.removed = self.node.returning.is_some();
         }
     }
 }

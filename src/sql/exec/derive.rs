@@ -108,6 +108,7 @@ impl Feed {
             current_seq: CommitSeq::ZERO,
             settings: &NoSettings,
             notifier: &NoNotifier,
+            journal: None,
             operand: None,
         };
         Ok(filter.eval_bool(judged, &cx)? == Some(true))

@@ -8,7 +8,7 @@ use super::spill::Spill;
 use super::{ExecContext, Opening, RowSink, SinkFlow, Step, Tag};
 use crate::activity::Awaited;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{AdvisoryCall, Notifier};
+use crate::expr::Notifier;
 use crate::limits::{IDENTIFIER_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX};
 use crate::sql::plan::{Node, Plan};
 use crate::txn::{StatementView, Transaction};
@@ -69,10 +69,6 @@ impl Notifier for Notes {
         check_memory(said.bytes)?;
         said.notes.push((channel.into(), payload.into()));
         Ok(())
-    }
-
-    fn advisory(&self, call: AdvisoryCall) -> Result<Value> {
-        self.calls.result(call)
     }
 }
 
@@ -135,10 +131,7 @@ impl Execution {
 
     /// What a wait that is not for a lock is for.
     pub fn awaited(&self) -> Awaited {
-        match self.plan.root {
-            Node::Consume(_) => Awaited::Other,
-            _ => Awaited::Sleep,
-        }
+        self.notes.calls.awaited().unwrap_or(Awaited::Other)
     }
 
     /// Begins to give out rows anew: a query's tag counts those given since.
@@ -361,7 +354,7 @@ impl Execution {
             wanted: 0,
             affected: self.affected,
             notices: Vec::new(),
-            calls: &notes.calls,
+            calls: self.plan.effects.then_some(&notes.calls),
             feed: feed.as_deref_mut(),
         };
         let result = body(self, &mut run);

@@ -1,5 +1,6 @@
 //! Sets of rows that functions give: a function in FROM, and those of a select list. Their rows are made one by one.
 
+use super::calls::{settle, settled};
 use super::operator::{Operator, Pull, Run, open, pull};
 use crate::error::Result;
 use crate::expr::Series;
@@ -18,18 +19,6 @@ impl FunctionOp {
     pub(super) fn new(node: Arc<FunctionScan>) -> FunctionOp {
         FunctionOp { node, series: None, given: 0 }
     }
-
-    fn value(&mut self, run: &Run) -> Result<Option<Value>> {
-        let call = &self.node.call;
-        if !call.is_set() {
-            return if self.given == 0 { call.eval(&[], run.eval).map(Some) } else { Ok(None) };
-        }
-        let series = match &mut self.series {
-            Some(series) => series,
-            none => none.insert(Series::begin(call, &[], run.eval)?),
-        };
-        series.advance(run.eval)
-    }
 }
 
 impl Operator for FunctionOp {
@@ -37,7 +26,17 @@ impl Operator for FunctionOp {
         if !run.spend() {
             return Ok(Pull::Yield);
         }
-        let Some(value) = self.value(run)? else { return Ok(Pull::Done) };
+        let call = &self.node.call;
+        let value = match &mut self.series {
+            Some(series) => series.advance(run.eval)?,
+            None if call.is_set() => {
+                self.series = Some(settled!(settle(run, |eval| Series::begin(call, &[], eval))));
+                return self.next(run, out);
+            }
+            None if self.given > 0 => None,
+            None => Some(settled!(settle(run, |eval| call.eval(&[], eval)))),
+        };
+        let Some(value) = value else { return Ok(Pull::Done) };
         self.given += 1;
         out.clear();
         out.push(value);
@@ -56,11 +55,13 @@ pub(super) struct ProjectSetOp {
     row: Row,
     /// The sets over the row in the buffer; none before it is read.
     sets: Option<Vec<Series>>,
+    /// Whether an argument of theirs waits for a call.
+    waiting: bool,
 }
 
 impl ProjectSetOp {
     pub(super) fn new(node: Arc<ProjectSet>) -> ProjectSetOp {
-        ProjectSetOp { input: open(&node.input), node, row: Row::new(), sets: None }
+        ProjectSetOp { input: open(&node.input), node, row: Row::new(), sets: None, waiting: false }
     }
 }
 
@@ -68,11 +69,15 @@ impl Operator for ProjectSetOp {
     fn next(&mut self, run: &mut Run, out: &mut Row) -> Result<Pull> {
         loop {
             let Some(sets) = &mut self.sets else {
-                if !pull!(self.input.next(run, &mut self.row)) {
+                if !self.waiting && !pull!(self.input.next(run, &mut self.row)) {
                     return Ok(Pull::Done);
                 }
-                let begin = |call| Series::begin(call, &self.row, run.eval);
-                self.sets = Some(self.node.sets.iter().map(begin).collect::<Result<Vec<_>>>()?);
+                self.waiting = true;
+                let sets = settled!(settle(run, |eval| {
+                    self.node.sets.iter().map(|call| Series::begin(call, &self.row, eval)).collect::<Result<Vec<_>>>()
+                }));
+                self.waiting = false;
+                self.sets = Some(sets);
                 continue;
             };
             if !run.spend() {

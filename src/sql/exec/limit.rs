@@ -1,5 +1,6 @@
 //! Limit: a stretch of the rows.
 
+use super::calls::{settle, settled};
 use super::operator::{Operator, Pull, Run, open, pull};
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{EvalContext, Expr};
@@ -26,8 +27,12 @@ impl Operator for LimitOp {
         let (mut skip, give) = match self.left {
             Some(left) => left,
             None => {
-                let limit = limit_value(self.node.limit.as_ref(), run.eval)?.unwrap_or(u64::MAX);
-                (offset_value(self.node.offset.as_ref(), run.eval)?, limit)
+                let Limit { limit, offset, .. } = &*self.node;
+                // as in PostgreSQL OFFSET comes first
+                settled!(settle(run, |eval| {
+                    let skip = offset_value(offset.as_ref(), eval)?;
+                    Ok((skip, limit_value(limit.as_ref(), eval)?.unwrap_or(u64::MAX)))
+                }))
             }
         };
         self.left = Some((skip, give));

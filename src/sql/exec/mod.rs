@@ -23,6 +23,7 @@ mod operator;
 mod payload;
 mod scan;
 mod settle;
+mod signal;
 mod sort;
 mod spill;
 mod subscribe;
@@ -92,6 +93,7 @@ impl<'a> ExecContext<'a> {
             current_seq,
             settings: self.settings,
             notifier,
+            journal: None,
             operand: None,
         }
     }

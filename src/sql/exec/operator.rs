@@ -68,8 +68,8 @@ pub(super) struct Run<'a> {
     pub(super) affected: u64,
     /// What the client is to be told beside rows.
     pub(super) notices: Vec<Error>,
-    /// What was called in expressions of the current row.
-    pub(super) calls: &'a Calls,
+    /// What was called in expressions of the current row; none where the plan has no such calls.
+    pub(super) calls: Option<&'a Calls>,
     /// What the client has sent to a COPY.
     pub(super) feed: Option<&'a mut CopyFeed>,
 }

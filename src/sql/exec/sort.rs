@@ -1,5 +1,6 @@
 //! Sort: all rows of the input in an order, or the first few of that order.
 
+use super::calls::{settle, settled};
 use super::limit::{limit_value, offset_value};
 use super::operator::{Operator, Pull, Run, open, pull};
 use crate::error::{Error, Result, SqlState};
@@ -16,6 +17,8 @@ pub(super) struct SortOp {
     /// The rows with their keys; reversed once sorted, so that giving one takes it from the end.
     rows: Vec<(Row, Row)>,
     row: Row,
+    /// Whether a key of the row in the buffer waits for a call.
+    waiting: bool,
     bytes: usize,
     top: Option<usize>,
     started: bool,
@@ -25,7 +28,17 @@ pub(super) struct SortOp {
 impl SortOp {
     pub(super) fn new(node: Arc<Sort>) -> SortOp {
         let input = open(&node.input);
-        SortOp { input, node, rows: Vec::new(), row: Row::new(), bytes: 0, top: None, started: false, sorted: false }
+        SortOp {
+            input,
+            node,
+            rows: Vec::new(),
+            row: Row::new(),
+            waiting: false,
+            bytes: 0,
+            top: None,
+            started: false,
+            sorted: false,
+        }
     }
 
     fn start(&mut self, run: &Run) -> Result<()> {
@@ -38,8 +51,7 @@ impl SortOp {
         Ok(())
     }
 
-    fn take(&mut self, run: &Run) -> Result<()> {
-        let keys = self.node.keys.iter().map(|key| key.expr.eval(&self.row, run.eval)).collect::<Result<Row>>()?;
+    fn take(&mut self, keys: Row) -> Result<()> {
         self.bytes += row_size(&self.row) + row_size(&keys);
         self.rows.push((keys, std::mem::take(&mut self.row)));
         if let Some(top) = self.top
@@ -64,8 +76,13 @@ impl Operator for SortOp {
             self.start(run)?;
         }
         while !self.sorted {
-            if pull!(self.input.next(run, &mut self.row)) {
-                self.take(run)?;
+            if self.waiting || pull!(self.input.next(run, &mut self.row)) {
+                self.waiting = true;
+                let keys = settled!(settle(run, |eval| {
+                    self.node.keys.iter().map(|key| key.expr.eval(&self.row, eval)).collect::<Result<Row>>()
+                }));
+                self.waiting = false;
+                self.take(keys)?;
                 continue;
             }
             self.order();

@@ -1,5 +1,6 @@
 //! Update: replaced rows.
 
+use super::calls::{Settled, settle, settled};
 use super::operator::{Operator, Pull, Run, open, pull};
 use super::write::{Claim, Seen, Target, check, decode, identity, lock_target, returning};
 use crate::error::Result;
@@ -22,10 +23,16 @@ pub(super) struct UpdateOp {
 /// How far the present row has come.
 enum Pending {
     None,
+    /// Its new values are wanted.
+    Compute(Seen),
+    /// Its lock is held; it was changed meanwhile and its new values are wanted again.
+    Again(Seen, RowLock),
     /// Its new values are computed, its lock is wanted.
     Lock(Seen, RowLock),
     /// Its lock is held; other keys' locks are wanted.
     Write(Seen),
+    /// It is written.
+    Return,
 }
 
 impl UpdateOp {
@@ -34,13 +41,17 @@ impl UpdateOp {
         UpdateOp { input, node, seen: Row::new(), pending: Pending::None, old: Row::new(), new: Row::new() }
     }
 
-    fn compute(&mut self, run: &Run) -> Result<()> {
-        self.new.clear();
-        self.new.extend_from_slice(&self.old[..self.node.model.relation().columns.len()]);
-        for (column, expr) in &self.node.set {
-            self.new[*column] = expr.eval(&self.old, run.eval)?;
-        }
-        check(&self.node.model, &self.node.schema, &self.node.checks, &self.new, run)
+    /// Computes the new values.
+    fn compute(&mut self, run: &mut Run) -> Result<Settled<()>> {
+        let UpdateOp { node, old, new, .. } = self;
+        settle(run, |eval| {
+            new.clear();
+            new.extend_from_slice(&old[..node.model.relation().columns.len()]);
+            for (column, expr) in &node.set {
+                new[*column] = expr.eval(old, eval)?;
+            }
+            check(&node.model, &node.schema, &node.checks, new, eval)
+        })
     }
 }
 
@@ -51,30 +62,39 @@ impl UpdateOp {
     }
 
     /// Locks the present row. As in PostgreSQL its new values are computed before, and again if it was changed.
-    fn lock(&mut self, mut seen: Seen, mut lock: RowLock, run: &mut Run) -> Result<Option<Wait>> {
+    fn lock(&mut self, mut seen: Seen, lock: RowLock, run: &mut Run) -> Result<Option<Wait>> {
         let model = self.node.model.clone();
-        loop {
-            let recheck = self.node.recheck.as_ref();
-            match lock_target(&model, Claim::to_write(lock), recheck, &mut seen, run, &mut self.old)? {
-                Target::Wait(wait) => {
-                    self.pending = Pending::Lock(seen, lock);
-                    return Ok(Some(wait));
-                }
-                Target::Skip | Target::Busy => {
-                    self.pending = Pending::None;
-                    return Ok(None);
-                }
-                Target::Same => break,
-                Target::Changed => {
-                    self.compute(run)?;
-                    if self.strength() <= lock {
-                        break;
-                    }
-                    lock = RowLock::Update;
-                }
+        let recheck = self.node.recheck.as_ref();
+        let target = lock_target(&model, Claim::to_write(lock), recheck, &mut seen, run, &mut self.old)?;
+        let wait;
+        (self.pending, wait) = match target {
+            Target::Wait(wait) => (Pending::Lock(seen, lock), Some(wait)),
+            Target::Skip | Target::Busy => (Pending::None, None),
+            Target::Same => (Pending::Write(seen), None),
+            Target::Changed => (Pending::Again(seen, lock), None),
+        };
+        Ok(wait)
+    }
+
+    /// Writes the present row.
+    fn write(&mut self, seen: Seen, run: &mut Run) -> Result<Option<Wait>> {
+        let model = self.node.model.clone();
+        let scope = model.scope(run.cx.scope);
+        match run.tx.update_row(run.view, &model, scope, (&seen.key, &seen.version), &self.new)? {
+            Written::Wait(wait) => {
+                self.pending = Pending::Write(seen);
+                return Ok(Some(wait));
             }
+            Written::Conflict(conflict) => {
+                let error = || conflict.error(&model, &self.node.schema, &self.new, run.cx.zone);
+                return Err(run.tx.refuse(&conflict, error));
+            }
+            Written::Done(_) => {}
         }
-        self.pending = Pending::Write(seen);
+        run.affected += 1;
+        if self.node.returning.is_some() {
+            self.pending = Pending::Return;
+        }
         Ok(None)
     }
 }
@@ -89,33 +109,40 @@ impl Operator for UpdateOp {
                     }
                     let seen = identity(&mut self.seen)?;
                     decode(&self.node.model, &seen.version, &mut self.old)?;
-                    self.compute(run)?;
-                    self.pending = Pending::Lock(seen, self.strength());
+                    self.pending = Pending::Compute(seen);
                 }
+                Pending::Compute(seen) => match self.compute(run)? {
+                    Settled::Value(()) => self.pending = Pending::Lock(seen, self.strength()),
+                    Settled::Wait(wait) => {
+                        self.pending = Pending::Compute(seen);
+                        return Ok(Pull::Wait(wait));
+                    }
+                },
+                Pending::Again(seen, lock) => match self.compute(run)? {
+                    Settled::Value(()) if self.strength() <= lock => self.pending = Pending::Write(seen),
+                    Settled::Value(()) => self.pending = Pending::Lock(seen, RowLock::Update),
+                    Settled::Wait(wait) => {
+                        self.pending = Pending::Again(seen, lock);
+                        return Ok(Pull::Wait(wait));
+                    }
+                },
                 Pending::Lock(seen, lock) => {
                     if let Some(wait) = self.lock(seen, lock, run)? {
                         return Ok(Pull::Wait(wait));
                     }
                 }
                 Pending::Write(seen) => {
-                    let model = self.node.model.clone();
-                    let scope = model.scope(run.cx.scope);
-                    match run.tx.update_row(run.view, &model, scope, (&seen.key, &seen.version), &self.new)? {
-                        Written::Wait(wait) => {
-                            self.pending = Pending::Write(seen);
-                            return Ok(Pull::Wait(wait));
-                        }
-                        Written::Conflict(conflict) => {
-                            let error = || conflict.error(&model, &self.node.schema, &self.new, run.cx.zone);
-                            return Err(run.tx.refuse(&conflict, error));
-                        }
-                        Written::Done(_) => {}
+                    if let Some(wait) = self.write(seen, run)? {
+                        return Ok(Pull::Wait(wait));
                     }
-                    run.affected += 1;
-                    if let Some(exprs) = &self.node.returning {
-                        returning(exprs, &model, &mut self.new, run, out)?;
-                        return Ok(Pull::Row);
-                    }
+                }
+                Pending::Return => {
+                    let node = self.node.clone();
+                    let exprs = node.returning.as_deref().unwrap_or_default();
+                    self.pending = Pending::Return;
+                    settled!(returning(exprs, &node.model, &mut self.new, run, out));
+                    self.pending = Pending::None;
+                    return Ok(Pull::Row);
                 }
             }
         }

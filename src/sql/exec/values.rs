@@ -1,5 +1,7 @@
 //! Values: rows of expressions.
 
+use super::calls::{settle, settled};
+use super::filter::eval_into;
 use super::operator::{Operator, Pull, Run};
 use crate::error::Result;
 use crate::sql::plan::Values;
@@ -24,11 +26,8 @@ impl Operator for ValuesOp {
         if !run.spend() {
             return Ok(Pull::Yield);
         }
+        settled!(settle(run, |eval| eval_into(exprs, &[], eval, out)));
         self.next += 1;
-        out.clear();
-        for expr in exprs {
-            out.push(expr.eval(&[], run.eval)?);
-        }
         Ok(Pull::Row)
     }
 }

@@ -1,9 +1,10 @@
 //! What INSERT, UPDATE and DELETE share: constraints, RETURNING, and rows that were waited for.
 
 use super::calls::{Settled, settle};
+use super::filter::eval_into;
 use super::operator::Run;
 use crate::error::{Error, Result};
-use crate::expr::Expr;
+use crate::expr::{EvalContext, Expr};
 use crate::table::{Model, check_violation};
 use crate::txn::{LockPolicy, LockedRow, RowLock};
 use crate::types::{Row, Value};
@@ -11,12 +12,18 @@ use crate::wait::Wait;
 use bytes::Bytes;
 
 /// 23502 and 23514: NOT NULL first, then CHECK, as PostgreSQL does.
-pub(super) fn check(model: &Model, schema: &str, checks: &[(String, Expr)], row: &[Value], run: &Run) -> Result<()> {
-    model.check_not_null(row, schema, run.cx.zone)?;
+pub(super) fn check(
+    model: &Model,
+    schema: &str,
+    checks: &[(String, Expr)],
+    row: &[Value],
+    eval: &EvalContext,
+) -> Result<()> {
+    model.check_not_null(row, schema, eval.zone)?;
     for (name, condition) in checks {
         // Unknown satisfies a CHECK.
-        if condition.eval_bool(row, run.eval)? == Some(false) {
-            return Err(check_violation(model.relation(), schema, name, row, run.cx.zone));
+        if condition.eval_bool(row, eval)? == Some(false) {
+            return Err(check_violation(model.relation(), schema, name, row, eval.zone));
         }
     }
     Ok(())
@@ -24,14 +31,16 @@ pub(super) fn check(model: &Model, schema: &str, checks: &[(String, Expr)], row:
 
 /// The RETURNING list over a row of the relation. The row gets its system columns for that; a version that is not
 /// committed yet has no position.
-pub(super) fn returning(exprs: &[Expr], model: &Model, row: &mut Row, run: &Run, out: &mut Row) -> Result<()> {
+pub(super) fn returning(
+    exprs: &[Expr],
+    model: &Model,
+    row: &mut Row,
+    run: &mut Run,
+    out: &mut Row,
+) -> Result<Settled<()>> {
     row.truncate(model.relation().columns.len());
     row.extend([Value::Null, Value::Null, Value::Int(i64::from(model.relation().oid.0))]);
-    out.clear();
-    for expr in exprs {
-        out.push(expr.eval(row, run.eval)?);
-    }
-    Ok(())
+    settle(run, |eval| eval_into(exprs, row, eval, out))
 }
 
 /// How a row is locked.

@@ -191,7 +191,7 @@ pub struct AggregateCall {
     pub function: crate::expr::Aggregate,
     /// Its arguments, over the rows that are grouped.
     pub args: Vec<Expr>,
-    /// DISTINCT: of rows that have equal values of these, one is taken.
+    /// DISTINCT: of rows that have equal values of these, or where there are none of the arguments, one is taken.
     pub distinct: Option<Vec<Expr>>,
     /// The order in which it takes them, where that matters.
     pub order: Vec<SortKey>,

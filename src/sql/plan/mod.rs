@@ -52,6 +52,8 @@ pub struct Plan {
     pub relations: Vec<Oid>,
     /// The lock that it takes on the rows that it returns.
     pub locks: Option<RowLock>,
+    /// Whether expressions have calls that the executor carries out.
+    pub effects: bool,
     /// The live query that follows the rows of a SUBSCRIBE.
     pub live: Option<Arc<LiveSpec>>,
 }

@@ -6,15 +6,20 @@ use super::node::*;
 use super::{Logical, RowLocking, SortKey};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::Expr;
+use crate::expr::{Expr, Volatility};
 use crate::table::Model;
 use crate::types::{SqlType, Zone};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The physical tree of a logical one, its constants computed.
-pub fn plan(mut tree: Logical, catalog: &Catalog, zone: &Zone) -> Result<Node> {
-    super::fold::fold(&mut tree, zone)?;
+/// The physical tree of a logical one, its constants computed, and whether its expressions have calls that the executor
+/// carries out.
+pub fn plan(mut tree: Logical, catalog: &Catalog, zone: &Zone) -> Result<(Node, bool)> {
+    let effects = super::fold::fold(&mut tree, zone)?;
+    Ok((physical(tree, catalog)?, effects))
+}
+
+fn physical(tree: Logical, catalog: &Catalog) -> Result<Node> {
     let schema =
         |model: &Model| catalog.schema(model.relation().schema).map_or_else(String::new, |schema| schema.name.clone());
     match tree {
@@ -97,7 +102,7 @@ fn lower(tree: Logical, wanted: &BTreeSet<usize>) -> Result<Node> {
         Logical::LockRows { input, locking } => lock_rows(*input, locking, wanted),
         Logical::Limit { input, limit, offset } => {
             let input = match (*input, &limit) {
-                (Logical::Sort { input, keys }, Some(limit)) => {
+                (Logical::Sort { input, keys }, Some(limit)) if is_same_again(limit, offset.as_ref()) => {
                     sort(*input, keys, Some((limit.clone(), offset.clone())), wanted)?
                 }
                 (input, _) => lower(input, wanted)?,
@@ -190,15 +195,7 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
         Logical::Scan { source: Source::Stored(model), alias, qualified } => {
             let identified = wanted.contains(&columns(&model).count());
             let extra: &[ScanColumn] = if identified { &IDENTITY } else { &[] };
-            // what may wait is asked of the rows that are left, and never by a scan
-            let (late, early): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(Expr::has_effects);
-            let mut wanted = wanted.clone();
-            wanted.extend(used(late.iter()));
-            let (input, ordered) = scan(&model, (alias, qualified), early, &wanted, purpose, extra)?;
-            Ok(match conjunction(late) {
-                Some(predicate) => (Node::Filter(Arc::new(Filter { input, predicate })), ordered),
-                None => (input, ordered),
-            })
+            scan_filtered(&model, (alias, qualified), conditions, wanted, purpose, extra)
         }
         Logical::Scan { source: Source::System(relation), alias, .. } => {
             let (late, early): (Vec<Expr>, Vec<Expr>) = conditions.into_iter().partition(Expr::has_effects);
@@ -221,6 +218,41 @@ fn filtered(tree: Logical, wanted: &BTreeSet<usize>, purpose: Purpose) -> Result
             ))
         }
     }
+}
+
+/// A scan and what is asked of its rows. What may wait or do something is asked in the order in which it was written, of
+/// the rows that are left by what stands before it and by the key's stretches, and never by the scan itself.
+fn scan_filtered(
+    model: &Arc<Model>,
+    names: (String, String),
+    conditions: Vec<Expr>,
+    wanted: &BTreeSet<usize>,
+    purpose: Purpose,
+    extra: &[ScanColumn],
+) -> Result<(Node, bool)> {
+    let first = conditions.iter().position(Expr::has_effects).unwrap_or(conditions.len());
+    let mut early = conditions;
+    let late = early.split_off(first);
+    let (effects, plain): (Vec<Expr>, Vec<Expr>) = late.iter().cloned().partition(Expr::has_effects);
+    if effects.is_empty() {
+        return scan(model, names, early, wanted, purpose, extra);
+    }
+    let path = choose(model, early.iter().cloned().chain(plain).collect(), purpose);
+    let is_taken = |expr: &Expr| path.taken.iter().any(|taken| format!("{taken:?}") == format!("{expr:?}"));
+    let (taken, late): (Vec<Expr>, Vec<Expr>) = late.into_iter().partition(is_taken);
+    early.extend(taken);
+    let mut wanted = wanted.clone();
+    wanted.extend(used(late.iter()));
+    let (input, ordered) = scan(model, names, early, &wanted, purpose, extra)?;
+    Ok(match conjunction(late) {
+        Some(predicate) => (Node::Filter(Arc::new(Filter { input, predicate })), ordered),
+        None => (input, ordered),
+    })
+}
+
+/// Whether LIMIT and OFFSET may be asked twice.
+fn is_same_again(limit: &Expr, offset: Option<&Expr>) -> bool {
+    [Some(limit), offset].into_iter().flatten().all(|expr| expr.volatility() != Volatility::Volatile)
 }
 
 /// Rows in whatever order they are found.
@@ -286,5 +318,5 @@ fn scan(
 /// Key and stored form of the rows that a statement is to write.
 fn targets(model: &Arc<Model>, alias: &str, predicate: Option<Expr>) -> Result<Node> {
     let names = (alias.to_owned(), String::new());
-    Ok(scan(model, names, conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &IDENTITY)?.0)
+    Ok(scan_filtered(model, names, conjuncts(predicate), &BTreeSet::new(), ANY_ORDER, &IDENTITY)?.0)
 }

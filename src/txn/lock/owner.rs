@@ -13,11 +13,21 @@ pub struct LockOwner {
     pub(super) is_open: bool,
     /// Whether it is known to lock rows or to write: it has a transaction id, in PostgreSQL's terms.
     pub(super) has_id: bool,
-    pub(super) objects: Vec<(Object, Modes)>,
+    pub(super) objects: Vec<HeldObject>,
     pub(super) rows: HeldRows,
     pub(super) waiting: Option<Waiting>,
     /// Waits begun so far.
     pub(super) waits: u64,
+}
+
+/// An object's lock.
+#[derive(Debug)]
+pub(super) struct HeldObject {
+    pub(super) object: Object,
+    /// What was held of it before.
+    pub(super) before: Modes,
+    /// What stays to the transaction's end, also where it goes back to a savepoint before this.
+    pub(super) kept: Modes,
 }
 
 /// What an owner waits for.

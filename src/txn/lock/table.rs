@@ -4,7 +4,7 @@ use super::entry::{Asker, Entry, OwnerId, Party, Request, Waiter, Woken};
 use super::graph::{Graph, deadlock};
 use super::key::{LockKey, Object, Place, RowKey, Secret};
 use super::mode::{LockMode, Modes, RowHold, RowLock};
-use super::owner::{LockMark, LockOwner, Waiting};
+use super::owner::{HeldObject, LockMark, LockOwner, Waiting};
 use super::rows::{Attempt, RowShard, full};
 use crate::env::Env;
 use crate::error::Result;
@@ -143,7 +143,8 @@ impl LockTable {
     pub fn release_some(&self, owner: &mut LockOwner, locks: usize) -> bool {
         self.stop_waiting(owner);
         let keep = owner.rows.len().saturating_sub(locks);
-        self.release_to(owner, LockMark { objects: 0, rows: keep });
+        self.release_objects(owner, 0, false);
+        self.release_rows(owner, keep);
         if keep > 0 {
             return false;
         }
@@ -157,12 +158,41 @@ impl LockTable {
 
     /// Gives back what was got since a place: what was held more weakly then is held so again.
     pub fn release_to(&self, owner: &mut LockOwner, mark: LockMark) {
-        let who = owner.who;
-        while owner.objects.len() > mark.objects {
-            let Some((object, before)) = owner.objects.pop() else { break };
-            self.restore_object(object, who.owner, before);
+        self.release_objects(owner, mark.objects, true);
+        self.release_rows(owner, mark.rows);
+    }
+
+    /// A relation's lock of this mode, which is held, stays to the transaction's end: going back to a savepoint does not
+    /// give it back.
+    pub fn keep_to_end(&self, owner: &mut LockOwner, relation: Oid, mode: LockMode) {
+        let got_it =
+            |held: &&mut HeldObject| held.object == Object::Relation(relation) && held.before & mode.bit() == 0;
+        if let Some(held) = owner.objects.iter_mut().rev().find(got_it) {
+            held.kept |= mode.bit();
         }
-        while owner.rows.len() > mark.rows {
+    }
+
+    fn release_objects(&self, owner: &mut LockOwner, mark: usize, keeps: bool) {
+        let mut kept: Vec<HeldObject> = Vec::new();
+        while owner.objects.len() > mark {
+            let Some(held) = owner.objects.pop() else { break };
+            let HeldObject { object, before, .. } = held;
+            let mut modes = if keeps { before } else { 0 };
+            if keeps && held.kept != 0 {
+                kept.push(held);
+            }
+            for kept in kept.iter_mut().filter(|kept| kept.object == object) {
+                kept.before = before;
+                modes |= kept.kept;
+            }
+            self.restore_object(object, owner.who.owner, modes);
+        }
+        owner.objects.extend(kept.into_iter().rev());
+    }
+
+    fn release_rows(&self, owner: &mut LockOwner, mark: usize) {
+        let who = owner.who;
+        while owner.rows.len() > mark {
             let Some((row, before)) = owner.rows.pop() else { break };
             let mut woken = Woken::new();
             self.row_shard(row).restore(row, who.owner, before, &mut woken);
@@ -228,7 +258,7 @@ impl LockTable {
                 }
                 match (got, place) {
                     (Some(before), Place::Object(object)) if !who.owner.is_session() => {
-                        owner.objects.push((object, before));
+                        owner.objects.push(HeldObject { object, before, kept: 0 });
                     }
                     (Some(before), Place::Row(row, _)) => {
                         self.give_id(owner);

@@ -5,6 +5,7 @@ mod fields;
 
 pub use feed::{CopyFeed, CopyInput};
 
+use super::calls::{Settled, settle, settled};
 use super::operator::{Operator, Pull, Run};
 use super::write::check;
 use crate::error::{Error, Result, SqlState};
@@ -24,33 +25,49 @@ pub(super) struct CopyOp {
     fields: Fields,
     /// The row that is being written, all columns of the relation.
     row: Row,
-    /// Whether it waits for a lock and is checked already.
-    pending: bool,
+    stage: Stage,
+}
+
+/// How far the present line has come.
+enum Stage {
+    None,
+    /// Its values are read; those of the other columns are wanted.
+    Complete(Str),
+    /// Its row is checked; its keys' locks are wanted.
+    Write,
 }
 
 impl CopyOp {
     pub(super) fn new(node: Arc<Copy>) -> CopyOp {
-        CopyOp { node, fields: Fields::default(), row: Row::new(), pending: false }
+        CopyOp { node, fields: Fields::default(), row: Row::new(), stage: Stage::None }
     }
 
-    /// Takes a line: whether its row is to be written.
+    /// Takes a line: whether it is a row.
     fn take_line(&mut self, number: u64, line: Str, run: &Run) -> Result<bool> {
         if number == 1 && self.node.format.header != CopyHeader::None {
             return self.take_header(line).map(|()| false);
         }
         self.fields.split(line, &self.node.format)?;
         self.read_values(number, run)?;
-        let Copy { defaults, filter, model, schema, checks, .. } = &*self.node;
-        for (column, default) in defaults {
-            self.row[*column] = default.eval(&[], run.eval)?;
-        }
-        if let Some(filter) = filter
-            && filter.eval_bool(&self.row, run.eval)? != Some(true)
-        {
-            return Ok(false);
-        }
-        check(model, schema, checks, &self.row, run)?;
         Ok(true)
+    }
+
+    /// Gives the other columns their defaults: whether the row is to be written.
+    fn complete(&mut self, run: &mut Run) -> Result<Settled<bool>> {
+        let Copy { defaults, filter, model, schema, checks, .. } = &*self.node;
+        let row = &mut self.row;
+        settle(run, |eval| {
+            for (column, default) in defaults {
+                row[*column] = default.eval(&[], eval)?;
+            }
+            if let Some(filter) = filter
+                && filter.eval_bool(row, eval)? != Some(true)
+            {
+                return Ok(false);
+            }
+            check(model, schema, checks, row, eval)?;
+            Ok(true)
+        })
     }
 
     /// The values of a line as those of its columns.
@@ -118,7 +135,7 @@ impl CopyOp {
             Written::Wait(wait) => return Ok(Some(Pull::Wait(wait))),
             Written::Conflict(conflict) => return Err(conflict.error(model, schema, &self.row, run.cx.zone)),
             Written::Done(_) => {
-                self.pending = false;
+                self.stage = Stage::None;
                 run.affected += 1;
             }
         }
@@ -132,12 +149,28 @@ impl Operator for CopyOp {
         loop {
             let number = feed(run)?.line();
             let at_line = |error: Error| error.context(place(&node, number));
-            if self.pending {
-                if let Some(pull) = self.write(run).map_err(at_line)? {
-                    return Ok(pull);
+            let of_line = |line: &Str, error: Error| match error.fields().context {
+                Some(_) => error,
+                None => error.context(format!("{}: \"{}\"", place(&node, number), shown(line))),
+            };
+            match &self.stage {
+                Stage::None => {}
+                Stage::Complete(line) => {
+                    let line = line.clone();
+                    let taken = settled!(self.complete(run).map_err(|error| of_line(&line, error)));
+                    self.stage = if taken { Stage::Write } else { Stage::None };
+                    if !taken {
+                        feed(run)?.end_line();
+                    }
+                    continue;
                 }
-                feed(run)?.end_line();
-                continue;
+                Stage::Write => {
+                    if let Some(pull) = self.write(run).map_err(at_line)? {
+                        return Ok(pull);
+                    }
+                    feed(run)?.end_line();
+                    continue;
+                }
             }
             if !run.spend() {
                 return Ok(Pull::Yield);
@@ -148,13 +181,9 @@ impl Operator for CopyOp {
                 Line::End(End::Done) => return Ok(Pull::Done),
                 Line::End(end) => return Err(at_line(ended(&end))),
             };
-            let taken = self.take_line(number, line.clone(), run).map_err(|error| match error.fields().context {
-                Some(_) => error,
-                None => error.context(format!("{}: \"{}\"", place(&node, number), shown(&line))),
-            });
-            self.pending = taken?;
-            if !self.pending {
-                feed(run)?.end_line();
+            match self.take_line(number, line.clone(), run).map_err(|error| of_line(&line, error))? {
+                true => self.stage = Stage::Complete(line),
+                false => feed(run)?.end_line(),
             }
         }
     }
