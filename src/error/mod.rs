@@ -184,6 +184,12 @@ impl Error {
         self
     }
 
+    /// Points nowhere: where PostgreSQL does not say the place of what it has found.
+    pub fn nowhere(mut self) -> Error {
+        self.0.position = None;
+        self
+    }
+
     /// Moves its position, where the text it points into is part of another.
     pub fn moved(mut self, place: impl FnOnce(u32) -> u32) -> Error {
         self.0.position = self.0.position.map(place);

@@ -3,6 +3,7 @@
 //! A name that is chosen for a constraint is that of no other constraint in the schema; one that is given need only be
 //! new in its table. A key has an index of its name, which is a relation.
 
+use super::table::{SYSTEM_COLUMNS, refuse_system_column};
 use super::{ConditionOf, Definer};
 use crate::catalog::{Check, PrimaryKey, Relation, Unique};
 use crate::error::{Error, Result, SqlState};
@@ -142,9 +143,21 @@ pub fn names(relation: &Relation) -> impl Iterator<Item = &str> {
     keys.chain(uniques).chain(relation.checks.iter().map(|check| check.name.as_str()))
 }
 
+/// 0A000 for an index on a system column.
+pub(super) fn refuse_system_index(column: &str) -> Result<()> {
+    match SYSTEM_COLUMNS.contains(&column) {
+        true => Err(Error::unsupported("index creation on system columns")),
+        false => Ok(()),
+    }
+}
+
 fn key_columns(relation: &Relation, columns: &[ColumnName], at: Option<u32>, what: &str) -> Result<Vec<usize>> {
     let mut positions = Vec::new();
     for column in columns {
+        match what {
+            "primary key" => refuse_system_column("alter", &column.name)?,
+            _ => refuse_system_index(&column.name)?,
+        }
         let position = relation.column(&column.name).ok_or_else(|| {
             let message = format!("column \"{}\" named in key does not exist", column.name);
             Error::new(SqlState::UNDEFINED_COLUMN, message).at(at)

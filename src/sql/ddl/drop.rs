@@ -91,10 +91,13 @@ impl Definer<'_, '_> {
         }
     }
 
-    fn missing(&mut self, wanted: &str, name: &ObjectName, if_exists: bool) -> Result<()> {
+    pub(super) fn missing(&mut self, wanted: &str, name: &ObjectName, if_exists: bool) -> Result<()> {
         let schema = name.schema.as_ref().filter(|schema| self.catalog().schema_by_name(schema).is_none());
         let (code, message) = match schema {
             Some(schema) => (SqlState::UNDEFINED_SCHEMA, format!("schema \"{schema}\" does not exist")),
+            None if wanted == "index" => {
+                (SqlState::UNDEFINED_OBJECT, format!("index \"{}\" does not exist", name.name))
+            }
             None => (SqlState::UNDEFINED_TABLE, format!("{wanted} \"{}\" does not exist", name.name)),
         };
         if !if_exists {

@@ -3,7 +3,7 @@
 
 use super::Definer;
 use super::alter::{Altered, space_of};
-use super::constraint::{check_key_type, choose};
+use super::constraint::{check_key_type, choose, refuse_system_index};
 use super::names::{plural, require_schema, wrong_kind};
 use crate::catalog::{CatalogName, Index, IndexColumn, Privilege, Relation, RelationKind};
 use crate::encoding::key::Space;
@@ -53,6 +53,7 @@ impl Definer<'_, '_> {
 
     fn index_columns(&self, table: &Relation, create: &CreateIndex) -> Result<Vec<IndexColumn>> {
         let column = |of: &crate::sql::parse::IndexedColumn| {
+            refuse_system_index(&of.name.name)?;
             let column = table.column(&of.name.name).ok_or_else(|| {
                 let message = format!("column \"{}\" does not exist", of.name.name);
                 Error::new(SqlState::UNDEFINED_COLUMN, message)
@@ -96,6 +97,7 @@ impl Definer<'_, '_> {
             }
             let message = format!("relation \"{}\" does not exist", name.name);
             if !if_exists {
+                name.schema.iter().try_for_each(|schema| self.schema(schema).map(|_| ()))?;
                 return Err(Error::new(SqlState::UNDEFINED_TABLE, message));
             }
             self.notice(format!("{message}, skipping"));
@@ -118,11 +120,7 @@ impl Definer<'_, '_> {
         for name in names {
             let Some(table) = self.find_indexed(name) else {
                 self.refuse_other_than_index(name)?;
-                let message = format!("index \"{}\" does not exist", name.name);
-                if !if_exists {
-                    return Err(Error::new(SqlState::UNDEFINED_OBJECT, message));
-                }
-                self.notice(format!("{message}, skipping"));
+                self.missing("index", name, if_exists)?;
                 continue;
             };
             self.require_index_owner(&table, &name.name)?;

@@ -13,6 +13,14 @@ pub(super) const SYSTEM_COLUMNS: [&str; 7] = ["ctid", "xmin", "xmax", "cmin", "c
 /// PostgreSQL's storage parameters of tables: kept and shown, without effect.
 const STORAGE_PARAMETERS: [&str; 4] = ["fillfactor", "parallel_workers", "toast_tuple_target", "user_catalog_table"];
 
+/// 0A000 for a system column.
+pub(super) fn refuse_system_column(verb: &str, name: &str) -> Result<()> {
+    match SYSTEM_COLUMNS.contains(&name) {
+        true => Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("cannot {verb} system column \"{name}\""))),
+        false => Ok(()),
+    }
+}
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 impl Definer<'_, '_> {
@@ -68,7 +76,7 @@ impl Definer<'_, '_> {
         }
         if definition.ty.same(SqlType::VOID) || definition.ty.same(SqlType::UNKNOWN) {
             let message = format!("column \"{name}\" has pseudo-type {}", definition.ty.base_name());
-            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(definition.position));
+            return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
         }
         let not_null = definition.not_null == Some(true);
         let mut column = Column { name, ty: definition.ty, not_null, default: None, dropped: false, missing: None };

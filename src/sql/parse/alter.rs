@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::table::{cascade, column, role_name, table_constraint};
 use super::types::sql_type;
 use super::{AlterTable, ColumnName, Definition};
-use crate::error::Result;
+use crate::error::{Result, SqlState};
 use sqlparser::tokenizer::Token;
 
 /// What follows ALTER TABLE.
@@ -102,8 +102,11 @@ fn alter_column(cursor: &mut Cursor, name: ColumnName) -> Result<AlterTable> {
         return Ok(AlterTable::NotNull { name, set: false });
     }
     if cursor.accept(&["type"]) || cursor.accept(&["set", "data", "type"]) {
-        let position = cursor.position();
-        let ty = sql_type(cursor)?;
+        let ty = sql_type(cursor).map_err(|error| match error.code() {
+            // PostgreSQL looks at it later, without the text
+            SqlState::UNDEFINED_OBJECT | SqlState::INVALID_PARAMETER_VALUE => error.nowhere(),
+            _ => error,
+        })?;
         if cursor.is_next(&["collate"]) {
             return Err(cursor.unsupported("COLLATE"));
         }
@@ -111,7 +114,7 @@ fn alter_column(cursor: &mut Cursor, name: ColumnName) -> Result<AlterTable> {
             true => Some(cursor.expression_until(cursor.find_end(at_comma))?),
             false => None,
         };
-        return Ok(AlterTable::Type { name, ty, position, using });
+        return Ok(AlterTable::Type { name, ty, using });
     }
     Err(cursor.unsupported("this form of ALTER TABLE … ALTER COLUMN"))
 }

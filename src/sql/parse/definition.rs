@@ -353,8 +353,6 @@ pub enum AlterTable {
         name: ColumnName,
         /// The new type.
         ty: SqlType,
-        /// Where the type stands.
-        position: Option<u32>,
         /// USING
         using: Option<Expression>,
     },

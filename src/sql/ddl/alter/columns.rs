@@ -4,7 +4,7 @@ use super::{Altered, Definer, bump, column_of, no_column};
 use crate::catalog::{Relation, RelationKind};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::COLUMNS_MAX;
-use crate::sql::ddl::table::SYSTEM_COLUMNS;
+use crate::sql::ddl::table::{SYSTEM_COLUMNS, refuse_system_column};
 use crate::sql::ddl::{ConditionOf, Constant};
 use crate::sql::parse::{ColumnDefinition, ColumnName, Expression};
 use std::sync::Arc;
@@ -29,9 +29,11 @@ impl Definer<'_, '_> {
             let message = format!("tables can have at most {COLUMNS_MAX} columns");
             return Err(Error::new(SqlState::TOO_MANY_COLUMNS, message));
         }
-        let mut column = self.column(definition)?;
+        let mut column = self.column(definition).map_err(Error::nowhere)?;
         let constant = match &definition.default {
-            Some(default) => self.cx.expressions.constant(&self.catalog(), default, column.ty)?,
+            Some(default) => {
+                self.cx.expressions.constant(&self.catalog(), default, column.ty).map_err(Error::nowhere)?
+            }
             None => Constant::Null,
         };
         let position = relation.columns.len();
@@ -60,12 +62,7 @@ impl Definer<'_, '_> {
         cascade: bool,
     ) -> Result<()> {
         let Some(position) = altered.after.column(&name.name) else {
-            if SYSTEM_COLUMNS.contains(&name.name.as_str()) {
-                return Err(Error::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    format!("cannot drop system column \"{}\"", name.name),
-                ));
-            }
+            refuse_system_column("drop", &name.name)?;
             let error = no_column(&altered.after, &name.name);
             if !if_exists {
                 return Err(error);
@@ -144,12 +141,13 @@ impl Definer<'_, '_> {
         let position = column_of(relation, name)?;
         let column = &relation.columns[position];
         let default = default.map(|default| self.cx.expressions.default(&self.catalog(), default, column));
-        relation.columns[position].default = default.transpose()?;
+        relation.columns[position].default = default.transpose().map_err(Error::nowhere)?;
         Ok(())
     }
 
     /// Checks and topic sources are kept as text with the columns' names: they are spelled anew.
     pub(super) fn rename_column(&mut self, relation: &mut Relation, name: &ColumnName, to: &str) -> Result<()> {
+        refuse_system_column("rename", &name.name)?;
         let position = relation.column(&name.name).ok_or_else(|| {
             let message = format!("column \"{}\" does not exist", name.name);
             Error::new(SqlState::UNDEFINED_COLUMN, message)

@@ -1,16 +1,25 @@
 //! Constraints that come and go, and their names.
 
-use super::{Altered, Definer, constraint};
+use super::{Altered, Definer, column_of, constraint};
 use crate::catalog::Relation;
 use crate::error::{Error, Result, SqlState};
 use crate::sql::ddl::ConditionOf;
-use crate::sql::parse::Constraint;
+use crate::sql::parse::{Constraint, ConstraintKind};
 
 impl Definer<'_, '_> {
     /// Adds constraints, to be held to the rows that are there.
     pub(super) fn constrain(&mut self, altered: &mut Altered, added: &[&Constraint]) -> Result<()> {
         let before = altered.after.clone();
-        self.add_constraints(&mut altered.after, added)?;
+        for constraint in added {
+            if let ConstraintKind::PrimaryKey(columns) = &constraint.kind {
+                columns.iter().try_for_each(|column| column_of(&before, column).map(|_| ()))?;
+            }
+        }
+        self.add_constraints(&mut altered.after, added).map_err(|error| match error.code() {
+            // found before the table is looked at
+            SqlState::DUPLICATE_COLUMN | SqlState::INVALID_TABLE_DEFINITION => error,
+            _ => error.nowhere(),
+        })?;
         let after = &altered.after;
         if before.primary_key.is_none() && after.primary_key.is_some() {
             altered.reclustered = true;

@@ -11,6 +11,7 @@ mod kinds;
 mod rows;
 mod types;
 
+use super::table::refuse_system_column;
 use super::{Definer, constraint};
 use crate::catalog::{Relation, RelationKind, TableKind};
 use crate::encoding::key::{self, Space};
@@ -305,6 +306,7 @@ fn no_column(relation: &Relation, name: &str) -> Error {
 }
 
 fn column_of(relation: &Relation, name: &ColumnName) -> Result<usize> {
+    refuse_system_column("alter", &name.name)?;
     relation.column(&name.name).ok_or_else(|| no_column(relation, &name.name))
 }
 

@@ -23,11 +23,11 @@ impl Definer<'_, '_> {
     pub(super) fn conversions(&self, table: &Arc<Relation>, actions: &[AlterTable]) -> Result<Vec<Conversion>> {
         let mut conversions = Vec::new();
         for action in actions {
-            let AlterTable::Type { name, ty, position, using } = action else { continue };
+            let AlterTable::Type { name, ty, using } = action else { continue };
             let column = column_of(table, name)?;
             if ty.same(SqlType::VOID) || ty.same(SqlType::UNKNOWN) {
                 let message = format!("column \"{}\" has pseudo-type {}", name.name, ty.base_name());
-                return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message).at(*position));
+                return Err(Error::new(SqlState::INVALID_TABLE_DEFINITION, message));
             }
             let value = self.cx.expressions.converted(&self.catalog(), table, column, *ty, using.as_ref())?;
             conversions.push(Conversion { column, ty: *ty, value, has_using: using.is_some() });
