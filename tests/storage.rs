@@ -790,6 +790,42 @@ fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
     assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
 }
 
+/// Appends to logs whose writes find no room now and then, each with its seed; what is reported as written is there
+/// after a restart, and nothing else.
+#[test]
+fn what_found_no_room_in_the_log_is_not_there_later() {
+    for seed in 0..300 {
+        let faults = Faults::new(seed);
+        let disk: Arc<dyn Disk> = Arc::new(FaultDisk::new(faults.clone()));
+        let options = LogOptions { segment_bytes: SEGMENT, threads: false };
+        let open = || FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap().0;
+        let mut log = open();
+        let mut written = Vec::new();
+        for n in 1..=40_u64 {
+            faults.set_rates(FaultRates { write_full: 2, ..FaultRates::default() });
+            let payload = payload(n, (n * 997 + seed * 131) as usize % 1_800);
+            let outcome = log.append(CommitSeq(n), CommitSeq(n), &payload).and_then(|()| log.sync());
+            faults.set_rates(FaultRates::default());
+            match outcome {
+                Ok(()) => written.push((n, n, payload)),
+                Err(error) if error.code() == SqlState::DISK_FULL => {}
+                // the log does not know what it has written
+                Err(_) => {
+                    log = open();
+                    let last = read(&log, 0).unwrap().len();
+                    assert!(last == written.len() || last == written.len() + 1, "seed {seed}");
+                    written = read(&log, 0).unwrap();
+                }
+            }
+            if n % 8 == 0 {
+                log = open();
+            }
+            assert!(read(&log, 0).unwrap() == written, "seed {seed}, record {n}");
+        }
+        assert!(read(&open(), 0).unwrap() == written, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_directory_that_was_not_finished_is_a_new_one() {
     let dir = tempfile::tempdir().unwrap();

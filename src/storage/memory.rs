@@ -4,7 +4,7 @@
 //! again. What is not committed is gone.
 
 use super::Direction;
-use super::fault::{Faults, Step};
+use super::fault::{Area, Faults, Step};
 use super::gate::Gate;
 use super::index::KeyRange;
 use crate::error::Result;
@@ -122,7 +122,7 @@ impl Write<'_> {
         };
         self.index.gate.iter().for_each(Gate::pass);
         match &self.index.faults {
-            Some(faults) => faults.strike(Step::Index, store),
+            Some(faults) => faults.strike(Step::Index, Area::Index, store),
             None => store(),
         }
     }

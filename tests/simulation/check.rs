@@ -22,12 +22,17 @@ pub fn tables(user: &str, model: &Model, run: Run) {
         let read: BTreeMap<i64, Row> = (0..answer.rows.len()).map(row).collect();
         assert_eq!(read, wanted, "{} as {user} sees it, not as it must be", table.name());
         // the unique index finds each row
-        for (id, row) in wanted.iter().filter(|(_, row)| row.body.is_some()) {
-            let body = row.body.as_ref().expect("only those");
-            let answer = run(&format!("SELECT id FROM {} WHERE body = '{body}'", table.name()));
-            assert_eq!(answer.rows.len(), 1, "{body} of {}", table.name());
-            assert_eq!(answer.number(0, 0), *id);
+        let bodies: BTreeMap<String, i64> =
+            wanted.iter().filter_map(|(id, row)| Some((row.body.clone()?, *id))).collect();
+        if bodies.is_empty() || table == Table::Shared && user != "tertulia" {
+            continue;
         }
+        let list = bodies.keys().map(|body| format!("'{body}'")).collect::<Vec<_>>().join(", ");
+        let answer = run(&format!("SELECT id, body FROM {} WHERE body IN ({list})", table.name()));
+        let pair = |at: usize| (answer.rows[at][1].clone().unwrap_or_default(), answer.number(at, 0));
+        let found: Vec<(String, i64)> = (0..answer.rows.len()).map(pair).collect();
+        assert_eq!(found.len(), bodies.len(), "{} has a body twice", table.name());
+        assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), bodies, "bodies of {}", table.name());
     }
     if user == "tertulia" {
         let answer = run("SELECT relname FROM pg_class WHERE relname LIKE 'x%' AND relkind = 'r'");

@@ -72,18 +72,19 @@ impl Sum {
         self.stats.recovered_commits += stats.recovered_commits;
         self.stats.live_events += stats.live_events;
         self.stats.folds += stats.folds;
+        self.stats.tails += stats.tails;
         for (what, count) in faults {
             *self.faults.entry(what).or_default() += count;
         }
     }
 
     fn report(&self) {
-        let Stats { statements, commits, recoveries, recovered_commits, live_events, folds, .. } = &self.stats;
+        let Stats { statements, commits, recoveries, recovered_commits, live_events, folds, tails } = &self.stats;
         eprintln!(
             "{} seeds: {statements} statements, {commits} commits, {folds} folds, {live_events} live events",
             self.seeds
         );
-        eprintln!("{recoveries} recoveries, {recovered_commits} commits replayed");
+        eprintln!("{recoveries} recoveries, {recovered_commits} commits replayed, {tails} torn ends of the log cut");
         for (what, count) in &self.faults {
             eprintln!("{count:>10} {what}");
         }

@@ -118,6 +118,8 @@ pub struct Model {
     pub extras: BTreeSet<u32>,
     /// Transactions whose COMMIT was sent and not answered, or answered with a failure of the log.
     pub pending: BTreeMap<i64, Tx>,
+    /// Clients whose COMMIT was sent and not answered.
+    pub committing: BTreeSet<usize>,
     pub committed: BTreeMap<i64, u64>,
     pub messages: Vec<Message>,
     /// Commits whose changes are known in the order of their keys, not in that of their messages.

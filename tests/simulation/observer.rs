@@ -65,6 +65,7 @@ impl Observer {
             count += u64::from(self.apply(engine, model, &commit, true));
         }
         model.pending.clear();
+        model.committing.clear();
         model.last = current;
         self.feed = Some(engine.feed());
         self.check_log(engine);
@@ -73,7 +74,8 @@ impl Observer {
 
     /// The log tells of each commit as it was published.
     pub fn check_log(&self, engine: &Arc<Engine>) {
-        let oldest = engine.log_times().expect("the log can be read").first().map_or(0, |(_, seq)| seq.0);
+        let times = engine.log_times().expect("the log can be read");
+        let oldest = times.first().map_or(engine.current().0, |(_, seq)| seq.0);
         let mut wanted = self.seen.range(oldest + 1..);
         for commit in engine.logged_commits_after(CommitSeq(oldest)).expect("the log can be read") {
             let commit = commit.expect("the log can be read");

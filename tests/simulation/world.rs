@@ -13,7 +13,7 @@ use tertulia::error::SqlState;
 use tertulia::interrupt::Interrupt;
 use tertulia::live::{Hub, Reader};
 use tertulia::session::{Flow, PlanCache, Request, Services, Session};
-use tertulia::storage::fault::{FaultCounts, FaultDisk, FaultRates, Faults};
+use tertulia::storage::fault::{Area, FaultCounts, FaultDisk, FaultRates, Faults, Step, Storm};
 use tertulia::storage::log::LogOptions;
 use tertulia::storage::{Index, MemoryIndex};
 use tertulia::txn::{CommitStep, Engine, EngineOptions, Parts, Patience};
@@ -21,13 +21,15 @@ use tertulia::types::CommitSeq;
 
 const START: i64 = 1_700_000_000_000_000;
 pub const USERS: [&str; 3] = ["tertulia", "alice", "bob"];
-/// Bounds, lowered so that a simulation meets them.
-const GENERATION_BYTES: usize = 6 << 10;
+/// Bounds, lowered so that a simulation meets them: one of each a seed.
+const GENERATION_BYTES: [usize; 3] = [1 << 10, 6 << 10, 6 << 10];
 pub const RECENT_BYTES_MAX: usize = 24 << 10;
-const FOLD_PART_BYTES: usize = 2 << 10;
-const SEGMENT_BYTES: u64 = 16 << 10;
+const FOLD_PART_BYTES: [usize; 2] = [256, 2 << 10];
+const SEGMENT_BYTES: [u64; 3] = [256, 1 << 10, 16 << 10];
 /// Bytes of a write set that is spilled, in half of the seeds.
-const WRITE_SET_CHUNK_BYTES: usize = 2 << 10;
+const WRITE_SET_CHUNK_BYTES: [usize; 2] = [2 << 10, 1 << 20];
+/// How long faults cluster at one place at most, in steps.
+const STORM_STEPS_MAX: u64 = 60;
 /// The longest wait that the clock jumps over.
 const PATIENCE_MICROS: u64 = 60_000_000;
 /// The largest commit of the simulation, with what the bounds above do not count.
@@ -42,6 +44,18 @@ pub struct Stats {
     pub recovered_commits: u64,
     pub live_events: u64,
     pub folds: u64,
+    /// Recoveries that found a torn end of the log.
+    pub tails: u64,
+}
+
+/// How large things may become.
+#[derive(Clone, Copy)]
+struct Sizes {
+    generation: usize,
+    fold_part: usize,
+    segment: u64,
+    /// Bytes of a write set beyond which it goes to disk.
+    chunk: usize,
 }
 
 struct Machine {
@@ -65,9 +79,11 @@ pub struct World {
     next_extra: u32,
     machine: Option<Machine>,
     rates: FaultRates,
+    /// Whether faults cluster now and then; where they do now, and for how many steps still.
+    stormy: bool,
+    storm: Option<(Storm, u64)>,
     no_room: u64,
-    /// Bytes of a write set beyond which it goes to disk.
-    chunk: usize,
+    sizes: Sizes,
     /// The latest that the wall clock has said: what expired by it may be gone.
     latest: i64,
     closing: bool,
@@ -77,16 +93,37 @@ pub struct World {
     verbose: bool,
 }
 
-fn options(chunk: usize) -> EngineOptions {
-    EngineOptions {
-        write_set_chunk_bytes: chunk,
-        generation_bytes: GENERATION_BYTES,
-        recent_bytes_max: RECENT_BYTES_MAX,
-        fold_part_bytes: FOLD_PART_BYTES,
-        log: LogOptions { segment_bytes: SEGMENT_BYTES, threads: false },
-        change_retention: Duration::from_secs(60),
-        ..EngineOptions::new("/simulated")
+impl Sizes {
+    fn any(random: &mut Random) -> Sizes {
+        Sizes {
+            generation: random.pick(&GENERATION_BYTES),
+            fold_part: random.pick(&FOLD_PART_BYTES),
+            segment: random.pick(&SEGMENT_BYTES),
+            chunk: random.pick(&WRITE_SET_CHUNK_BYTES),
+        }
     }
+
+    fn options(self) -> EngineOptions {
+        EngineOptions {
+            write_set_chunk_bytes: self.chunk,
+            generation_bytes: self.generation,
+            recent_bytes_max: RECENT_BYTES_MAX,
+            fold_part_bytes: self.fold_part,
+            log: LogOptions { segment_bytes: self.segment, threads: false },
+            change_retention: Duration::from_secs(60),
+            ..EngineOptions::new("/simulated")
+        }
+    }
+
+    /// Whether write sets are spilled.
+    fn spills(self) -> bool {
+        self.chunk == WRITE_SET_CHUNK_BYTES[0]
+    }
+}
+
+/// Once in how many steps a fault comes, or never.
+fn rate(random: &mut Random, least: u64, most: u64) -> u64 {
+    if random.once_in(2) { 0 } else { least + random.below(most - least) }
 }
 
 impl World {
@@ -105,8 +142,10 @@ impl World {
             next_extra: 0,
             machine: None,
             rates: FaultRates::default(),
+            stormy: !random.once_in(3),
+            storm: None,
             no_room: 0,
-            chunk: if random.once_in(2) { WRITE_SET_CHUNK_BYTES } else { 1 << 20 },
+            sizes: Sizes::any(&mut random),
             latest: START,
             closing: false,
             poisoned: None,
@@ -117,22 +156,77 @@ impl World {
         world.start();
         world.set_up();
         world.rates = world.any_rates();
-        world.faults.set_rates(world.rates);
+        world.blow();
         world
     }
 
     /// Each seed has its own mixture of what goes wrong.
     fn any_rates(&mut self) -> FaultRates {
         let random = &mut self.random;
-        let mut rate = |least: u64, most: u64| if random.once_in(2) { 0 } else { least + random.below(most - least) };
         FaultRates {
-            crash: rate(30, 500),
-            read: rate(10, 200),
-            write: rate(50, 1000),
-            write_full: rate(10, 300),
-            sync: rate(30, 1000),
-            name: rate(5, 100),
-            index: rate(2, 20),
+            crash: rate(random, 30, 500),
+            read: rate(random, 10, 200),
+            write: rate(random, 50, 1000),
+            write_full: rate(random, 10, 300),
+            sync: rate(random, 30, 1000),
+            name: rate(random, 5, 100),
+            index: rate(random, 2, 20),
+        }
+    }
+
+    /// Much goes wrong at one place.
+    fn any_storm(&mut self) -> Storm {
+        let random = &mut self.random;
+        let area = random.pick(&[Area::Log, Area::Log, Area::Bulk, Area::Index]);
+        let step = match area {
+            Area::Index => None,
+            _ => random.pick(&[None, Some(Step::Write), Some(Step::Write), Some(Step::Sync), Some(Step::Name)]),
+        };
+        let crash = if step.is_some() { 2 + random.below(6) } else { rate(random, 2, 20) };
+        let rates = FaultRates {
+            crash,
+            read: rate(random, 3, 30),
+            write: rate(random, 5, 50),
+            write_full: rate(random, 3, 30),
+            sync: rate(random, 5, 50),
+            name: rate(random, 3, 20),
+            index: rate(random, 2, 6),
+        };
+        Storm { area, step, rates }
+    }
+
+    /// Nothing goes wrong until [`blow`](Self::blow).
+    fn calm(&self) {
+        self.faults.set_rates(FaultRates::default());
+        self.faults.set_storm(None);
+    }
+
+    fn blow(&self) {
+        self.faults.set_rates(self.rates);
+        self.faults.set_storm(self.storm.map(|(storm, _)| storm));
+    }
+
+    /// Storms come and go.
+    fn step_weather(&mut self) {
+        self.storm = match self.storm {
+            None if self.stormy && self.random.once_in(40) => {
+                let (storm, steps) = (self.any_storm(), 1 + self.random.below(STORM_STEPS_MAX));
+                self.say(&format!("a storm for {steps} steps: {storm:?}"));
+                Some((storm, steps))
+            }
+            None => return,
+            Some((storm, steps)) if steps > 0 => Some((storm, steps - 1)),
+            Some(_) => None,
+        };
+        self.blow();
+    }
+
+    /// What leads into a storm.
+    fn step_into_storm(&mut self, area: Area) {
+        match area {
+            Area::Index => self.step_fold(),
+            Area::Bulk if self.random.once_in(2) => self.step_fold(),
+            _ => self.step_commits(),
         }
     }
 
@@ -159,8 +253,9 @@ impl World {
             threads: false,
             dir: None,
         };
-        let (engine, report) = Engine::open_with(options(self.chunk), parts)?;
+        let (engine, report) = Engine::open_with(self.sizes.options(), parts)?;
         self.stats.recovered_commits += report.replayed;
+        self.stats.tails += u64::from(report.tail_cut.is_some());
         self.say(&format!("opened at {} with {} replayed, cut {:?}", report.last, report.replayed, report.tail_cut));
         let (hub, reader) = Hub::with_reader(&engine);
         let services = Services {
@@ -179,7 +274,11 @@ impl World {
     fn start(&mut self) {
         for attempt in 0.. {
             let calm = attempt > 6;
-            self.faults.set_rates(if calm { FaultRates::default() } else { self.rates });
+            if calm {
+                self.calm();
+            } else {
+                self.blow();
+            }
             match self.try_start() {
                 Ok(()) => break,
                 Err(error) => {
@@ -194,7 +293,7 @@ impl World {
                 }
             }
         }
-        self.faults.set_rates(self.rates);
+        self.blow();
         if self.faults.has_crashed() {
             // the machine stopped after the last step that opening needed
             self.restart();
@@ -267,6 +366,14 @@ impl World {
 
     /// One step of anything; false when there is nothing to do.
     pub fn step(&mut self) {
+        self.step_weather();
+        if let Some((storm, _)) = self.storm
+            && self.random.once_in(4)
+        {
+            self.step_into_storm(storm.area);
+            self.after();
+            return;
+        }
         match self.random.below(64) {
             0..=35 => self.step_client(),
             36..=45 => self.step_commits(),
@@ -296,9 +403,9 @@ impl World {
 
     fn observe(&mut self) {
         let engine = self.machine().engine.clone();
-        self.faults.set_rates(FaultRates::default());
+        self.calm();
         self.stats.commits += self.observer.read(&engine, &mut self.model);
-        self.faults.set_rates(self.rates);
+        self.blow();
     }
 
     fn check_bounds(&self) {
@@ -327,7 +434,7 @@ impl World {
             now: self.env.now(),
             latest: self.latest,
             monotonic,
-            spills: self.chunk == WRITE_SET_CHUNK_BYTES,
+            spills: self.sizes.spills(),
             closing: self.closing,
             statements: &mut self.stats.statements,
             crashed: &self.faults,
@@ -416,7 +523,7 @@ impl World {
     fn step_disk(&mut self) {
         match self.random.below(6) {
             0 => {
-                let room = self.random.below(3 * SEGMENT_BYTES);
+                let room = self.random.below(3 * self.sizes.segment);
                 self.faults.set_capacity(self.disk.bytes() + room);
                 self.say(&format!("the disk has room for {room}"));
             }
@@ -447,7 +554,7 @@ impl World {
         let orderly = self.random.once_in(2) && self.poisoned.is_none();
         self.say(if orderly { "shutdown" } else { "kill" });
         if orderly {
-            self.faults.set_rates(FaultRates::default());
+            self.calm();
             self.faults.set_capacity(u64::MAX);
             let ended = self.machine().engine.shutdown();
             // the log may have failed with nobody told yet
@@ -471,12 +578,12 @@ impl World {
         if self.machine.is_none() {
             return;
         }
-        self.faults.set_rates(FaultRates::default());
+        self.calm();
         self.faults.set_capacity(u64::MAX);
         let engine = self.machine().engine.clone();
         self.stats.commits += self.observer.recover(&engine, &mut self.model);
         self.check_tables();
-        self.faults.set_rates(self.rates);
+        self.blow();
         drop(engine);
         self.join();
     }
@@ -495,8 +602,8 @@ impl World {
     /// Lets everything end, then compares all that can be compared.
     pub fn finish(mut self) -> (Stats, u64, FaultCounts) {
         self.closing = true;
-        self.rates = FaultRates::default();
-        self.faults.set_rates(self.rates);
+        (self.rates, self.storm) = (FaultRates::default(), None);
+        self.blow();
         self.faults.set_capacity(u64::MAX);
         if self.poisoned.is_some() {
             self.restart_process();

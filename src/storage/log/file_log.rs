@@ -182,8 +182,7 @@ impl FileLog {
         })
     }
 
-    /// As [`poison`](Self::poison), but for a write that found no room: what it left behind the last record is no
-    /// record, and the next one is written over it.
+    /// As [`poison`](Self::poison), but for want of room: nothing is lost, and the next commit may try again.
     fn poison_unless_full<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(error) if error.code() == SqlState::DISK_FULL => Err(error),
@@ -213,8 +212,12 @@ impl FileLog {
         segment::encode_record(first, last, payload, &mut state.buffer);
         let current = state.segments.back_mut().expect("a segment was there or has been added");
         let written = self.poison_unless_full(current.file.write_at(current.end, &state.buffer));
-        state.ragged |= written.is_err();
-        written?;
+        if let Err(error) = written {
+            state.ragged = true;
+            self.check()?;
+            self.poison(undo(current, &state.buffer[..segment::RECORD_HEADER_BYTES + payload.len()]))?;
+            return Err(error);
+        }
         current.end += bytes;
         current.last = last;
         if state.buffer.capacity() > 4 << 20 {
@@ -228,6 +231,25 @@ impl FileLog {
 fn has_failed() -> Error {
     let message = "commit log has failed; nothing can be written until the server is restarted";
     Error::new(SqlState::IO_ERROR, message).detail("Whether the last commits are durable is known after the restart.")
+}
+
+/// Overwrites the head of what is behind the last record.
+fn clear(current: &Segment) -> Result<()> {
+    let room = (current.capacity - current.end).min(segment::RECORD_HEADER_BYTES as u64);
+    current.file.write_at(current.end, &vec![0; room as usize])
+}
+
+/// Sees to a record, padding excluded, that could not be written for want of room. What it left behind the last record
+/// is no record, and the next one is written over it. Where only its padding is missing it is one all the same, which no
+/// start must find, since its commits are reported as failed.
+fn undo(current: &Segment, record: &[u8]) -> Result<()> {
+    let mut written = vec![0; record.len()];
+    current.file.read_at(current.end, &mut written)?;
+    if written == record {
+        clear(current)?;
+        current.file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// Makes a file of zeros. What could not be finished is removed: on a full disk its room is wanted.
@@ -280,8 +302,7 @@ impl CommitLog for FileLog {
         let file = {
             let state = self.state.lock();
             let Some(current) = state.segments.back() else { return Ok(()) };
-            let room = (current.capacity - current.end).min(segment::RECORD_HEADER_BYTES as u64);
-            current.file.write_at(current.end, &vec![0; room as usize])?;
+            clear(current)?;
             current.file.clone()
         };
         self.poison(file.sync_data())
