@@ -186,6 +186,32 @@ fn any_input_gives_postgresqls_rows_or_its_error() {
     assert!(copied > inputs / 10, "only {copied} of {inputs} inputs were taken: they are no test of rows");
 }
 
+#[test]
+fn lines_without_values_and_a_header_that_is_not_there_are_as_in_postgresql() {
+    let Some(postgres) = Postgres::start() else { return };
+    let world = World::new();
+    let mut ours = world.connect();
+    let mut theirs = Client::connect(postgres.address, "postgres", "", "postgres").unwrap();
+    theirs.run("SET client_min_messages = error");
+    let cases: [(&[&'static str], &str, &[u8]); 9] = [
+        (&[], "", b"\n\n"),
+        (&[], "", b"x\n"),
+        (&[], "", b"\t\n"),
+        (&[], "", b""),
+        (&["int"], "", b"\n"),
+        (&["int", "int"], " (HEADER MATCH)", b""),
+        (&["int", "int"], " (HEADER MATCH)", b"\\.\n"),
+        (&["int"], " (HEADER MATCH)", b""),
+        (&["int", "int"], " (HEADER)", b""),
+    ];
+    for (columns, options, data) in cases {
+        let statement = format!("COPY c FROM STDIN{options}");
+        let input = Input { columns: columns.to_vec(), statement, pieces: vec![data.to_vec()] };
+        let (expected, found) = (input.play(&mut theirs), input.play(&mut ours));
+        assert_eq!(found, expected, "{columns:?}, {}, {}", input.statement, data.escape_ascii());
+    }
+}
+
 fn error_of(events: &[Event]) -> (String, String) {
     let found = events.iter().find_map(|event| match event {
         Event::Error(report) => Some((report.code.clone(), report.context.clone().unwrap_or_default())),

@@ -25,6 +25,11 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// A line of a table without columns.
+    pub(super) fn clear(&mut self) {
+        self.fields.clear();
+    }
+
     /// Cuts a line.
     ///
     /// # Errors

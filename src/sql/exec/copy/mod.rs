@@ -47,7 +47,10 @@ impl CopyOp {
         if number == 1 && self.node.format.header != CopyHeader::None {
             return self.take_header(line).map(|()| false);
         }
-        self.fields.split(line, &self.node.format)?;
+        match self.node.columns.is_empty() && line.is_empty() {
+            true => self.fields.clear(),
+            false => self.fields.split(line, &self.node.format)?,
+        }
         self.read_values(number, run)?;
         Ok(true)
     }
@@ -178,6 +181,8 @@ impl Operator for CopyOp {
             let line = match feed(run)?.next_line().map_err(at_line)? {
                 Line::Text(line) => line,
                 Line::More => return Ok(Pull::Input),
+                // a header that must match is missed too
+                Line::End(End::Done) if number == 1 && node.format.header == CopyHeader::Match => Str::default(),
                 Line::End(End::Done) => return Ok(Pull::Done),
                 Line::End(end) => return Err(at_line(ended(&end))),
             };
