@@ -5,21 +5,23 @@
 //! The first argument is the number of rows, the second the directory in which the data directory is made. It is the
 //! engine alone: rows are encoded, locked and checked as a statement's, but no SQL is read.
 
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind};
+use support::relation::create_table;
+use tertulia::catalog::TableKind;
 use tertulia::env::SystemEnv;
 use tertulia::limits::STALL_MAX;
 use tertulia::maintenance::Maintenance;
 use tertulia::storage::Direction;
 use tertulia::table::Model;
-use tertulia::txn::{
-    Engine, EngineOptions, LockKey, LockMode, LockPolicy, LockedRow, RowLock, Transaction, TxnOptions, Written,
-};
-use tertulia::types::{Oid, ScopeId, SqlType, Value};
+use tertulia::txn::{Engine, EngineOptions, LockPolicy, LockedRow, RowLock, Transaction, TxnOptions, Written};
+use tertulia::types::{ScopeId, Value};
 
 const SHARED: ScopeId = ScopeId::SHARED;
 
@@ -131,36 +133,9 @@ impl Other {
 
 fn table(engine: &Arc<Engine>, name: &str) -> Arc<Model> {
     let mut transaction = engine.begin(TxnOptions::default()).unwrap();
-    let column = |name: &str, ty| Column {
-        name: name.into(),
-        ty,
-        not_null: false,
-        default: None,
-        dropped: false,
-        missing: None,
-    };
-    let relation = Arc::new(Relation {
-        oid: transaction.alloc_oid(),
-        schema: Schema::PUBLIC,
-        name: name.into(),
-        owner: Oid(10),
-        kind: RelationKind::Table(TableKind::Shared),
-        storage: transaction.alloc_storage(),
-        columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
-        row_version: 0,
-        primary_key: Some(PrimaryKey { oid: transaction.alloc_oid(), name: format!("{name}_pkey"), columns: vec![0] }),
-        uniques: Vec::new(),
-        indexes: Vec::new(),
-        checks: Vec::new(),
-        readable_from: 0,
-        acl: Vec::new(),
-        options: Vec::new(),
-    });
-    let entry = CatalogEntry::Relation(relation.clone());
-    transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::Wait).unwrap();
-    transaction.put_catalog(entry).unwrap();
+    let oid = create_table(&mut transaction, name, TableKind::Shared, false);
     commit(Some(transaction));
-    Model::new(engine.catalog().relation(relation.oid).unwrap()).unwrap()
+    Model::new(engine.catalog().relation(oid).unwrap()).unwrap()
 }
 
 fn values(id: i64, text: &str) -> Vec<Value> {

@@ -11,7 +11,8 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 use support::random::Random;
-use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind};
+use support::relation::create_table;
+use tertulia::catalog::TableKind;
 use tertulia::change::{Change, ChangeKind, Derive, TopicAppend};
 use tertulia::encoding::key::{Space, prefix, prefix_successor};
 use tertulia::encoding::row::{self, RowLayout, RowView};
@@ -23,8 +24,8 @@ use tertulia::storage::log::LogOptions;
 use tertulia::storage::{Direction, Index, MemoryIndex};
 use tertulia::table::Model;
 use tertulia::txn::{
-    Engine, EngineOptions, LockKey, LockMode, LockPolicy, LockedRow, Parts, Patience, RowLock, Savepoint,
-    StatementView, Transaction, TxnOptions, Written,
+    Engine, EngineOptions, LockPolicy, LockedRow, Parts, Patience, RowLock, Savepoint, StatementView, Transaction,
+    TxnOptions, Written,
 };
 use tertulia::types::{CommitSeq, Oid, ScopeId, SqlType, StorageId, Value};
 
@@ -79,36 +80,9 @@ impl World {
 
     fn table(&self) -> Arc<Model> {
         let mut transaction = self.begin();
-        let column = |name: &str, ty| Column {
-            name: name.into(),
-            ty,
-            not_null: false,
-            default: None,
-            dropped: false,
-            missing: None,
-        };
-        let relation = Arc::new(Relation {
-            oid: transaction.alloc_oid(),
-            schema: Schema::PUBLIC,
-            name: "t".into(),
-            owner: Oid(10),
-            kind: RelationKind::Table(TableKind::Shared),
-            storage: transaction.alloc_storage(),
-            columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
-            row_version: 0,
-            readable_from: 0,
-            primary_key: Some(PrimaryKey { oid: transaction.alloc_oid(), name: "t_pkey".into(), columns: vec![0] }),
-            uniques: Vec::new(),
-            indexes: Vec::new(),
-            checks: Vec::new(),
-            acl: Vec::new(),
-            options: Vec::new(),
-        });
-        let entry = CatalogEntry::Relation(relation.clone());
-        transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::Wait).unwrap();
-        transaction.put_catalog(entry).unwrap();
+        let oid = create_table(&mut transaction, "t", TableKind::Shared, false);
         self.commit(transaction).unwrap();
-        self.model(relation.oid)
+        self.model(oid)
     }
 
     fn model(&self, oid: Oid) -> Arc<Model> {

@@ -15,7 +15,7 @@ use tertulia::txn::{Engine, EngineOptions};
 
 const LOOPS_DEFAULT: usize = 25;
 
-/// A dozen definitions on tables with rows, that leave all as it was.
+/// Definitions of every kind on tables with rows, that leave all as it was.
 const ROUND: &[&str] = &[
     "CREATE TABLE a (id int PRIMARY KEY, v text UNIQUE, n int)",
     "INSERT INTO a VALUES (1, 'one', 1), (2, 'two', 2), (3, 'three', 3)",
@@ -25,9 +25,14 @@ const ROUND: &[&str] = &[
     "ALTER TABLE a DROP CONSTRAINT a_pkey",
     "TRUNCATE a",
     "INSERT INTO a (id, v) VALUES (1, 'one')",
-    "ALTER TABLE kept ADD CONSTRAINT low CHECK (n < 100), ADD UNIQUE (n)",
-    "ALTER TABLE kept DROP CONSTRAINT low, DROP CONSTRAINT kept_n_key",
-    "TRUNCATE kept; INSERT INTO kept VALUES (1, 1), (2, 2)",
+    "ALTER TABLE kept ADD CONSTRAINT low CHECK (n < 1000), ADD UNIQUE (n)",
+    "CREATE INDEX kept_n ON kept (n DESC, id); CREATE UNIQUE INDEX kept_u ON kept (n, id)",
+    "ALTER INDEX kept_n RENAME TO kept_m; ALTER TABLE kept RENAME CONSTRAINT kept_n_key TO kept_key",
+    "ALTER TABLE kept ALTER n TYPE bigint; UPDATE kept SET n = n + 500 WHERE id < 50; ALTER TABLE kept ALTER n TYPE int",
+    "ALTER TABLE kept DROP CONSTRAINT kept_pkey; DROP INDEX kept_m; ALTER TABLE kept ADD PRIMARY KEY (id)",
+    "BEGIN; CREATE INDEX gone ON kept (n); SAVEPOINT a; DROP INDEX gone, kept_u; TRUNCATE kept; ROLLBACK TO a; ROLLBACK",
+    "DROP INDEX kept_u; ALTER TABLE kept DROP CONSTRAINT low, DROP CONSTRAINT kept_key",
+    "TRUNCATE kept; INSERT INTO kept SELECT i, i FROM generate_series(1, 300) AS i",
     "CREATE TOPIC p; ALTER TOPIC p ADD SOURCE a ON INSERT",
     "INSERT INTO a (id, v) VALUES (2, 'two')",
     "CREATE SCHEMA s; CREATE TABLE s.b (id int) WITH (TYPE = 'STREAM', TTL_SECONDS = 60); INSERT INTO s.b VALUES (1)",
@@ -43,6 +48,16 @@ struct Left {
     keys: usize,
     locks: usize,
 }
+
+/// What the store and the process take, kilobytes.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    store: u64,
+    memory: u64,
+}
+
+/// What either may grow by after the first rounds: a generation or two of recent commits, and what the allocator keeps.
+const GROWTH_KILOBYTES: u64 = 32 << 10;
 
 fn left(engine: &Arc<Engine>) -> Left {
     while engine.free_dropped().unwrap() {}
@@ -66,6 +81,11 @@ fn bytes_below(dir: &Path) -> u64 {
         .sum()
 }
 
+/// The folded store and the files of large commits. The log is kept for subscribers, as long as `change_retention` says.
+fn store_kilobytes(dir: &Path) -> u64 {
+    ["index", "bulk"].into_iter().map(|part| bytes_below(&dir.join(part))).sum::<u64>() >> 10
+}
+
 fn resident_kilobytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
@@ -81,7 +101,7 @@ fn definitions_in_a_loop_leave_nothing() {
     let options = EngineOptions { generation_bytes: 1 << 20, ..EngineOptions::new(dir.path()) };
     let mut server = InProcess::start_with(options, "postgres");
     let engine = server.engine().clone();
-    server.statement("", "CREATE TABLE kept (id int PRIMARY KEY, n int); INSERT INTO kept VALUES (1, 1), (2, 2)");
+    server.statement("", "CREATE TABLE kept (id int PRIMARY KEY, n int)");
     let round = |server: &mut InProcess| {
         for &sql in ROUND {
             let answer = server.statement("", sql);
@@ -90,14 +110,20 @@ fn definitions_in_a_loop_leave_nothing() {
     };
     round(&mut server);
     let before = left(&engine);
-    for done in 0..loops {
+    // a quarter of the rounds brings caches and files to their size
+    let mut settled = None;
+    for done in 1..=loops {
         round(&mut server);
-        if done % loops.div_ceil(8) == 0 {
-            let (disk, memory) = (bytes_below(dir.path()) >> 10, resident_kilobytes());
-            println!("after {done} rounds: {:?}, {disk} kB on disk, {memory} kB in memory", left(&engine));
+        if done % loops.div_ceil(8) == 0 || done == loops {
+            let left = left(&engine);
+            assert_eq!(left, before, "after {done} rounds");
+            let size = Size { store: store_kilobytes(dir.path()), memory: resident_kilobytes() };
+            println!("after {done} rounds of {} texts: {left:?}, {size:?}", ROUND.len());
+            if done >= loops.div_ceil(4) {
+                let settled = settled.get_or_insert(size);
+                assert!(size.store <= settled.store + GROWTH_KILOBYTES, "the store grows: {settled:?}, {size:?}");
+                assert!(size.memory <= settled.memory + GROWTH_KILOBYTES, "memory grows: {settled:?}, {size:?}");
+            }
         }
     }
-    assert_eq!(left(&engine), before);
-    let (disk, memory) = (bytes_below(dir.path()) >> 10, resident_kilobytes());
-    println!("after {loops} rounds of {} statements: {disk} kB on disk, {memory} kB in memory", ROUND.len());
 }

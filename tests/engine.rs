@@ -1,11 +1,14 @@
 //! The engine without SQL: the commit order, locks, recovery, and the invariants that everything above rests on.
 
+mod support;
+
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
-use tertulia::catalog::{CatalogEntry, Column, PrimaryKey, Relation, RelationKind, Schema, TableKind, Unique};
+use support::relation::create_table;
+use tertulia::catalog::{CatalogEntry, Schema, TableKind};
 use tertulia::change::{Change, ChangeKind, Commit, Derive, TopicAppend, Write};
 use tertulia::encoding::key::{Space, prefix, prefix_successor};
 use tertulia::encoding::row::{self, RowLayout, RowView};
@@ -63,45 +66,9 @@ impl Fixture {
 
     fn table(&self, name: &str, kind: TableKind) -> Arc<Model> {
         let mut transaction = self.begin();
-        let column = |name: &str, ty| Column {
-            name: name.into(),
-            ty,
-            not_null: false,
-            default: None,
-            dropped: false,
-            missing: None,
-        };
-        let relation = Arc::new(Relation {
-            oid: transaction.alloc_oid(),
-            schema: Schema::PUBLIC,
-            name: name.into(),
-            owner: Oid(10),
-            kind: RelationKind::Table(kind),
-            storage: transaction.alloc_storage(),
-            columns: vec![column("id", SqlType::INT8), column("body", SqlType::TEXT)],
-            row_version: 0,
-            readable_from: 0,
-            primary_key: Some(PrimaryKey {
-                oid: transaction.alloc_oid(),
-                name: format!("{name}_pkey"),
-                columns: vec![0],
-            }),
-            indexes: Vec::new(),
-            uniques: vec![Unique {
-                oid: transaction.alloc_oid(),
-                name: format!("{name}_body_key"),
-                columns: vec![1],
-                storage: transaction.alloc_storage(),
-            }],
-            checks: Vec::new(),
-            acl: Vec::new(),
-            options: Vec::new(),
-        });
-        let entry = CatalogEntry::Relation(relation.clone());
-        transaction.lock(LockKey::Entry(entry.key()), LockMode::Exclusive, LockPolicy::Wait).unwrap();
-        transaction.put_catalog(entry).unwrap();
+        let oid = create_table(&mut transaction, name, kind, true);
         commit(transaction);
-        Model::new(self.engine.catalog().relation(relation.oid).unwrap()).unwrap()
+        Model::new(self.engine.catalog().relation(oid).unwrap()).unwrap()
     }
 
     /// The rows of a scope as `id=body`.

@@ -103,7 +103,8 @@ impl Twins {
         };
         let (first, second) = (order(&mut self.random), order(&mut self.random));
         let limit = self.random.below(8);
-        match self.random.below(9) {
+        match self.random.below(14) {
+            9.. => self.search(),
             0 => format!("SELECT * FROM T WHERE a = {number} ORDER BY id"),
             1 => format!("SELECT id, b FROM T WHERE a = {a} AND b > {b} ORDER BY b, id"),
             2 => format!("SELECT id, a, b FROM T ORDER BY a{first}, b{second}, id LIMIT {limit}"),
@@ -113,6 +114,50 @@ impl Twins {
             6 => format!("SELECT u, b FROM T WHERE b = {b} ORDER BY u{first} LIMIT {limit}"),
             7 => format!("SELECT id, c FROM T WHERE c = {}.50 AND id > {limit} ORDER BY id", a % 3),
             _ => format!("SELECT * FROM T WHERE u = {} OR u IS NULL", self.random.below(self.fresh + 1)),
+        }
+    }
+
+    /// Any condition in any order.
+    fn search(&mut self) -> String {
+        let mut predicate = self.condition();
+        for _ in 0..self.random.below(4) {
+            let connective = self.random.pick(&["AND", "AND", "AND", "OR"]);
+            predicate = match self.random.once_in(5) {
+                true => format!("({predicate}) {connective} {}", self.condition()),
+                false => format!("{predicate} {connective} {}", self.condition()),
+            };
+        }
+        let mut order = Vec::new();
+        for _ in 0..self.random.below(4) {
+            let column = self.random.pick(&["a", "b", "c", "u"]);
+            let direction = self.random.pick(&["", " DESC"]);
+            let nulls = self.random.pick(&["", "", " NULLS FIRST", " NULLS LAST"]);
+            order.push(format!("{column}{direction}{nulls}"));
+        }
+        // what is cut off is the same only in an order that leaves nothing open
+        order.push(self.random.pick(&["id", "id DESC"]).to_owned());
+        let limit = match self.random.below(3) {
+            0 => String::new(),
+            1 => format!(" LIMIT {}", self.random.below(9)),
+            _ => format!(" LIMIT {} OFFSET {}", self.random.below(9), self.random.below(4)),
+        };
+        format!("SELECT * FROM T WHERE {predicate} ORDER BY {}{limit}", order.join(", "))
+    }
+
+    fn condition(&mut self) -> String {
+        let compared = self.random.pick(&["=", "=", "<", "<=", ">", ">=", "<>"]);
+        let (number, word, some) = (self.number(), self.word(), self.random.below(self.fresh + 1));
+        match self.random.below(12) {
+            0 | 1 => format!("a {compared} {number}"),
+            2 | 3 => format!("b {compared} {word}"),
+            4 => format!("u {compared} {some}"),
+            5 => format!("id {compared} {some}"),
+            6 => format!("c {compared} {}.{}", self.random.below(5), self.random.pick(&["0", "50", "7"])),
+            7 => format!("a IN ({number}, {}, {})", self.number(), self.random.below(9)),
+            8 => format!("b IN ({word}, {})", self.word()),
+            9 => format!("a BETWEEN {} AND {}", self.random.below(5), self.random.below(9)),
+            10 => format!("{} IS {}NULL", self.random.pick(&["a", "b"]), self.random.pick(&["", "NOT "])),
+            _ => format!("NOT ({} {compared} {number})", self.random.pick(&["a", "u"])),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod machine;
 pub mod postgres;
 pub mod process;
 pub mod random;
+pub mod relation;
 pub mod server;
 pub mod spec;
 pub mod transcript;

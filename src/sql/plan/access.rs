@@ -79,6 +79,8 @@ pub(super) fn choose(model: &Model, conditions: Vec<Expr>, purpose: Purpose) -> 
         if !clustered && !settles {
             return;
         }
+        // of one row there is no less, however many columns say which it is
+        let equal = if single { 0 } else { equal };
         let merit = Merit { single, equal, bounded_or_ordered: usize::from(bounded) + usize::from(ordered), clustered };
         if best.as_ref().is_none_or(|(best, ..)| merit > *best) {
             best = Some((merit, access, used));
