@@ -719,6 +719,84 @@ fn readers_of_the_commit_sequence_find_every_change_of_a_large_commit() {
     assert_eq!(replayed(&world, &model, begin), state, "after they were folded too");
 }
 
+/// What a statement that saw a row locks once its lock is free, as UPDATE and FOR UPDATE do.
+fn follow(transaction: &mut Transaction, view: &StatementView, model: &Model, id: i64) -> Option<(i64, String)> {
+    let seen = model.row_key(SHARED, &values(id, ""), 0).unwrap();
+    let mut key = seen.clone();
+    for _ in 0..10 {
+        let target = (model.relation().oid, &key);
+        match transaction.lock_row(view, target, RowLock::Update, true, LockPolicy::Wait).unwrap() {
+            LockedRow::Granted(Some(row)) => return Some(decode(model, &row)),
+            LockedRow::Granted(None) => match transaction.moved_to(view, model, &seen).unwrap()? {
+                same if same == key => return None,
+                other => key = other,
+            },
+            _ => panic!("must not wait"),
+        }
+    }
+    panic!("it is followed without end")
+}
+
+#[test]
+fn a_row_whose_key_a_large_commit_changed_is_followed() {
+    let mut world = World::new(12);
+    let model = world.table();
+    let mut first = world.begin();
+    world.fill(&mut first, &model, 0, 300, "old");
+    world.commit(first).unwrap();
+    let mut waiting = world.begin();
+    let view = waiting.statement().unwrap();
+    let mut large = world.begin();
+    let move_all = |large: &mut Transaction, from: i64, by: i64| {
+        let view = large.statement().unwrap();
+        (from..from + 300).for_each(|id| update(large, &view, &model, id, (id + by, &body(id + by, "new"))));
+    };
+    // from key to key, and one of them on from there in a later statement, one back, one deleted
+    move_all(&mut large, 0, 1000);
+    let statement = large.statement().unwrap();
+    update(&mut large, &statement, &model, 1007, (5007, "moved twice"));
+    update(&mut large, &statement, &model, 1008, (8, "moved back"));
+    delete(&mut large, &statement, &model, 1009);
+    let statement = large.statement().unwrap();
+    insert(&mut large, &statement, &model, 10, "another");
+    world.commit(large).unwrap();
+    assert_eq!(follow(&mut waiting, &view, &model, 5), Some((1005, body(1005, "new"))));
+    assert_eq!(follow(&mut waiting, &view, &model, 7), Some((5007, "moved twice".to_owned())));
+    assert_eq!(follow(&mut waiting, &view, &model, 8), Some((8, "moved back".to_owned())));
+    assert_eq!(follow(&mut waiting, &view, &model, 9), None, "it is deleted");
+    assert_eq!(follow(&mut waiting, &view, &model, 10), Some((10, "another".to_owned())), "what is in its place");
+    waiting.rollback();
+    // by commits of each kind, one after the other, and back to where it was
+    let mut waiting = world.begin();
+    let view = waiting.statement().unwrap();
+    let mut small = world.begin();
+    let statement = small.statement().unwrap();
+    update(&mut small, &statement, &model, 1020, (2020, "small"));
+    update(&mut small, &statement, &model, 1021, (2021, "small"));
+    world.commit(small).unwrap();
+    let mut large = world.begin();
+    let statement = large.statement().unwrap();
+    (3000..3200).for_each(|id| insert(&mut large, &statement, &model, id, &body(id, "more")));
+    update(&mut large, &statement, &model, 2020, (3020 + 1000, "large"));
+    update(&mut large, &statement, &model, 2021, (1021, "back"));
+    world.commit(large).unwrap();
+    let mut last = world.begin();
+    let statement = last.statement().unwrap();
+    delete(&mut last, &statement, &model, 1021);
+    world.commit(last).unwrap();
+    assert_eq!(follow(&mut waiting, &view, &model, 1020), Some((4020, "large".to_owned())));
+    assert_eq!(follow(&mut waiting, &view, &model, 1021), None);
+    waiting.rollback();
+    // what the file says beside that is as before
+    let state = world.rows(&model);
+    assert_eq!(state.len(), 299 + 1 + 200 - 1);
+    world.crash();
+    assert_eq!(world.rows(&world.model(model.relation().oid)), state);
+    world.fold_all();
+    world.crash();
+    assert_eq!(world.rows(&world.model(model.relation().oid)), state);
+}
+
 #[test]
 fn the_file_of_a_large_commit_stays_for_as_long_as_the_log_names_it() {
     let mut world = World::new(7);

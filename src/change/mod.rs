@@ -8,8 +8,8 @@ mod net;
 mod spilled;
 mod write_set;
 
-pub use bulk::BulkChanges;
+pub use bulk::{BulkChanges, Fate};
 pub use commit::{AtEnd, Change, ChangeKind, Commit, Derive, Notification, TopicArrival};
 pub use net::net_changes;
 pub use spilled::{Net, NetWrite, StoredChange};
-pub use write_set::{Mark, RowChange, TopicAppend, Write, WriteSet};
+pub use write_set::{Mark, Moved, RowChange, TopicAppend, Write, WriteSet};

@@ -4,7 +4,7 @@
 //! whose key changed is one update only if nothing holds the old key at the end and nothing held the new one before;
 //! otherwise each key is judged for itself.
 
-use super::{Change, ChangeKind, RowChange, Write, WriteSet};
+use super::{Change, ChangeKind, Moved, RowChange, Write, WriteSet};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 
@@ -65,12 +65,12 @@ fn origins(set: &WriteSet) -> HashMap<Bytes, Bytes> {
     for write in set.writes() {
         let Some(change) = &write.change else { continue };
         match change {
-            RowChange { moved_from: Some(from), .. } => {
+            RowChange { moved: Moved::From(from), .. } => {
                 let source = origin.insert(from.clone(), None).unwrap_or_else(|| Some(from.clone()));
                 origin.insert(write.key.clone(), source);
             }
             // the write that says where it went follows, and takes the origin along
-            RowChange { moves_away: true, .. } => {}
+            RowChange { moved: Moved::To(_), .. } => {}
             RowChange { old: None, .. } => drop(origin.insert(write.key.clone(), None)),
             RowChange { .. } if write.value.is_none() => drop(origin.insert(write.key.clone(), None)),
             RowChange { .. } => {}
@@ -98,34 +98,28 @@ mod tests {
             self.0.push(write);
         }
 
-        fn change(old: Option<&'static str>, moved_from: Option<&'static str>, moves_away: bool) -> RowChange {
-            RowChange {
-                relation: Oid(1),
-                scope: ScopeId(1),
-                old: old.map(Bytes::from),
-                moved_from: moved_from.map(Bytes::from),
-                moves_away,
-            }
+        fn change(old: Option<&'static str>, moved: Moved) -> RowChange {
+            RowChange { relation: Oid(1), scope: ScopeId(1), old: old.map(Bytes::from), moved }
         }
 
         fn insert(mut self, key: &'static str, value: &'static str) -> Sketch {
-            self.write(key, Some(value), Self::change(None, None, false));
+            self.write(key, Some(value), Self::change(None, Moved::No));
             self
         }
 
         fn update(mut self, key: &'static str, old: &'static str, new: &'static str) -> Sketch {
-            self.write(key, Some(new), Self::change(Some(old), None, false));
+            self.write(key, Some(new), Self::change(Some(old), Moved::No));
             self
         }
 
         fn delete(mut self, key: &'static str, old: &'static str) -> Sketch {
-            self.write(key, None, Self::change(Some(old), None, false));
+            self.write(key, None, Self::change(Some(old), Moved::No));
             self
         }
 
         fn rename(mut self, from: &'static str, to: &'static str, old: &'static str, new: &'static str) -> Sketch {
-            self.write(from, None, Self::change(Some(old), None, true));
-            self.write(to, Some(new), Self::change(None, Some(from), false));
+            self.write(from, None, Self::change(Some(old), Moved::To(to.into())));
+            self.write(to, Some(new), Self::change(None, Moved::From(from.into())));
             self
         }
 

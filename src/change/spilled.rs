@@ -4,7 +4,7 @@
 //! to remember one range of orders that do not count any more; and their command, so that a statement sees what was
 //! there when it began. A run that has nothing of earlier commands is not even looked at.
 
-use super::write_set::{RowChange, TopicAppend, Write};
+use super::write_set::{Moved, RowChange, TopicAppend, Write};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::Direction;
 use crate::storage::bulk::SpillFile;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 const HAS_VALUE: u8 = 1;
 const HAS_CHANGE: u8 = 2;
 const HAS_OLD: u8 = 4;
+const MOVES_AWAY: u8 = 8;
 
 /// One run and what is in it.
 struct Part {
@@ -50,7 +51,7 @@ struct StoredWrite {
     change: Option<StoredChange>,
 }
 
-/// The net effect of all writes to a key is told by the first one's.
+/// The net effect of all writes to a key is told by the first one's, and where the row went by the last one's.
 #[derive(Clone, Debug)]
 pub struct StoredChange {
     /// The table.
@@ -59,6 +60,8 @@ pub struct StoredChange {
     pub scope: ScopeId,
     /// The row before.
     pub old: Option<Bytes>,
+    /// The key where the row is after its UPDATE.
+    pub moved_to: Option<Bytes>,
 }
 
 /// What a transaction did to one key.
@@ -83,8 +86,7 @@ impl NetWrite {
             relation: change.relation,
             scope: change.scope,
             old: change.old.clone(),
-            moved_from: None,
-            moves_away: false,
+            moved: change.moved_to.clone().map_or(Moved::No, Moved::To),
         });
         let write = Write { command: 0, key, value: self.value.clone(), volatile: false, change };
         encode_head(&write, out);
@@ -332,6 +334,7 @@ impl Net<'_> {
             let Some(newest) = self.alive()? else { return Ok(None) };
             let (key, mut order) = (newest.key, newest.order);
             let last = decode(newest.payload)?;
+            let moved_to = last.change.as_ref().and_then(|change| change.moved_to.clone());
             let mut oldest = None;
             while let Some(older) = self.alive()? {
                 if older.key != key {
@@ -341,13 +344,16 @@ impl Net<'_> {
                 order = older.order;
                 oldest = Some(older.payload);
             }
-            let change = match oldest {
+            let mut change = match oldest {
                 Some(oldest) => decode(oldest)?.change,
                 None => last.change,
             };
-            // made and removed again: nobody has seen it
-            if last.value.is_none() && change.as_ref().is_some_and(|change| change.old.is_none()) {
-                continue;
+            if let Some(change) = &mut change {
+                // made and removed again: nobody has seen it, unless the row that was under another key went on from here
+                if last.value.is_none() && change.old.is_none() && moved_to.is_none() {
+                    continue;
+                }
+                change.moved_to = moved_to;
             }
             return Ok(Some(NetWrite { key, order, change, value: last.value }));
         }
@@ -377,17 +383,26 @@ fn ranges(places: impl Iterator<Item = (u64, u32)>) -> Option<((u64, u64), u32)>
 fn encode_head(write: &Write, out: &mut Vec<u8>) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let old = write.change.as_ref().and_then(|change| change.old.as_ref());
+    let target = write.change.as_ref().and_then(|change| match &change.moved {
+        Moved::To(key) => Some(key),
+        Moved::No | Moved::From(_) => None,
+    });
     out.clear();
     out.extend_from_slice(&write.command.to_le_bytes());
     out.push(
         flag(write.value.is_some(), HAS_VALUE)
             | flag(write.change.is_some(), HAS_CHANGE)
-            | flag(old.is_some(), HAS_OLD),
+            | flag(old.is_some(), HAS_OLD)
+            | flag(target.is_some(), MOVES_AWAY),
     );
     out.extend_from_slice(&(write.value.as_ref().map_or(0, Bytes::len) as u32).to_le_bytes());
     if let Some(RowChange { relation, scope, .. }) = &write.change {
         out.extend_from_slice(&relation.0.to_le_bytes());
         out.extend_from_slice(&scope.0.to_le_bytes());
+    }
+    if let Some(target) = target {
+        out.extend_from_slice(&(target.len() as u16).to_le_bytes());
+        out.extend_from_slice(target);
     }
 }
 
@@ -402,6 +417,13 @@ fn decode(mut payload: Bytes) -> Result<StoredWrite> {
         } else {
             None
         };
+        let moved_to = match flags & MOVES_AWAY {
+            0 => None,
+            _ => {
+                let length = usize::from(rest.try_get_u16_le().ok()?);
+                Some((length <= rest.len()).then(|| rest.split_to(length))?)
+            }
+        };
         let value = (length <= rest.len()).then(|| rest.split_to(length))?;
         Some(StoredWrite {
             command,
@@ -410,6 +432,7 @@ fn decode(mut payload: Bytes) -> Result<StoredWrite> {
                 relation,
                 scope,
                 old: (flags & HAS_OLD != 0).then(|| rest.split_off(0)),
+                moved_to,
             }),
         })
     };

@@ -41,10 +41,20 @@ pub struct RowChange {
     pub scope: ScopeId,
     /// The row under this key that the write replaced or removed.
     pub old: Option<Bytes>,
-    /// The key that the row had, where an UPDATE changed it. The old key's removal is a write of its own, before this.
-    pub moved_from: Option<Bytes>,
-    /// Whether this is the removal of a row that moves to another key.
-    pub moves_away: bool,
+    /// Whether an UPDATE changed the row's key.
+    pub moved: Moved,
+}
+
+/// An UPDATE that changes a row's key is two writes: the removal of the old key, then the row under the new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Moved {
+    /// It is none of these.
+    #[default]
+    No,
+    /// The row comes from this key.
+    From(Bytes),
+    /// The row goes to this key.
+    To(Bytes),
 }
 
 /// A message for a topic. The committer gives it the partition's next offset.
@@ -143,7 +153,7 @@ impl WriteSet {
     /// Adds a write.
     pub fn push(&mut self, write: Write) {
         *self.count_of(write.volatile) += write_bytes(&write);
-        self.moves |= write.change.as_ref().is_some_and(|change| change.moved_from.is_some());
+        self.moves |= write.change.as_ref().is_some_and(|change| change.moved != Moved::No);
         let order = self.next_order();
         self.put_slot(write, order);
     }

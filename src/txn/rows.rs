@@ -4,7 +4,7 @@
 
 use super::lock::{LockKey, LockMode, LockPolicy, Locked, RowLock};
 use super::transaction::{Claim, StatementView, Transaction};
-use crate::change::{RowChange, Write};
+use crate::change::{Moved, RowChange, Write};
 use crate::error::{Error, Result, SqlState};
 use crate::table::{Model, unique_violation};
 use crate::types::{ScopeId, Value, Zone};
@@ -92,7 +92,7 @@ impl Transaction {
         for entry in expired {
             self.put_entry(view, model, entry, None)?;
         }
-        self.put_row(view, model, scope, key.clone(), Some(row), None, None)?;
+        self.put_row(view, model, scope, key.clone(), Some(row), None, Moved::No)?;
         for entry in entries {
             self.put_entry(view, model, entry, Some(key.clone()))?;
         }
@@ -137,7 +137,7 @@ impl Transaction {
         }
         let encoded = model.encode_row(values, self.engine().env.now())?;
         if new_key == *key {
-            self.put_row(view, model, scope, key.clone(), Some(encoded), Some(old.clone()), None)?;
+            self.put_row(view, model, scope, key.clone(), Some(encoded), Some(old.clone()), Moved::No)?;
         } else {
             self.put_move(view, model, scope, (key, old), (new_key.clone(), encoded))?;
         }
@@ -160,7 +160,7 @@ impl Transaction {
         old: &Bytes,
     ) -> Result<()> {
         check_scope(model, scope)?;
-        self.put_row(view, model, scope, key.clone(), None, Some(old.clone()), None)?;
+        self.put_row(view, model, scope, key.clone(), None, Some(old.clone()), Moved::No)?;
         if model.indexes().is_empty() {
             return Ok(());
         }
@@ -315,10 +315,10 @@ impl Transaction {
         key: Bytes,
         value: Option<Bytes>,
         old: Option<Bytes>,
-        moved_from: Option<Bytes>,
+        moved: Moved,
     ) -> Result<()> {
         let relation = model.relation().oid;
-        let change = RowChange { relation, scope, old, moved_from, moves_away: false };
+        let change = RowChange { relation, scope, old, moved };
         self.put(Write { command: view.command(), key, value, volatile: model.is_volatile(), change: Some(change) })
     }
 
@@ -331,10 +331,10 @@ impl Transaction {
         to: (Bytes, Bytes),
     ) -> Result<()> {
         let relation = model.relation().oid;
-        let change = RowChange { relation, scope, old: Some(from.1.clone()), moved_from: None, moves_away: true };
+        let change = RowChange { relation, scope, old: Some(from.1.clone()), moved: Moved::To(to.0.clone()) };
         let volatile = model.is_volatile();
         self.put(Write { command: view.command(), key: from.0.clone(), value: None, volatile, change: Some(change) })?;
-        self.put_row(view, model, scope, to.0, Some(to.1), None, Some(from.0.clone()))
+        self.put_row(view, model, scope, to.0, Some(to.1), None, Moved::From(from.0.clone()))
     }
 
     fn put_entry(&mut self, view: &StatementView, model: &Model, key: Bytes, value: Option<Bytes>) -> Result<()> {
