@@ -218,3 +218,55 @@ fn many_row_locks_are_given_back_before_the_answer() {
         assert_eq!(held(fixture.engine()), 0);
     }
 }
+
+/// The same of what ROLLBACK TO gives back, after an error too, and the transaction goes on.
+#[test]
+fn many_row_locks_are_given_back_to_a_savepoint() {
+    const ROWS: i64 = 40_000;
+    let fixture = Fixture::new();
+    let (mut first, mut second) = (fixture.client(), fixture.client());
+    first.run("CREATE TABLE t (id bigint PRIMARY KEY, v bigint)");
+    first.run(&format!("INSERT INTO t SELECT id, 0 FROM generate_series(1, {ROWS}) id"));
+    first.run("BEGIN; SELECT id FROM t WHERE id = 1 FOR UPDATE; SAVEPOINT s");
+    for attempt in 0..3 {
+        assert_eq!(first.rows("SELECT id FROM t FOR UPDATE").len() as i64, ROWS);
+        if attempt == 1 {
+            assert_eq!(first.failure("SELECT 1 / 0").code, "22012");
+        }
+        first.run("ROLLBACK TO s");
+        assert_eq!(second.rows("SELECT id FROM t FOR UPDATE SKIP LOCKED").len() as i64, ROWS - 1);
+    }
+    // in one message with what locks them again
+    first.rows("SELECT id FROM t FOR UPDATE");
+    first.run("ROLLBACK TO s; SELECT id FROM t FOR UPDATE; SAVEPOINT again");
+    assert_eq!(second.failure("SELECT id FROM t WHERE id = 9 FOR SHARE NOWAIT").code, "55P03");
+    first.run("ROLLBACK TO again; COMMIT");
+    assert_eq!(second.rows("SELECT id FROM t FOR UPDATE NOWAIT").len() as i64, ROWS);
+    assert_eq!(held(fixture.engine()), 0);
+}
+
+/// Nobody waits for the answer: those who want the rows get them all the same, and the server's end waits for it.
+#[test]
+fn many_row_locks_of_a_client_that_goes_away_are_given_back() {
+    const ROWS: i64 = 40_000;
+    let fixture = Fixture::new();
+    let (mut first, mut second) = (fixture.client(), fixture.client());
+    first.run("CREATE TABLE t (id bigint PRIMARY KEY, v bigint)");
+    first.run(&format!("INSERT INTO t SELECT id, 0 FROM generate_series(1, {ROWS}) id"));
+    for last_words in ["", "ROLLBACK", "UPDATE t SET v = 1 WHERE id = 7; COMMIT"] {
+        let mut gone = fixture.client();
+        gone.run("BEGIN");
+        assert_eq!(gone.rows("SELECT id FROM t FOR UPDATE").len() as i64, ROWS);
+        if !last_words.is_empty() {
+            gone.write_query(last_words);
+            assert!(gone.try_send());
+        }
+        drop(gone);
+        assert_eq!(second.rows("SELECT id FROM t FOR UPDATE").len() as i64, ROWS, "after {last_words:?}");
+    }
+    let mut gone = fixture.client();
+    gone.run("BEGIN");
+    gone.rows("SELECT id FROM t FOR UPDATE");
+    gone.write_query("ROLLBACK");
+    assert!(gone.try_send());
+}

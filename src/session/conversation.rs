@@ -61,6 +61,8 @@ pub struct Session {
     /// The block's savepoints, the innermost last.
     pub(super) savepoints: Vec<Place>,
     pub(super) committing: Option<Committing>,
+    /// Large transactions that were rolled back and are still giving back what they held.
+    pub(super) ending: Vec<CommitTicket>,
     /// The commit that reserves ids which the client has seen.
     pub(super) reserving: Option<CommitTicket>,
     pub(super) listener: Listener,
@@ -129,6 +131,7 @@ impl Session {
             lost: None,
             savepoints: Vec::new(),
             committing: None,
+            ending: Vec::new(),
             reserving: None,
             interrupt,
             work: Work::Nothing,
@@ -237,6 +240,9 @@ impl Session {
     /// Goes on with the request.
     pub fn step(&mut self, output: &mut dyn Output) -> Flow {
         loop {
+            if !self.is_back() {
+                return Flow::Yield;
+            }
             let advanced = match self.refused.take() {
                 Some(error) => Err(error),
                 None => self.advance(output),
@@ -338,7 +344,7 @@ impl Session {
     }
 
     fn finish(&mut self, output: &mut dyn Output) -> Option<Flow> {
-        if let Some(flow) = self.wait_for_ids() {
+        if let Some(flow) = self.wait_for_ids().or_else(|| self.wait_for_endings()) {
             return Some(flow);
         }
         if let Some(seq) = self.own.take() {
@@ -542,7 +548,7 @@ impl Session {
         self.portals.clear();
         self.savepoints.clear();
         if let Some(transaction) = self.block.take() {
-            transaction.rollback();
+            self.ending.extend(transaction.rollback());
         }
         self.activity.end_transaction();
         self.listening.clear();

@@ -1,9 +1,9 @@
 //! Statements about transactions: BEGIN, COMMIT, ROLLBACK, savepoints, SET TRANSACTION.
 
-use super::Output;
 use super::block::{Block, Place, isolation_named};
 use super::conversation::Session;
 use super::statement::{Outcome, done};
+use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::SAVEPOINTS_MAX;
 use crate::sql::parse::{Isolation as Level, TransactionModes};
@@ -164,7 +164,7 @@ impl Session {
         self.savepoints.truncate(index + 1);
         self.portals.retain(|_, portal| portal.depth <= index);
         let (Some(place), Some(transaction)) = (self.savepoints.last(), self.block.transaction()) else { return };
-        transaction.rollback_to(place.savepoint);
+        transaction.start_rollback_to(place.savepoint);
         self.listening.truncate(place.listening);
         self.settings.rollback_to(&place.settings);
         self.follow_settings();
@@ -194,6 +194,25 @@ impl Session {
                 self.rollback();
             }
         }
+    }
+
+    /// Whether ROLLBACK TO has given back all that it has to. Many locks take their time, a part of it in each step.
+    pub(super) fn is_back(&mut self) -> bool {
+        let (Block::Implicit(transaction) | Block::Explicit(transaction) | Block::Failed(Some(transaction))) =
+            &mut self.block
+        else {
+            return true;
+        };
+        transaction.go_back()
+    }
+
+    /// Over when what was rolled back holds nothing any more, as after ROLLBACK in PostgreSQL.
+    pub(super) fn wait_for_endings(&mut self) -> Option<Flow> {
+        self.ending.retain(|ticket| ticket.poll().is_none());
+        let ticket = self.ending.first()?;
+        // there is nothing that could be cancelled; and who is to end need not wait
+        self.interrupt.forget_cancel();
+        (!self.interrupt.is_set()).then(|| Flow::Wait(ticket.wait()))
     }
 
     /// SET TRANSACTION

@@ -5,18 +5,12 @@ use super::engine::Engine;
 use super::lock::LockOwner;
 use super::prepare::{self, Finished, Handover};
 use super::ticket::{self, CommitTicket, Receipt};
-use super::transaction::Transaction;
+use super::transaction::{Savepoint, Transaction};
 use crate::change::Write;
-use crate::change::WriteSet;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{LOCKS_RELEASED_AT_ONCE, WRITE_SET_BYTES_MAX};
 use crate::types::CommitSeq;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-
-/// The threads that end large transactions.
-const BULK_THREAD: &str = "bulk-end";
 
 impl Transaction {
     /// 53400 beyond the bound of a transaction.
@@ -66,11 +60,14 @@ impl Transaction {
             for hook in self.at_end.drain(..) {
                 hook.end(Some(seq));
             }
-            if engine.locks.release_some(&mut self.locks, LOCKS_RELEASED_AT_ONCE) {
+            if !self.is_large() {
+                engine.locks.release(&mut self.locks);
                 return Ok(CommitTicket::done(seq));
             }
+            let (receipt, ticket) = ticket::pair();
             let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
-            return Ok(CommitTicket::done_but_for(seq, &engine.locks, locks));
+            receipt.release_and_settle(&engine.endings, locks, Ok(seq));
+            return Ok(ticket);
         }
         let (receipt, ticket) = ticket::pair();
         if self.writes.spilled_bytes() > 0 {
@@ -116,12 +113,11 @@ impl Transaction {
             return self.submit(engine, receipt);
         }
         let own = engine.clone();
-        let commit = move || {
+        engine.endings.run(move || {
             let (inner, ticket) = ticket::pair();
             let outcome = self.commit_bulk_and_end(&own, inner, &ticket);
             receipt.settle(outcome);
-        };
-        keep(engine, std::thread::Builder::new().name(BULK_THREAD.to_owned()).spawn(commit)?);
+        });
         Ok(())
     }
 
@@ -144,9 +140,52 @@ impl Transaction {
         Ok(seq)
     }
 
-    /// Ends the transaction and everything it did.
-    pub fn rollback(self) {
+    /// Whether giving back what it holds takes so long that it is not done in passing.
+    fn is_large(&self) -> bool {
+        self.writes.spilled_bytes() > 0 || self.locks.rows() > LOCKS_RELEASED_AT_ONCE
+    }
+
+    /// Ends the transaction and everything it did. Where that takes long a thread does it, and the ticket says when all
+    /// is given back; whoever does not care for that may drop it.
+    pub fn rollback(mut self) -> Option<CommitTicket> {
+        if !self.is_large() {
+            return None;
+        }
+        let (receipt, ticket) = ticket::pair();
+        self.ended = Some(receipt);
         drop(self);
+        Some(ticket)
+    }
+
+    /// Begins to forget what was done since a savepoint, and to give back the locks that were got since. Where there are
+    /// many [`go_back`](Self::go_back) gives back the rest: they cannot be left to a thread, for the transaction goes on.
+    pub fn start_rollback_to(&mut self, savepoint: Savepoint) {
+        self.cut_to(&savepoint);
+        self.stop_waiting();
+        self.going_back = Some(savepoint.locks);
+        self.go_back();
+    }
+
+    /// Forgets what was done since a savepoint, and gives back the locks that were got since.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+        self.start_rollback_to(savepoint);
+        self.be_back();
+    }
+
+    /// Gives back some of the locks that were got since the savepoint that the transaction goes back to; true when none
+    /// is left.
+    pub fn go_back(&mut self) -> bool {
+        if let Some(mark) = self.going_back
+            && self.engine.locks.release_some_to(&mut self.locks, mark, LOCKS_RELEASED_AT_ONCE)
+        {
+            self.going_back = None;
+        }
+        self.going_back.is_none()
+    }
+
+    /// Gives back all of them: before anything else is locked.
+    pub(super) fn be_back(&mut self) {
+        while !self.go_back() {}
     }
 }
 
@@ -157,41 +196,13 @@ impl Drop for Transaction {
         }
         self.stop_noting();
         let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
-        give_back(&self.engine, locks, std::mem::take(&mut self.writes));
+        let (ended, seq) = (self.ended.take(), self.engine.current());
+        let then = move || {
+            if let Some(receipt) = ended {
+                receipt.settle(Ok(seq));
+            }
+        };
+        self.engine.endings.give_back(locks, std::mem::take(&mut self.writes), then);
         self.engine.count_end();
     }
-}
-
-/// Gives back what a transaction held. Millions of locks take seconds, for which nobody but those who want them should
-/// wait: not the thread that the session shares with others.
-fn give_back(engine: &Arc<Engine>, mut locks: LockOwner, writes: WriteSet) {
-    let is_own = std::thread::current().name() == Some(BULK_THREAD);
-    if writes.spilled_bytes() == 0 || is_own || !engine.has_threads() || engine.is_stopping() {
-        engine.locks.release(&mut locks);
-        return;
-    }
-    // in a place of its own, for a thread that cannot be started gives nothing back
-    let held = Arc::new(Mutex::new(Some((locks, writes))));
-    let (own, theirs) = (engine.clone(), held.clone());
-    let release = move || {
-        if let Some((mut locks, writes)) = theirs.lock().take() {
-            own.locks.release(&mut locks);
-            drop(writes);
-        }
-    };
-    match std::thread::Builder::new().name(BULK_THREAD.to_owned()).spawn(release) {
-        Ok(thread) => keep(engine, thread),
-        Err(_) => {
-            if let Some((mut locks, _)) = held.lock().take() {
-                engine.locks.release(&mut locks);
-            }
-        }
-    }
-}
-
-/// Remembers a thread, to be waited for at shutdown.
-fn keep(engine: &Engine, thread: JoinHandle<()>) {
-    let mut threads = engine.bulk_threads.lock();
-    threads.retain(|thread| !thread.is_finished());
-    threads.push(thread);
 }

@@ -1,6 +1,7 @@
 //! The engine: one data directory, opened; the only writer of it.
 
 use super::committer::{CommitStep, Committer, Patience};
+use super::endings::Endings;
 use super::expiry::Expiry;
 use super::feed::{Feed, FeedReader, LoggedCommits};
 use super::lock::{AdvisoryKey, LockInfo, LockMode, LockTable, LockedThing};
@@ -135,8 +136,8 @@ pub struct Engine {
     options: EngineOptions,
     stopping: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Threads that prepare bulk commits.
-    pub(super) bulk_threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Threads that end large transactions.
+    pub(super) endings: Endings,
     threads: bool,
     /// Held for its lock on the directory.
     _dir: Option<DataDir>,
@@ -183,14 +184,15 @@ impl Engine {
         store.publish(current);
         let snowflake = Snowflake::default();
         snowflake.continue_after(marks.snowflake_reserved);
+        let locks = Arc::new(LockTable::new(env.clone()));
         let engine = Arc::new(Engine {
-            locks: Arc::new(LockTable::new(env.clone())),
+            endings: Endings::new(locks.clone(), threads),
+            locks,
             env,
             store,
             log,
             serializable: Serializable::default(),
             bulks,
-            bulk_threads: Mutex::new(Vec::new()),
             committer: Committer::new(current.next()),
             feed: Arc::new(Feed::new(current)),
             scopes: Scopes::new(scope_end),
@@ -494,10 +496,7 @@ impl Engine {
         }
         self.committer.stop();
         self.store.end_waits();
-        for thread in std::mem::take(&mut *self.bulk_threads.lock()) {
-            let joined = thread.join();
-            joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the thread of a bulk commit panicked"))?;
-        }
+        self.endings.close()?;
         if let Some(thread) = self.thread.lock().take() {
             let joined = thread.join();
             joined.map_err(|_| Error::new(SqlState::INTERNAL_ERROR, "the committer's thread panicked"))?;

@@ -11,6 +11,7 @@ mod bulk;
 mod committer;
 mod cursor;
 mod ending;
+mod endings;
 mod engine;
 mod expiry;
 mod feed;

@@ -291,7 +291,7 @@ impl Prepared {
         if let Some(id) = self.serializable {
             engine.serializable.abort(id);
         }
-        self.receipt.release_and_settle(&engine.locks, self.locks, Err(error));
+        self.receipt.release_and_settle(&engine.endings, self.locks, Err(error));
     }
 
     /// Ends it after publication.
@@ -302,6 +302,6 @@ impl Prepared {
         for hook in self.at_end.drain(..) {
             hook.end(Some(seq));
         }
-        self.receipt.release_and_settle(&engine.locks, self.locks, Ok(seq));
+        self.receipt.release_and_settle(&engine.endings, self.locks, Ok(seq));
     }
 }

@@ -78,6 +78,7 @@ impl Transaction {
 
     /// Begins a statement: the next command, and what it reads.
     pub fn statement(&mut self) -> Result<StatementView> {
+        self.be_back();
         self.command += 1;
         if self.pin()?.is_some() {
             return Err(Error::internal("a statement began before its transaction had a safe snapshot"));

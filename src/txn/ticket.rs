@@ -1,9 +1,10 @@
 //! The receipt for a commit under way.
 
-use super::lock::{LockOwner, LockTable};
-use crate::error::Result;
+use super::endings::Endings;
+use super::lock::LockOwner;
+use crate::change::WriteSet;
+use crate::error::{Error, Result};
 use crate::expr::Pending;
-use crate::limits::LOCKS_RELEASED_AT_ONCE;
 use crate::types::CommitSeq;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
@@ -15,29 +16,19 @@ struct State {
     outcome: Option<Result<CommitSeq>>,
     /// Those who wait: of a sequence's block they may be several.
     signals: SmallVec<[Signal; 1]>,
-    /// Locks that the committer left to whoever holds the ticket: too many to be given back in its thread.
-    locks: Option<(Arc<LockTable>, LockOwner)>,
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        if let Some((table, mut owner)) = self.locks.take() {
-            table.release(&mut owner);
-        }
-    }
 }
 
 /// What a session holds while its commit is flushed with others.
 #[derive(Clone)]
 pub struct CommitTicket(Arc<Mutex<State>>);
 
-/// The committer's end.
-pub(super) struct Receipt(Arc<Mutex<State>>);
+/// The committer's end. One that is dropped has failed, and says so: its thread has panicked.
+pub(super) struct Receipt(Option<Arc<Mutex<State>>>);
 
 /// A connected pair.
 pub(super) fn pair() -> (Receipt, CommitTicket) {
     let state = Arc::new(Mutex::new(State::default()));
-    (Receipt(state.clone()), CommitTicket(state))
+    (Receipt(Some(state.clone())), CommitTicket(state))
 }
 
 impl CommitTicket {
@@ -48,24 +39,9 @@ impl CommitTicket {
         ticket
     }
 
-    /// The same, of a transaction whose locks are still to be given back.
-    pub(super) fn done_but_for(seq: CommitSeq, table: &Arc<LockTable>, owner: LockOwner) -> CommitTicket {
-        let ticket = CommitTicket::done(seq);
-        ticket.0.lock().locks = Some((table.clone(), owner));
-        ticket
-    }
-
-    /// The outcome, once there is one: the commit's position, or why nothing of it was done. Where the committer left
-    /// many locks each call gives some of them back, until none is left.
+    /// The outcome, once there is one: the commit's position, or why nothing of it was done.
     pub fn poll(&self) -> Option<Result<CommitSeq>> {
-        let mut state = self.0.lock();
-        if let Some((table, owner)) = &mut state.locks {
-            if !table.release_some(owner, LOCKS_RELEASED_AT_ONCE) {
-                return None;
-            }
-            state.locks = None;
-        }
-        state.outcome.clone()
+        self.0.lock().outcome.clone()
     }
 
     /// Over when there is an outcome.
@@ -101,21 +77,29 @@ impl Pending for CommitTicket {
 }
 
 impl Receipt {
-    /// Gives the outcome of a transaction after its locks; many of them are left to the ticket.
-    pub(super) fn release_and_settle(self, table: &Arc<LockTable>, mut owner: LockOwner, outcome: Result<CommitSeq>) {
-        if !table.release_some(&mut owner, LOCKS_RELEASED_AT_ONCE) {
-            self.0.lock().locks = Some((table.clone(), owner));
-        }
-        self.settle(outcome);
+    /// Gives the outcome of a transaction after its locks; many of them take a thread of their own.
+    pub(super) fn release_and_settle(self, endings: &Endings, owner: LockOwner, outcome: Result<CommitSeq>) {
+        endings.give_back(owner, WriteSet::default(), move || self.settle(outcome));
     }
 
     /// Gives the outcome.
-    pub(super) fn settle(self, outcome: Result<CommitSeq>) {
+    pub(super) fn settle(mut self, outcome: Result<CommitSeq>) {
+        self.put(|| outcome);
+    }
+
+    fn put(&mut self, outcome: impl FnOnce() -> Result<CommitSeq>) {
+        let Some(state) = self.0.take() else { return };
         let signals = {
-            let mut state = self.0.lock();
-            state.outcome = Some(outcome);
+            let mut state = state.lock();
+            state.outcome = Some(outcome());
             std::mem::take(&mut state.signals)
         };
         signals.iter().for_each(Signal::fire);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.put(|| Err(Error::internal("the end of a transaction was given up")));
     }
 }

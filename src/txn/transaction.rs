@@ -6,6 +6,7 @@
 
 use super::engine::Engine;
 use super::lock::{AdvisoryKey, AdvisoryLevel, LockKey, LockMark, LockMode, LockOwner, LockPolicy, Locked, RowLock};
+use super::ticket::Receipt;
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey};
 use crate::change::{AtEnd, Derive, Mark, Notification, TopicAppend, Write, WriteSet};
 use crate::encoding::key::{self, Space};
@@ -88,7 +89,7 @@ pub struct Savepoint {
     mark: Mark,
     at_end: usize,
     derivers: usize,
-    locks: LockMark,
+    pub(super) locks: LockMark,
     read_only: bool,
 }
 
@@ -144,6 +145,10 @@ pub struct Transaction {
     /// The newest catalog as this transaction sees it, as of the last look, where that is another.
     own_catalog: RefCell<Option<OwnCatalog>>,
     pub(super) locks: LockOwner,
+    /// Where ROLLBACK TO goes back to, while it gives locks back.
+    pub(super) going_back: Option<LockMark>,
+    /// Who waits until all is given back.
+    pub(super) ended: Option<Receipt>,
     /// What was said of each table; the last counts.
     pub(super) derivers: Vec<Derivers>,
     /// Scopes that were written durably: their user ids must be stored with the commit.
@@ -169,6 +174,8 @@ impl Transaction {
             candidate: None,
             noted: false,
             writes: WriteSet::default(),
+            going_back: None,
+            ended: None,
             own_catalog: RefCell::new(None),
             derivers: Vec::new(),
             scopes: Vec::new(),
@@ -546,7 +553,8 @@ impl Transaction {
     }
 
     /// The present place, to roll back to.
-    pub fn savepoint(&self) -> Savepoint {
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.be_back();
         Savepoint {
             mark: self.writes.mark(),
             at_end: self.at_end.len(),
@@ -561,8 +569,8 @@ impl Transaction {
         self.options.read_only = savepoint.read_only;
     }
 
-    /// Forgets what was done since a savepoint, and gives back the locks that were got since.
-    pub fn rollback_to(&mut self, savepoint: Savepoint) {
+    /// Forgets what was done since a savepoint, but for the locks.
+    pub(super) fn cut_to(&mut self, savepoint: &Savepoint) {
         self.options.read_only = savepoint.read_only;
         self.writes.cut(savepoint.mark);
         self.derivers.truncate(savepoint.derivers);
@@ -570,6 +578,5 @@ impl Transaction {
             hook.end(None);
         }
         *self.own_catalog.get_mut() = None;
-        self.give_back_to(savepoint.locks);
     }
 }

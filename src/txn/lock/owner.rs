@@ -66,6 +66,11 @@ impl LockOwner {
         LockOwner::new(0, 0, false)
     }
 
+    /// How many row locks it holds, about.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The number of the wait that it is in.
     pub fn wait_number(&self) -> Option<u64> {
         self.waiting.is_some().then_some(self.waits)

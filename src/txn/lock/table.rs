@@ -133,27 +133,24 @@ impl LockTable {
         }
     }
 
-    /// Gives all locks back, ends the wait, if there is one, and the transaction.
+    /// Gives all locks back, ends the wait, if there is one, and the transaction. No mutex is held for longer than one
+    /// lock takes, however many there are.
     pub fn release(&self, owner: &mut LockOwner) {
-        while !self.release_some(owner, usize::MAX) {}
-    }
-
-    /// Does a part of [`release`](Self::release), about so many locks; true when nothing is left. No mutex is held for
-    /// longer than one lock takes, however many there are.
-    pub fn release_some(&self, owner: &mut LockOwner, locks: usize) -> bool {
         self.stop_waiting(owner);
-        let keep = owner.rows.len().saturating_sub(locks);
         self.release_objects(owner, 0, false);
-        self.release_rows(owner, keep);
-        if keep > 0 {
-            return false;
-        }
+        self.release_rows(owner, 0);
         if owner.is_open {
             owner.is_open = false;
             let id = owner.who.owner.0;
             self.open_shard(id).remove(&id);
         }
-        true
+    }
+
+    /// Does a part of [`release_to`](Self::release_to), about so many locks; true when nothing is left.
+    pub fn release_some_to(&self, owner: &mut LockOwner, mark: LockMark, locks: usize) -> bool {
+        let keep = owner.rows.len().saturating_sub(locks).max(mark.rows);
+        self.release_to(owner, LockMark { objects: mark.objects, rows: keep });
+        keep == mark.rows
     }
 
     /// Gives back what was got since a place: what was held more weakly then is held so again.
@@ -649,10 +646,11 @@ mod tests {
         let bytes = table.rows.iter().map(|shard| shard.lock().bytes()).sum::<usize>() + a.rows.bytes();
         assert!(bytes / ROWS as usize <= 80, "{} bytes a lock", bytes / ROWS as usize);
         let mut pieces = 1;
-        while !table.release_some(&mut a, 100_000) {
+        while !table.release_some_to(&mut a, LockMark { objects: 0, rows: 0 }, 100_000) {
             pieces += 1;
         }
         assert_eq!(pieces, 10);
+        table.release(&mut a);
         assert!(is_empty(&table));
     }
 }
