@@ -106,6 +106,11 @@ pub const SCAN_BATCH: usize = 256;
 /// passes the bound is in it.
 pub const SCAN_BATCH_BYTES: usize = 1 << 20;
 
+/// Words, values and signs of a query string; full: 54000. Each costs some hundred bytes until the statement is done, in
+/// its syntax and its plan: a gigabyte all together. PostgreSQL goes on until its memory ends. They are enough for 350,000
+/// rows of two values, which COPY loads quicker.
+pub const TOKENS_MAX: usize = 2 << 20;
+
 /// Nesting of a statement's syntax; full: 54001. Bounds the parser's and the binder's stack.
 pub const NESTING_MAX: usize = 256;
 
@@ -307,12 +312,12 @@ pub const SERIALIZABLE_BYTES_MAX: usize = 64 << 20;
 /// open longest fails with 40001.
 pub const SERIALIZABLE_HISTORY_MAX: usize = 16_384;
 
-/// The default of snapshot_age_max: how long a portal's snapshot is held while its client says nothing; over: the rest of
-/// its rows is written to a file and the snapshot let go.
+/// The default of snapshot_age_max: how long the snapshot of a portal, or of a running statement, is held while its client
+/// says nothing and takes no rows; over: the rest of its rows is written to a file and the snapshot let go.
 pub const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// The default of transaction_age_max: how long a REPEATABLE READ or SERIALIZABLE transaction may hold its snapshot; over:
-/// 72000. Long enough for a dump.
+/// The default of transaction_age_max: how long a REPEATABLE READ or SERIALIZABLE transaction may hold its snapshot, and a
+/// statement that waits for its client's taking of rows; over: 72000. Long enough for a dump.
 pub const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes that one portal writes to a file when its snapshot grows old; full: 53400 when it is fetched from again.

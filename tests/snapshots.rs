@@ -148,6 +148,70 @@ fn an_error_in_rows_that_nobody_has_asked_for_is_told_to_who_asks() {
     client.run("ROLLBACK");
 }
 
+/// Asks for about 40 MB, more than sockets hold, and takes none of it.
+fn ask_and_not_listen(client: &mut Client) {
+    client.write_query("SELECT id, repeat('x', 1000) || id FROM t ORDER BY id; SELECT 'next'");
+    client.send();
+}
+
+#[test]
+fn a_statement_whose_client_takes_no_rows_lets_go_of_its_snapshot_and_gives_them_later() {
+    const ROWS: usize = 40_000;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Tertulia::start_with(directory.path(), "tertulia", |config| config.snapshot_age_max = SHORT);
+    let mut writer = connect(&server);
+    writer.run("CREATE TABLE t (id int PRIMARY KEY)");
+    writer.run(&format!("INSERT INTO t SELECT i FROM generate_series(1, {ROWS}) AS g(i)"));
+    let mut client = connect(&server);
+    for extended in [false, true] {
+        if extended {
+            client.write_parse("", "SELECT id, repeat('x', 1000) || id FROM t ORDER BY id", &[]);
+            client.write_bind("", "", &[], 0);
+            client.write_execute("", 0);
+            client.write_sync();
+            client.send();
+        } else {
+            ask_and_not_listen(&mut client);
+        }
+        eventually("the statement has begun", || server.engine().open_snapshots() > 0);
+        eventually("it lets go of its snapshot", || server.engine().open_snapshots() == 0);
+        assert_eq!(spill_files(directory.path()), 1);
+        writer.run(&format!("DELETE FROM t WHERE id > {}", if extended { 10 } else { ROWS }));
+        let events = client.until_ready();
+        assert_eq!(tag(&events), Some(format!("SELECT {ROWS}").as_str()));
+        let mut found = rows(&events);
+        if !extended {
+            assert_eq!(found.pop(), Some(vec![Some("next".to_owned())]), "the next statement follows");
+        }
+        let expected = (1..=ROWS).map(|id| vec![Some(id.to_string()), Some(format!("{}{id}", "x".repeat(1000)))]);
+        assert!(found.into_iter().eq(expected), "each row once and in order, as of the snapshot");
+        assert_eq!(spill_files(directory.path()), 0);
+    }
+}
+
+#[test]
+fn a_statement_whose_client_takes_no_rows_fails_where_its_snapshot_is_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Tertulia::start_with(directory.path(), "tertulia", |config| config.transaction_age_max = SHORT);
+    let mut writer = connect(&server);
+    writer.run("CREATE TABLE t (id int PRIMARY KEY)");
+    writer.run("INSERT INTO t SELECT i FROM generate_series(1, 40000) AS g(i)");
+    for begin in
+        ["ROLLBACK", "BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT s"]
+    {
+        let mut client = connect(&server);
+        client.run(begin);
+        ask_and_not_listen(&mut client);
+        eventually("the statement has begun", || server.engine().open_snapshots() > 0);
+        eventually("it has lost its snapshot", || server.engine().open_snapshots() == 0);
+        let events = client.until_ready();
+        assert_eq!(error_code(&events), Some("72000"), "{begin}");
+        assert!(events.iter().filter(|event| matches!(event, Event::Row(_))).count() < 40_000);
+        client.run("ROLLBACK");
+        assert_eq!(client.rows("SELECT 1").len(), 1);
+    }
+}
+
 #[test]
 fn a_repeatable_read_transaction_ends_when_its_snapshot_is_too_old() {
     let directory = tempfile::tempdir().unwrap();

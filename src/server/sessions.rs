@@ -44,6 +44,14 @@ impl Conversation for Served {
         self.session.outbox().wait()
     }
 
+    fn row_patience(&self) -> Option<Duration> {
+        self.session.row_patience()
+    }
+
+    fn let_go(&mut self, output: &mut dyn Output) -> Flow {
+        self.session.let_go_running(output)
+    }
+
     fn idle_limit(&self) -> Option<Duration> {
         self.session.idle_limit()
     }

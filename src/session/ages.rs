@@ -4,14 +4,18 @@
 //! rows goes to a file, and the client notices nothing. A REPEATABLE READ or SERIALIZABLE transaction needs its snapshot
 //! to its end, which after `transaction_age_max` is 72000. A READ COMMITTED transaction without a suspended portal holds
 //! none at all.
+//!
+//! A statement that runs holds its snapshot for as long as its client takes rows. One that takes none for
+//! `snapshot_age_max` gets the rest from a file, too.
 
-use super::Flow;
 use super::block::Block;
 use super::conversation::Session;
 use super::portal::{Portal, Running, State};
 use super::query::Acting;
+use super::{Flow, Output};
 use crate::error::{Error, Result};
 use crate::sql::exec::too_old;
+use std::time::Duration;
 
 /// Rows that are brought into a file before others may have the thread.
 const LET_GO_BUDGET: usize = 4_096;
@@ -40,6 +44,57 @@ impl Session {
         let State::Running(running) = &portal.state else { return None };
         let age = self.services.engine.options().snapshot_age_max;
         running.execution.snapshot_taken().map(|taken| taken + age.as_micros() as u64)
+    }
+
+    /// How long the client may take for rows of the running statement before that lets go of its snapshot; none where it
+    /// has none. The client must take some of them within `snapshot_age_max`, however long all of them take, up to
+    /// `transaction_age_max`.
+    pub fn row_patience(&self) -> Option<Duration> {
+        if let Some(deadline) = self.transaction_deadline() {
+            return Some(self.until(deadline));
+        }
+        let end = self.running_deadline()?;
+        Some(self.until(end).min(self.services.engine.options().snapshot_age_max))
+    }
+
+    /// When the running statement has had its snapshot for longer than any may.
+    fn running_deadline(&self) -> Option<u64> {
+        let taken = self.running()?.execution.snapshot_taken()?;
+        Some(taken + self.services.engine.options().transaction_age_max.as_micros() as u64)
+    }
+
+    fn running(&self) -> Option<&Running> {
+        match &self.current {
+            Some(Portal { state: State::Running(running), .. }) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Lets go of the snapshot of the running statement, whose client does not take its rows: they are written to a file,
+    /// a part of them at once, and given out from there. Where the snapshot has been held for too long whatever the
+    /// client does, the statement fails.
+    pub fn let_go_running(&mut self, output: &mut dyn Output) -> Flow {
+        let deadline = self.transaction_deadline().or_else(|| self.running_deadline());
+        if deadline.is_some_and(|deadline| self.is_over(deadline)) {
+            self.fail(&self.lost_error(), output);
+            // with savepoints the failed transaction keeps its snapshot
+            if self.transaction_deadline().is_some() {
+                self.lose_transaction();
+            }
+            return Flow::Done;
+        }
+        let Some(mut portal) = self.current.take() else { return Flow::Done };
+        let flow = match self.spill(&mut portal) {
+            Ok(true) => Flow::Done,
+            Ok(false) => Flow::Yield,
+            Err(error) => {
+                // the next step says so
+                portal.state = State::Lost(error);
+                Flow::Done
+            }
+        };
+        self.current = Some(portal);
+        flow
     }
 
     fn is_over(&self, deadline: u64) -> bool {

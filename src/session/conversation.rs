@@ -557,7 +557,7 @@ impl Session {
     }
 
     /// Reports an error: the transaction fails, and what belongs to the request is passed over.
-    fn fail(&mut self, error: &Error, output: &mut dyn Output) -> Option<Flow> {
+    pub(super) fn fail(&mut self, error: &Error, output: &mut dyn Output) -> Option<Flow> {
         if let Some(cause) = &error.fields().internal {
             tracing::error!(pid = self.who.pid, %cause, "statement failed internally");
         }

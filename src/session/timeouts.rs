@@ -27,7 +27,7 @@ impl Session {
         self.services.engine.env().monotonic() + limit.as_micros() as u64
     }
 
-    fn until(&self, deadline: u64) -> Duration {
+    pub(super) fn until(&self, deadline: u64) -> Duration {
         Duration::from_micros(deadline.saturating_sub(self.services.engine.env().monotonic()))
     }
 

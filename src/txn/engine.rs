@@ -91,6 +91,15 @@ impl EngineOptions {
             transaction_age_max: TRANSACTION_AGE_MAX,
         }
     }
+
+    fn store(&self) -> StoreOptions {
+        StoreOptions {
+            generation_bytes: self.generation_bytes,
+            recent_bytes_max: self.recent_bytes_max,
+            fold_part_bytes: self.fold_part_bytes,
+            retired_bytes_max: RETIRED_BYTES_MAX,
+        }
+    }
 }
 
 /// What an engine runs on, handed in so that a simulation can make all of it from a seed.
@@ -156,13 +165,7 @@ impl Engine {
     /// Opens what is in these parts: replays the log, loads the catalog.
     pub fn open_with(options: EngineOptions, parts: Parts) -> Result<(Arc<Engine>, RecoveryReport)> {
         let Parts { env, disk, index, threads, dir } = parts;
-        let store = StoreOptions {
-            generation_bytes: options.generation_bytes,
-            recent_bytes_max: options.recent_bytes_max,
-            fold_part_bytes: options.fold_part_bytes,
-            retired_bytes_max: RETIRED_BYTES_MAX,
-        };
-        let store = Arc::new(Store::open(index, store)?);
+        let store = Arc::new(Store::open(index, options.store())?);
         let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;
         let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log, store.position())?;
         let log: Arc<dyn CommitLog> = Arc::new(log);

@@ -131,7 +131,7 @@ impl Connection {
             match self.conversation.step(&mut self.output) {
                 Flow::Done => break,
                 Flow::Wait(wait) => self.wait(wait).await?,
-                Flow::Full => self.flush().await?,
+                Flow::Full => self.flush_rows().await?,
                 Flow::Input(limit) => self.bring(limit).await?,
                 Flow::Yield => {
                     if self.socket.is_gone() {
@@ -264,6 +264,22 @@ impl Connection {
             self.socket.write(&mut self.output.buffer).await?;
         }
         Ok(())
+    }
+
+    /// Writes rows while their statement waits. A client that does not take them keeps the statement, but not what it
+    /// reads.
+    async fn flush_rows(&mut self) -> Result<(), End> {
+        self.output.urgent = false;
+        loop {
+            let patience = self.conversation.row_patience();
+            tokio::select! {
+                written = self.socket.write(&mut self.output.buffer) => return Ok(written?),
+                _ = sleep(patience) => {}
+            }
+            while let Flow::Yield = self.conversation.let_go(&mut self.output) {
+                tokio::task::yield_now().await;
+            }
+        }
     }
 
     async fn say_goodbye(mut self, end: End) {

@@ -48,6 +48,16 @@ pub trait Conversation: Send {
     fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()>;
     /// Over when there are notifications.
     fn notified(&mut self) -> Wait;
+    /// How long the client may take for the rows that wait for it before the running statement lets go of what it reads;
+    /// none where it holds nothing.
+    fn row_patience(&self) -> Option<Duration> {
+        None
+    }
+    /// Lets go of it, a part of the work at once: [`Flow::Yield`] until that is done. Rows that were not sent are sent
+    /// later all the same, or the statement fails, which is added to the output.
+    fn let_go(&mut self, _output: &mut dyn Output) -> Flow {
+        Flow::Done
+    }
     /// How long the client may yet stay silent; longer, and the session is told so as of a request.
     fn idle_limit(&self) -> Option<Duration>;
 }

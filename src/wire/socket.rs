@@ -49,6 +49,8 @@ pub(super) struct Socket {
     stream: TcpStream,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
+    /// Bytes of the output that are written, while it is not all of it.
+    written: usize,
 }
 
 impl Socket {
@@ -63,7 +65,7 @@ impl Socket {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        Socket { stream, input: BytesMut::new() }
+        Socket { stream, input: BytesMut::new(), written: 0 }
     }
 
     /// Waits for input and takes it; false when the client has gone. Nothing is lost when the future is dropped.
@@ -104,9 +106,16 @@ impl Socket {
         false
     }
 
-    /// Writes all of `output` and empties it.
+    /// Writes all of `output` and empties it. Given up meanwhile, it goes on where it was with the next call, to which more
+    /// may have been added.
     pub(super) async fn write(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
-        self.stream.write_all(output).await?;
+        while self.written < output.len() {
+            match self.stream.write(&output[self.written..]).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.written += count,
+            }
+        }
+        self.written = 0;
         output.clear();
         if output.capacity() > OUTPUT_KEPT_BYTES {
             *output = Vec::new();

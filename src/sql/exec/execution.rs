@@ -151,8 +151,11 @@ impl Execution {
         if self.finished {
             return self.give_written(sink, max_rows);
         }
-        if self.spill.as_ref().is_some_and(|spill| spill.is_complete()) {
-            return self.give_spilled(sink, max_rows);
+        if self.spill.is_some() {
+            return match self.let_go(tx, cx, budget)? {
+                true => self.give_spilled(sink, max_rows),
+                false => Ok(Step::Yield),
+            };
         }
         let view = match &self.view {
             Some(view) => view.clone(),
@@ -199,7 +202,7 @@ impl Execution {
         self.view.as_ref().map(|_| self.taken)
     }
 
-    /// Brings what is left of a suspended query into a file, about `budget` rows at a time: true once all is there and
+    /// Brings what is left of a query into a file, about `budget` rows at a time: true once all is there and
     /// the snapshot is let go.
     ///
     /// # Errors
@@ -211,7 +214,7 @@ impl Execution {
         let columns = self.plan.columns.as_deref().unwrap_or_default();
         let mut spill = match self.spill.take() {
             Some(spill) => spill,
-            None => Box::new(Spill::new(tx.engine().spill_file()?, columns)),
+            None => Box::new(Spill::new(tx.engine().spill_file()?, columns, self.returned)),
         };
         let step = self.step(tx, cx, &mut *spill, 0, budget)?;
         let complete = match step {
@@ -221,7 +224,8 @@ impl Execution {
                 // what it sorted or grouped is of no more use either
                 self.root = Box::new(Nothing);
                 self.view = None;
-                self.returned = 0;
+                // the tag counts those that were given out
+                self.returned = spill.given_before();
                 true
             }
             Step::Wait(_) | Step::Suspended | Step::Input => return Err(too_old()),

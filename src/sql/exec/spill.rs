@@ -1,4 +1,4 @@
-//! Rows of a suspended query in a file: its client takes its time, and a snapshot must not.
+//! Rows of a query in a file: its client takes its time, and a snapshot must not.
 //!
 //! ```text
 //! row    length u32 | column*
@@ -26,34 +26,35 @@ pub(super) struct Spill {
     pending: Vec<u8>,
     /// Where the file's content ends.
     end: u64,
-    complete: bool,
+    /// Rows that were given out before.
+    given_before: u64,
     /// Read and not given out yet, and where the next byte of the file is.
     ahead: Bytes,
     at: u64,
 }
 
 impl Spill {
-    pub(super) fn new(file: SpillFile, columns: &[ResultColumn]) -> Spill {
+    /// For the rows after so many that were given out.
+    pub(super) fn new(file: SpillFile, columns: &[ResultColumn], given_before: u64) -> Spill {
         let types = columns.iter().map(|column| column.ty).collect();
-        Spill { file, types, pending: Vec::new(), end: 0, complete: false, ahead: Bytes::new(), at: 0 }
+        Spill { file, types, pending: Vec::new(), end: 0, given_before, ahead: Bytes::new(), at: 0 }
     }
 
-    /// Whether all rows are in it.
-    pub(super) fn is_complete(&self) -> bool {
-        self.complete
+    /// How many rows were given out before.
+    pub(super) fn given_before(&self) -> u64 {
+        self.given_before
     }
 
     /// All rows are written.
     pub(super) fn complete(&mut self) -> Result<()> {
         self.write()?;
         self.pending = Vec::new();
-        self.complete = true;
         Ok(())
     }
 
     fn write(&mut self) -> Result<()> {
         if self.end + self.pending.len() as u64 > PORTAL_SPILL_BYTES_MAX {
-            let message = format!("a suspended portal has more than {PORTAL_SPILL_BYTES_MAX} bytes of rows left");
+            let message = format!("more than {PORTAL_SPILL_BYTES_MAX} bytes of rows wait for their client");
             return Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
                 .hint("Fetch faster than snapshot_age_max, or fewer rows."));
         }
@@ -125,5 +126,5 @@ impl RowSink for Spill {
 }
 
 fn damaged() -> Error {
-    Error::new(SqlState::DATA_CORRUPTED, "the file of a suspended portal's rows is damaged")
+    Error::new(SqlState::DATA_CORRUPTED, "the file of rows that wait for their client is damaged")
 }
