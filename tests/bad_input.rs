@@ -229,6 +229,9 @@ fn large_statements_and_values_are_taken_and_oversized_ones_refused() {
             .simple(&format!("INSERT INTO t VALUES {}", values.join(", ")))
             .contains(&Event::Tag("INSERT 0 20000".into()))
     );
+    // a statement's syntax takes a hundred times the memory of its text
+    let error = client.failure(&format!("INSERT INTO t VALUES {}", "('',''),".repeat(400_000)));
+    assert_eq!((error.code.as_str(), error.hint.is_some()), ("54000", true), "{error:?}");
     // a key must fit a page of the index
     assert_code(&mut client, &target, &format!("INSERT INTO t VALUES ('{}', '')", "k".repeat(3_000)), "54000");
     assert_code(&mut client, &target, "UPDATE t SET id = repeat('k', 3000) WHERE id = 'big'", "54000");

@@ -7,7 +7,7 @@ use super::keywords;
 use super::literal::{escaped, unicode};
 use super::locking;
 use crate::error::{Error, Result, SqlState};
-use crate::limits::IDENTIFIER_BYTES_MAX;
+use crate::limits::{IDENTIFIER_BYTES_MAX, TOKENS_MAX};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 use std::ops::Range;
 
@@ -67,13 +67,19 @@ pub fn cut_identifier(name: &mut String) -> Option<Error> {
 pub fn lex(text: &str) -> Result<Lexed> {
     let mut lexer = Lexer { text, at: 0, counted: 0, column: 1 };
     let mut out = Lexed::default();
-    out.tokens.reserve(text.len() / 4 + 1);
-    out.ranges.reserve(text.len() / 4 + 1);
+    let likely = (text.len() / 4 + 1).min(TOKENS_MAX);
+    out.tokens.reserve(likely);
+    out.ranges.reserve(likely);
     loop {
         lexer.skip_blanks()?;
         let start = lexer.at;
         let Some(first) = lexer.peek(0) else { return Ok(out) };
         let from = lexer.column_of(start);
+        if out.tokens.len() >= TOKENS_MAX {
+            let message = format!("a query string has {TOKENS_MAX} words, values and signs at most");
+            let hint = "Send it in parts, or load the rows with COPY.";
+            return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message).hint(hint).at(u32::try_from(from).ok()));
+        }
         let mut token = lexer.token(first, &mut out)?;
         let to = lexer.column_of(lexer.at);
         if is_isnull(&token) && !out.ends_a_label() {
