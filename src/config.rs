@@ -110,12 +110,12 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "generation_bytes",
-        help: "recent commits at which they are folded, for example 64MB [64MB]",
+        help: "recent commits at which they are folded, for example 96MB [96MB]",
         apply: |c, v| set(&mut c.generation_bytes, size(v).filter(|&bytes| bytes >= 1 << 16)),
     },
     Setting {
         name: "recent_bytes_max",
-        help: "recent commits in memory at which writers wait [256MB]",
+        help: "recent commits in memory at which writers wait [384MB]",
         apply: |c, v| set(&mut c.recent_bytes_max, size(v).filter(|&bytes| bytes >= 1 << 17)),
     },
     Setting {
