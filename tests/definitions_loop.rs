@@ -10,6 +10,7 @@ use std::sync::Arc;
 use support::golden::Runner;
 use support::in_process::InProcess;
 use tertulia::catalog::Catalog;
+use tertulia::limits::FEED_BYTES_MAX;
 use tertulia::storage::Direction;
 use tertulia::txn::{Engine, EngineOptions};
 
@@ -56,8 +57,9 @@ struct Size {
     memory: u64,
 }
 
-/// What either may grow by after the first rounds: a generation or two of recent commits, and what the allocator keeps.
-const GROWTH_KILOBYTES: u64 = 32 << 10;
+/// What either may grow by after the first rounds: the commits that the changefeed keeps, each with its catalog, a
+/// generation or two, and what the allocator keeps.
+const GROWTH_KILOBYTES: u64 = (FEED_BYTES_MAX as u64 >> 10) + (32 << 10);
 
 fn left(engine: &Arc<Engine>) -> Left {
     while engine.free_dropped().unwrap() {}
