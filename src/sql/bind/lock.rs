@@ -9,6 +9,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::{is_weaker_lock, without_mark};
 use crate::sql::plan::{LockWait, Logical, RowLocking, Source};
 use crate::txn::RowLock;
+use crate::types::Oid;
 use sqlparser::ast::{LockClause, LockType, NonBlock, Query, Spanned};
 
 /// What a SELECT has that no row of a table stands behind.
@@ -57,6 +58,12 @@ impl Binder<'_> {
                 Logical::Function { .. } if at.is_some() => {
                     let message = format!("{} cannot be applied to a function", lock.name());
                     return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+                }
+                // a sequence's row
+                Logical::Values { .. } if !scope.tables.is_empty() => {
+                    let oid = scope.tables[0].columns.first().map_or(Oid::INVALID, |column| column.table);
+                    let name = self.cx.catalog.relation(oid).map_or("", |sequence| sequence.name.as_str());
+                    return Err(not_lockable("sequence", name));
                 }
                 _ => continue,
             };
