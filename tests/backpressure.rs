@@ -38,7 +38,7 @@ fn open(disk: &Arc<MemoryDisk>, index: &MemoryIndex, room_wait_max: Duration) ->
         recent_bytes_max: BOUND,
         fold_part_bytes: 8 << 10,
         room_wait_max,
-        log: LogOptions { segment_bytes: 1 << 20, threads: true },
+        log: LogOptions { segment_bytes: 1 << 20, threads: true, salt: 1 },
         ..EngineOptions::new(PathBuf::from("data"))
     };
     let (disk, index) = (disk.clone(), Index::memory(index.clone()));

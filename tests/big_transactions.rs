@@ -46,7 +46,7 @@ fn options() -> EngineOptions {
         write_set_chunk_bytes: 4 << 10,
         generation_bytes: 16 << 10,
         fold_part_bytes: 2 << 10,
-        log: LogOptions { segment_bytes: 32 << 10, threads: false },
+        log: LogOptions { segment_bytes: 32 << 10, threads: false, salt: 1 },
         ..EngineOptions::new("data")
     }
 }

@@ -167,7 +167,8 @@ impl Engine {
         let Parts { env, disk, index, threads, dir } = parts;
         let store = Arc::new(Store::open(index, options.store())?);
         let bulks = BulkDir::open(disk.clone(), &options.dir.join("bulk"))?;
-        let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), options.log, store.position())?;
+        let log = LogOptions { salt: env.random_u64(), ..options.log };
+        let (log, log_report) = FileLog::open(disk, &options.dir.join("log"), log, store.position())?;
         let log: Arc<dyn CommitLog> = Arc::new(log);
         let (replayed, last) = recovery::replay(&store, &*log, &bulks)?;
         store.keep_bulks()?;

@@ -109,7 +109,7 @@ impl Sizes {
             generation_bytes: self.generation,
             recent_bytes_max: RECENT_BYTES_MAX,
             fold_part_bytes: self.fold_part,
-            log: LogOptions { segment_bytes: self.segment, threads: false },
+            log: LogOptions { segment_bytes: self.segment, threads: false, salt: 1 },
             change_retention: Duration::from_secs(60),
             ..EngineOptions::new("/simulated")
         }

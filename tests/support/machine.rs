@@ -73,7 +73,7 @@ impl Machine {
         let options = EngineOptions {
             generation_bytes: 16 << 10,
             fold_part_bytes: 4 << 10,
-            log: LogOptions { segment_bytes: 32 << 10, threads: false },
+            log: LogOptions { segment_bytes: 32 << 10, threads: false, salt: 1 },
             ..EngineOptions::new("/machine")
         };
         let (engine, _) = Engine::open_with(options, parts).expect("what a crash leaves can be opened");

@@ -26,11 +26,13 @@ pub struct LogOptions {
     /// Whether the next segment is prepared by a thread of its own; otherwise by the append that finds half of the current one
     /// full.
     pub threads: bool,
+    /// What new segments' checksums begin with: a random number, which no user knows.
+    pub salt: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 64 << 20, threads: true }
+        LogOptions { segment_bytes: 64 << 20, threads: true, salt: 0 }
     }
 }
 
@@ -135,11 +137,12 @@ impl FileLog {
             allocate(&*self.disk, &unnamed, capacity)?;
         }
         let file = self.disk.open(&unnamed)?;
-        segment::write_header(&*file, previous)?;
+        let salt = self.options.salt;
+        segment::write_header(&*file, previous, salt)?;
         file.sync_data()?;
         self.disk.rename(&unnamed, &self.directory.join(&name))?;
         let (end, stated_end) = (HEADER_BYTES, CommitSeq::ZERO);
-        let fresh = Segment { name, file, previous, last: previous, end, capacity, stated_end };
+        let fresh = Segment { name, file, previous, salt, last: previous, end, capacity, stated_end };
         // An empty segment that was too small had the same name: its file has just been replaced, so it must not stay
         // in the list, where a release would remove the new file under the old entry.
         if state.segments.back().is_some_and(|replaced| replaced.previous == previous) {
@@ -209,8 +212,8 @@ impl FileLog {
             }
             self.add_segment(state, before, bytes)?;
         }
-        segment::encode_record(first, last, payload, &mut state.buffer);
         let current = state.segments.back_mut().expect("a segment was there or has been added");
+        segment::encode_record(current.salt, first, last, payload, &mut state.buffer);
         let written = self.poison_unless_full(current.file.write_at(current.end, &state.buffer));
         if let Err(error) = written {
             state.ragged = true;

@@ -55,7 +55,7 @@ impl LogReader {
             }
             self.fill(&segment, total as usize)?;
             let payload = &self.bytes(total as usize)[RECORD_HEADER_BYTES..][..head.length as usize];
-            if !head.is_sound(self.last, payload) {
+            if !head.is_sound(segment.salt, self.last, payload) {
                 return Err(damaged(self.at));
             }
             let wanted = head.last > self.after;

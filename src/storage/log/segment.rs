@@ -1,14 +1,15 @@
 //! One file of the log.
 //!
 //! ```text
-//! header (64 bytes)  magic "TRTLLOG\x01" | format u32 | crc u32 | previous u64 (last sequence before it) | zeros |
-//!                    end u64 (0; the last sequence in it, once there is a next segment)
+//! header (64 bytes)  magic "TRTLLOG\x01" | format u32 | crc u32 | previous u64 (last sequence before it) |
+//!                    salt u64 | zeros | end u64 (0; the last sequence in it, once there is a next segment)
 //! record             length u32 | crc u32 | first u64 | last u64 | payload | zeros up to 8 bytes
 //! end                zeros
 //! ```
 //!
-//! All numbers are little-endian. A record's CRC covers its length, sequences and payload; the header's covers the header
-//! without `end`, which tells a log that lost its last file from one that ends here.
+//! All numbers are little-endian. A record's CRC covers the segment's salt and its own length, sequences and payload: a
+//! value that a user stores cannot pass for a record where a write is torn in the middle of it, for nobody knows the salt.
+//! The header's CRC covers the header without `end`, which tells a log that lost its last file from one that ends here.
 
 use crate::error::{Error, Result, SqlState};
 use crate::storage::disk::DiskFile;
@@ -35,6 +36,8 @@ pub(super) struct Segment {
     pub file: Arc<dyn DiskFile>,
     /// The last sequence before this segment.
     pub previous: CommitSeq,
+    /// What its records' checksums begin with.
+    pub salt: u64,
     /// The last sequence in it; `previous` while it is empty.
     pub last: CommitSeq,
     /// Where the next record goes.
@@ -64,8 +67,9 @@ pub(super) fn record_bytes(payload: usize) -> u64 {
     (RECORD_HEADER_BYTES + payload).next_multiple_of(8) as u64
 }
 
-fn crc_of(length: u32, first: u64, last: u64, payload: &[u8]) -> u32 {
+fn crc_of(salt: u64, length: u32, first: u64, last: u64, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&salt.to_le_bytes());
     hasher.update(&length.to_le_bytes());
     hasher.update(&first.to_le_bytes());
     hasher.update(&last.to_le_bytes());
@@ -74,12 +78,12 @@ fn crc_of(length: u32, first: u64, last: u64, payload: &[u8]) -> u32 {
 }
 
 /// A record as bytes, padding included.
-pub(super) fn encode_record(first: CommitSeq, last: CommitSeq, payload: &[u8], out: &mut Vec<u8>) {
+pub(super) fn encode_record(salt: u64, first: CommitSeq, last: CommitSeq, payload: &[u8], out: &mut Vec<u8>) {
     let length = payload.len() as u32;
     out.clear();
     out.reserve(record_bytes(payload.len()) as usize);
     out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&crc_of(length, first.0, last.0, payload).to_le_bytes());
+    out.extend_from_slice(&crc_of(salt, length, first.0, last.0, payload).to_le_bytes());
     out.extend_from_slice(&first.0.to_le_bytes());
     out.extend_from_slice(&last.0.to_le_bytes());
     out.extend_from_slice(payload);
@@ -107,22 +111,23 @@ impl RecordHead {
     }
 
     /// Whether this head can follow `previous` and the payload is the one that was written.
-    pub(super) fn is_sound(&self, previous: CommitSeq, payload: &[u8]) -> bool {
+    pub(super) fn is_sound(&self, salt: u64, previous: CommitSeq, payload: &[u8]) -> bool {
         // the bounds keep a search through a torn record's bytes from summing up what any number there claims to be
         // a length
         self.first > previous
             && self.last >= self.first
             && self.last.0 - previous.0 <= SEQ_STEP_MAX
-            && self.crc == crc_of(self.length, self.first.0, self.last.0, payload)
+            && self.crc == crc_of(salt, self.length, self.first.0, self.last.0, payload)
     }
 }
 
 /// Writes the header of a fresh segment.
-pub(super) fn write_header(file: &dyn DiskFile, previous: CommitSeq) -> Result<()> {
+pub(super) fn write_header(file: &dyn DiskFile, previous: CommitSeq, salt: u64) -> Result<()> {
     let mut header = [0; HEADER_BYTES as usize];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     header[16..24].copy_from_slice(&previous.0.to_le_bytes());
+    header[24..32].copy_from_slice(&salt.to_le_bytes());
     let crc = crc32fast::hash(&header);
     header[12..16].copy_from_slice(&crc.to_le_bytes());
     file.write_at(0, &header)
@@ -168,11 +173,13 @@ impl Segment {
             return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
         let previous = CommitSeq(u64_at(&header, 16));
+        let salt = u64_at(&header, 24);
         if name != name_after(previous) {
             return Err(corrupt(name, 0, &format!("it is the segment that follows commit {previous}")));
         }
         let (name, capacity) = (name.to_owned(), file.len()?);
-        Ok(Segment { name, file, previous, last: previous, end: HEADER_BYTES, capacity, stated_end })
+        let (last, end) = (previous, HEADER_BYTES);
+        Ok(Segment { name, file, previous, salt, last, end, capacity, stated_end })
     }
 
     /// Notes in the header that there is a next segment. Nothing waits for that to be durable: without the note the
@@ -205,7 +212,7 @@ impl Segment {
         let read = self.file.read_at(0, &mut bytes)?;
         bytes.truncate(read);
         let mut at = HEADER_BYTES as usize;
-        while let Some((head, next)) = sound_record(&bytes, at, self.last) {
+        while let Some((head, next)) = self.sound_record(&bytes, at) {
             self.last = head.last;
             at = next;
         }
@@ -216,12 +223,21 @@ impl Segment {
         }
         let mut later = at + 8;
         while later + RECORD_HEADER_BYTES <= bytes.len() {
-            if sound_record(&bytes, later, self.last).is_some() {
+            if self.sound_record(&bytes, later).is_some() {
                 return Err(corrupt(&self.name, at as u64, &format!("a sound record follows at offset {later}")));
             }
             later += 8;
         }
         Ok(Walk::Torn)
+    }
+
+    /// The record at a place that can follow the last one, and where the next one begins.
+    fn sound_record(&self, bytes: &[u8], at: usize) -> Option<(RecordHead, usize)> {
+        let head = RecordHead::decode(bytes.get(at..at + RECORD_HEADER_BYTES)?)?;
+        let start = at + RECORD_HEADER_BYTES;
+        let payload = bytes.get(start..start.checked_add(head.length as usize)?)?;
+        let next = at + record_bytes(head.length as usize) as usize;
+        head.is_sound(self.salt, self.last, payload).then_some((head, next))
     }
 
     /// Writes what it holds once more in its place, and syncs it.
@@ -255,14 +271,6 @@ impl Segment {
         }
         self.file.sync_data()
     }
-}
-
-fn sound_record(bytes: &[u8], at: usize, previous: CommitSeq) -> Option<(RecordHead, usize)> {
-    let head = RecordHead::decode(bytes.get(at..at + RECORD_HEADER_BYTES)?)?;
-    let start = at + RECORD_HEADER_BYTES;
-    let payload = bytes.get(start..start.checked_add(head.length as usize)?)?;
-    let next = at + record_bytes(head.length as usize) as usize;
-    head.is_sound(previous, payload).then_some((head, next))
 }
 
 /// Corruption with its place.
