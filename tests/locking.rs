@@ -159,6 +159,32 @@ fn a_portal_locks_the_rows_that_it_has_given_out() {
 }
 
 #[test]
+fn a_suspended_portal_does_not_come_back_to_rows_that_its_transaction_has_changed() {
+    let fixture = Fixture::new();
+    let mut client = fixture.client();
+    client.run(
+        "CREATE TABLE t (id bigint PRIMARY KEY, v bigint); INSERT INTO t SELECT id, 0 FROM generate_series(1, 4) id",
+    );
+    client.run("BEGIN");
+    client.write_parse("", "SELECT id FROM t WHERE id >= $1 ORDER BY id FOR UPDATE", &[]);
+    client.write_bind("p", "", &[Some(b"1")], 0);
+    client.write_execute("p", 1);
+    client.write_sync();
+    client.send();
+    client.until_ready();
+    client.run("UPDATE t SET v = 1 WHERE id = 2; UPDATE t SET v = 1 WHERE id = 3");
+    client.write_execute("p", 0);
+    client.write_sync();
+    client.send();
+    let rows = client.until_ready().into_iter().filter_map(|event| match event {
+        Event::Row(cells) => cells[0].clone(),
+        _ => None,
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), [b"4".to_vec()]);
+    client.run("COMMIT");
+}
+
+#[test]
 fn waits_for_a_row_show_as_in_postgresql() {
     let fixture = Fixture::new();
     let [mut holder, mut first, mut second] = [fixture.client(), fixture.client(), fixture.client()];

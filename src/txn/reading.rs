@@ -153,6 +153,13 @@ impl Transaction {
         self.engine.store.snapshot()?.get(key)
     }
 
+    /// Whether the transaction itself has written a key since a statement began: while that was suspended, or by the
+    /// statement. As in PostgreSQL it does not come back to such a row.
+    pub fn has_rewritten(&self, view: &StatementView, key: &[u8]) -> Result<bool> {
+        let newest = self.writes.get(key, u32::MAX)?;
+        Ok(newest.is_some() && newest != self.writes.get(key, view.command)?)
+    }
+
     /// A key's value with all own writes over a snapshot of now. For several keys that are not locked.
     pub(super) fn newest_in(&self, now: &StoreSnapshot, key: &[u8]) -> Result<Option<Bytes>> {
         match self.writes.get(key, u32::MAX)? {

@@ -212,13 +212,18 @@ impl Transaction {
         Err(Error::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
     }
 
-    /// SET TRANSACTION. 25001 once a statement has read or written under the old isolation level.
+    /// SET TRANSACTION. 25001 once a statement has read or written under the old isolation level, and for READ WRITE once
+    /// one has read under READ ONLY: its snapshot may be one that only a reader is safe on.
     pub fn set_options(&mut self, options: TxnOptions) -> Result<()> {
         if options.isolation != self.options.isolation && self.has_begun() {
             return Err(Error::new(
                 SqlState::ACTIVE_SQL_TRANSACTION,
                 "SET TRANSACTION ISOLATION LEVEL must be called before any query",
             ));
+        }
+        if self.options.read_only && !options.read_only && self.has_begun() {
+            let message = "transaction read-write mode must be set before any query";
+            return Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
         }
         self.options = options;
         Ok(())

@@ -74,7 +74,7 @@ pub(super) enum Target {
     /// It is locked. It was changed meanwhile, perhaps even its key: its newest values are in the caller's row, and it
     /// still is one of the statement's.
     Changed,
-    /// It is gone, or is not one of the statement's any more.
+    /// It is gone, or is not one of the statement's any more; or the transaction itself has changed it since.
     Skip,
     /// Another transaction has it, and that was not to be waited for.
     Busy,
@@ -112,6 +112,9 @@ pub(super) fn lock_target(
     }
     if newest == seen.version {
         return Ok(Target::Same);
+    }
+    if run.tx.has_rewritten(run.view, &seen.key)? {
+        return Ok(Target::Skip);
     }
     decode(model, &newest, row)?;
     if let Some(condition) = recheck {
