@@ -59,6 +59,8 @@ struct State {
     buffer: Vec<u8>,
     /// Behind the last record may stand what a write has left that found no room.
     ragged: bool,
+    /// Its head still stands there: a torn write over it might complete it.
+    headed: bool,
 }
 
 /// A log of segment files.
@@ -122,7 +124,7 @@ impl FileLog {
     }
 
     fn of(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions, segments: VecDeque<Segment>) -> FileLog {
-        let state = State { segments, spare: Spare::None, buffer: Vec::new(), ragged: false };
+        let state = State { segments, spare: Spare::None, buffer: Vec::new(), ragged: false, headed: false };
         FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() }
     }
 
@@ -212,11 +214,17 @@ impl FileLog {
             }
             self.add_segment(state, before, bytes)?;
         }
+        if std::mem::take(&mut state.headed)
+            && let Some(current) = state.segments.back()
+        {
+            let cleared = clear(current).and_then(|()| current.file.sync_data());
+            self.poison_unless_full(cleared).inspect_err(|_| state.headed = true)?;
+        }
         let current = state.segments.back_mut().expect("a segment was there or has been added");
         segment::encode_record(current.salt, first, last, payload, &mut state.buffer);
         let written = self.poison_unless_full(current.file.write_at(current.end, &state.buffer));
         if let Err(error) = written {
-            state.ragged = true;
+            (state.ragged, state.headed) = (true, true);
             self.check()?;
             self.poison(undo(current, &state.buffer[..segment::RECORD_HEADER_BYTES + payload.len()]))?;
             return Err(error);
