@@ -227,6 +227,8 @@ fn a_circle_over_locks_of_every_kind_has_one_victim() {
 fn a_used_sequence_is_locked_until_the_transaction_ends() {
     on_both(|place| {
         let [(mut user, _), (mut definer, pid)] = [place.known(), place.known()];
+        // PostgreSQL shows a transaction what it has seen of the others once
+        let mut observer = place.client();
         user.run("CREATE SEQUENCE s; CREATE TABLE t (id bigint DEFAULT nextval('s'), v text)");
         let uses = [
             "BEGIN; INSERT INTO t (v) VALUES ('a')",
@@ -237,13 +239,13 @@ fn a_used_sequence_is_locked_until_the_transaction_ends() {
         for sql in uses {
             user.run(sql);
             begin(&mut definer, "ALTER SEQUENCE s RESTART");
-            until_event(&mut user, pid, "Lock relation active");
+            until_event(&mut observer, pid, "Lock relation active");
             user.run("COMMIT");
             assert!(error_of(definer.until_ready()).is_none(), "{sql}");
         }
         user.run("BEGIN; INSERT INTO t (v) VALUES ('c')");
         begin(&mut definer, "DROP SEQUENCE s CASCADE");
-        until_event(&mut user, pid, "Lock relation active");
+        until_event(&mut observer, pid, "Lock relation active");
         user.run("COMMIT");
         assert!(error_of(definer.until_ready()).is_none());
     });

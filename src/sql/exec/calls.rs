@@ -8,7 +8,7 @@ use super::operator::Run;
 use super::signal::{cancel, terminate};
 use crate::activity::Awaited;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{AdvisoryCall, AdvisoryNumber, AdvisoryVerb, Effect, EvalContext, Journal};
+use crate::expr::{AdvisoryCall, AdvisoryNumber, AdvisoryVerb, Effect, EvalContext, Journal, Pending};
 use crate::txn::{AdvisoryKey, AdvisoryLevel, LockKey, LockMode, LockPolicy, Locked};
 use crate::types::{Oid, Value};
 use crate::wait::Wait;
@@ -29,6 +29,8 @@ pub(super) struct Calls {
     until: Cell<Option<u64>>,
     /// What is waited for.
     awaited: Cell<Option<Awaited>>,
+    /// What must be over, and well, before the expressions are evaluated again.
+    pending: RefCell<Option<Box<dyn Pending>>>,
 }
 
 impl Journal for Calls {
@@ -69,6 +71,19 @@ impl Calls {
     /// The result of the call that ended the evaluation.
     fn give(&self, value: Value) {
         self.given.borrow_mut().push((self.asked.get(), value));
+    }
+
+    /// The wait for what is pending; none once that is over.
+    ///
+    /// # Errors
+    /// What it failed with.
+    fn poll_pending(&self) -> Result<Option<Wait>> {
+        let Some(pending) = self.pending.take() else { return Ok(None) };
+        let wait = pending.poll()?;
+        if wait.is_some() {
+            self.pending.replace(Some(pending));
+        }
+        Ok(wait)
     }
 
     /// What is waited for, where it is for a call.
@@ -112,6 +127,10 @@ pub(super) use settled;
 pub(super) fn settle<T>(run: &mut Run, mut evaluate: impl FnMut(&EvalContext) -> Result<T>) -> Result<Settled<T>> {
     let Some(calls) = run.calls else { return evaluate(run.eval).map(Settled::Value) };
     loop {
+        if let Some(wait) = calls.poll_pending()? {
+            calls.awaited.set(Some(Awaited::LogSync));
+            return Ok(Settled::Wait(wait));
+        }
         calls.found.set(0);
         match evaluate(&EvalContext { journal: Some(calls), ..*run.eval }) {
             Ok(value) => {
@@ -157,7 +176,7 @@ fn carry_out(run: &mut Run, calls: &Calls, effect: Effect) -> Result<Option<(Wai
         Effect::Await(pending, value) => {
             // what the call gives stands before the wait: it is not made again
             value.into_iter().for_each(|value| calls.give(value));
-            return Ok(pending.poll()?.map(|wait| (wait, Awaited::LogSync)));
+            calls.pending.replace(Some(pending));
         }
     }
     Ok(None)
