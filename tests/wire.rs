@@ -33,6 +33,8 @@ struct Stage {
     listeners: Mutex<Vec<Signal>>,
     rows: AtomicUsize,
     sessions: AtomicUsize,
+    /// Statements that have begun to wait.
+    waits: AtomicUsize,
 }
 
 impl Stage {
@@ -75,6 +77,7 @@ impl Script {
                 }
                 let (signal, wait) = wait::pair(None);
                 self.waiting.push(signal);
+                self.stage.waits.fetch_add(1, Ordering::SeqCst);
                 return Flow::Wait(wait);
             }
             "rows" => {
@@ -392,6 +395,8 @@ fn a_cancel_wakes_the_statement_that_waits() {
     let mut bytes = BytesMut::new();
     frontend::query("wait", &mut bytes).unwrap();
     client.stream().write_all(&bytes).unwrap();
+    // one that comes before the statement is forgotten
+    eventually("a statement that waits", || fixture.stage.waits.load(Ordering::SeqCst) == 1);
     client.cancel(fixture.address);
     let events = client.until_ready();
     assert!(matches!(&events[0], Event::Error(report) if report.code == "57014"), "{events:?}");
