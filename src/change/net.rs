@@ -98,6 +98,13 @@ mod tests {
             self.0.push(write);
         }
 
+        /// Writes a row of a table that is rewritten.
+        fn rewrite(mut self, key: &'static str, value: &'static str) -> Sketch {
+            let (key, value) = (Bytes::from(key), Some(Bytes::from(value)));
+            self.0.push(Write { command: 1, key, value, volatile: false, change: None });
+            self
+        }
+
         fn change(old: Option<&'static str>, moved: Moved) -> RowChange {
             RowChange { relation: Oid(1), scope: ScopeId(1), old: old.map(Bytes::from), moved }
         }
@@ -145,6 +152,16 @@ mod tests {
         sketch().delete("a", "1").insert("a", "2").check("Update a 1 2");
         sketch().update("a", "1", "2").delete("a", "2").check("Delete a 1 -");
         sketch().update("a", "1", "2").update("a", "2", "3").check("Update a 1 3");
+    }
+
+    #[test]
+    fn what_happens_to_a_row_after_its_table_is_rewritten_is_told() {
+        sketch().rewrite("a", "1").check("");
+        sketch().rewrite("a", "1").update("a", "1", "2").check("Update a 1 2");
+        sketch().rewrite("a", "1").update("a", "1", "2").update("a", "2", "3").check("Update a 1 3");
+        sketch().rewrite("a", "1").delete("a", "1").check("Delete a 1 -");
+        sketch().rewrite("a", "1").delete("a", "1").insert("a", "2").check("Update a 1 2");
+        sketch().rewrite("a", "1").rename("a", "b", "1", "2").check("Update b 1 2");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use bytes::{Buf, Bytes};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// Where the flags of an encoded write stand, behind its command.
+const FLAGS_AT: usize = 4;
 const HAS_VALUE: u8 = 1;
 const HAS_CHANGE: u8 = 2;
 const HAS_OLD: u8 = 4;
@@ -51,7 +53,7 @@ struct StoredWrite {
     change: Option<StoredChange>,
 }
 
-/// The net effect of all writes to a key is told by the first one's, and where the row went by the last one's.
+/// The net effect of all writes to a key is told by the first one that has such, and where the row went by the last one.
 #[derive(Clone, Debug)]
 pub struct StoredChange {
     /// The table.
@@ -71,7 +73,7 @@ pub struct NetWrite {
     pub key: Bytes,
     /// The first write's place in the transaction.
     pub order: u64,
-    /// What the first write replaced; none where that is no row.
+    /// What the first write to a row replaced; none where no write was one.
     pub change: Option<StoredChange>,
     /// The last value.
     pub value: Option<Bytes>,
@@ -342,7 +344,9 @@ impl Net<'_> {
                     break;
                 }
                 order = older.order;
-                oldest = Some(older.payload);
+                if has_change(&older.payload) {
+                    oldest = Some(older.payload);
+                }
             }
             let mut change = match oldest {
                 Some(oldest) => decode(oldest)?.change,
@@ -378,6 +382,11 @@ fn ranges(places: impl Iterator<Item = (u64, u32)>) -> Option<((u64, u64), u32)>
         None => Some(((order, order), command)),
         Some(((low, high), lowest)) => Some(((low.min(order), high.max(order)), lowest.min(command))),
     })
+}
+
+/// Whether an encoded write changed a row.
+fn has_change(payload: &[u8]) -> bool {
+    payload.get(FLAGS_AT).is_some_and(|flags| flags & HAS_CHANGE != 0)
 }
 
 fn encode_head(write: &Write, out: &mut Vec<u8>) {

@@ -309,12 +309,23 @@ impl WriteSet {
         self.slots.iter().map(|slot| &slot.write)
     }
 
-    /// Each key of those once, in the order of first writes: its first write and its newest.
+    /// Each key of those once, in the order of first writes: its first write that changed a row, or its first one, and its
+    /// newest. A rewritten table's rows are written anew without a change; one that is updated after that was changed.
     pub fn net(&self) -> impl Iterator<Item = (&Write, &Write)> {
         self.slots.iter().filter(|slot| slot.previous.is_none()).map(|slot| {
             let newest = self.newest[&slot.write.key];
-            (&slot.write, &self.slots[newest as usize].write)
+            let first = match &slot.write.change {
+                Some(_) => &slot.write,
+                None => self.versions(newest).filter(|write| write.change.is_some()).last().unwrap_or(&slot.write),
+            };
+            (first, &self.slots[newest as usize].write)
         })
+    }
+
+    /// All writes to a key, the newest first.
+    fn versions(&self, newest: u32) -> impl Iterator<Item = &Write> {
+        let slots = std::iter::successors(Some(newest), |&at| self.slots[at as usize].previous);
+        slots.map(|at| &self.slots[at as usize].write)
     }
 
     /// All notifications in order.
