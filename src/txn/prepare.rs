@@ -281,7 +281,7 @@ impl Prepared {
     pub(super) fn fail(mut self, engine: &Engine, error: crate::error::Error) {
         // a record that may be on the disk must find its file at the next start
         if let Some(bulk) = self.bulk.take()
-            && engine.log.clear_tail().is_ok()
+            && engine.log.check().is_ok()
         {
             bulk.file.discard();
         }

@@ -59,8 +59,6 @@ struct State {
     buffer: Vec<u8>,
     /// Behind the last record may stand what a write has left that found no room.
     ragged: bool,
-    /// Its head still stands there: a torn write over it might complete it.
-    headed: bool,
 }
 
 /// A log of segment files.
@@ -124,7 +122,7 @@ impl FileLog {
     }
 
     fn of(disk: Arc<dyn Disk>, directory: &Path, options: LogOptions, segments: VecDeque<Segment>) -> FileLog {
-        let state = State { segments, spare: Spare::None, buffer: Vec::new(), ragged: false, headed: false };
+        let state = State { segments, spare: Spare::None, buffer: Vec::new(), ragged: false };
         FileLog { disk, directory: directory.to_owned(), options, state: state.into(), poisoned: false.into() }
     }
 
@@ -195,10 +193,24 @@ impl FileLog {
         }
     }
 
+    /// Clears what a write that found no room has left behind the last record, before anything else is written: a torn
+    /// write over it might complete the record, whose commits are reported as failed, and only the last segment may end in
+    /// what is no record.
+    fn clear_rest(&self, state: &mut State) -> Result<()> {
+        if state.ragged
+            && let Some(current) = state.segments.back()
+        {
+            self.poison_unless_full(current.cut())?;
+            state.ragged = false;
+        }
+        Ok(())
+    }
+
     fn try_append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let bytes = record_bytes(payload.len());
+        self.clear_rest(state)?;
         let (end, capacity, before) = match state.segments.back() {
             Some(current) => (current.end, current.capacity, current.last),
             None => return Err(Error::internal("the log has no segment")),
@@ -206,27 +218,20 @@ impl FileLog {
         assert!(first > before && last >= first, "sequences increase: {first}..{last} after {before}");
         if end + bytes > capacity {
             if let Some(current) = state.segments.back() {
-                if std::mem::take(&mut state.ragged) {
-                    // only the last segment may end in what is no record
-                    self.poison_unless_full(current.cut()).inspect_err(|_| state.ragged = true)?;
-                }
                 self.poison(current.file.sync_data())?;
             }
             self.add_segment(state, before, bytes)?;
-        }
-        if std::mem::take(&mut state.headed)
-            && let Some(current) = state.segments.back()
-        {
-            let cleared = clear(current).and_then(|()| current.file.sync_data());
-            self.poison_unless_full(cleared).inspect_err(|_| state.headed = true)?;
         }
         let current = state.segments.back_mut().expect("a segment was there or has been added");
         segment::encode_record(current.salt, first, last, payload, &mut state.buffer);
         let written = self.poison_unless_full(current.file.write_at(current.end, &state.buffer));
         if let Err(error) = written {
-            (state.ragged, state.headed) = (true, true);
+            state.ragged = true;
             self.check()?;
-            self.poison(undo(current, &state.buffer[..segment::RECORD_HEADER_BYTES + payload.len()]))?;
+            let record = &state.buffer[..segment::RECORD_HEADER_BYTES + payload.len()];
+            if self.poison(is_written(current, record))? {
+                self.poison(current.cut())?;
+            }
             return Err(error);
         }
         current.end += bytes;
@@ -244,23 +249,11 @@ fn has_failed() -> Error {
     Error::new(SqlState::IO_ERROR, message).detail("Whether the last commits are durable is known after the restart.")
 }
 
-/// Overwrites the head of what is behind the last record.
-fn clear(current: &Segment) -> Result<()> {
-    let room = (current.capacity - current.end).min(segment::RECORD_HEADER_BYTES as u64);
-    current.file.write_at(current.end, &vec![0; room as usize])
-}
-
-/// Sees to a record, padding excluded, that could not be written for want of room. What it left behind the last record
-/// is no record, and the next one is written over it. Where only its padding is missing it is one all the same, which no
-/// start must find, since its commits are reported as failed.
-fn undo(current: &Segment, record: &[u8]) -> Result<()> {
+/// Whether a write that found no room has written all of a record but its padding: a start would take it for one.
+fn is_written(current: &Segment, record: &[u8]) -> Result<bool> {
     let mut written = vec![0; record.len()];
     current.file.read_at(current.end, &mut written)?;
-    if written == record {
-        clear(current)?;
-        current.file.sync_data()?;
-    }
-    Ok(())
+    Ok(written == record)
 }
 
 /// Makes a file of zeros. What could not be finished is removed: on a full disk its room is wanted.
@@ -306,17 +299,6 @@ impl CommitLog for FileLog {
             Some(file) => self.poison(file.sync_data()),
             None => Ok(()),
         }
-    }
-
-    fn clear_tail(&self) -> Result<()> {
-        self.check()?;
-        let file = {
-            let state = self.state.lock();
-            let Some(current) = state.segments.back() else { return Ok(()) };
-            clear(current)?;
-            current.file.clone()
-        };
-        self.poison(file.sync_data())
     }
 
     fn read_from(&self, after: CommitSeq) -> Result<LogReader> {

@@ -5,7 +5,8 @@
 //! that were not synced) is cut at the start; damage with a sound record behind it is corruption, and the server does
 //! not start over it.
 //!
-//! A failed write or sync poisons the log until a restart: after a failed fdatasync nobody knows what the disk holds.
+//! A failed write or sync poisons the log until a restart: after a failed fdatasync nobody knows what the disk holds. A
+//! write that found no room does not: what it left is no record, and is cleared before the next one is written.
 
 mod file_log;
 mod reader;
@@ -22,7 +23,7 @@ use crate::types::CommitSeq;
 /// An ordered, durable sequence of records. A replicated log can take its place.
 pub trait CommitLog: Send + Sync {
     /// Writes a record that holds the commits from `first` to `last`. Only one caller at a time; durable after
-    /// [`sync`](CommitLog::sync).
+    /// [`sync`](CommitLog::sync). Where it fails no start finds the record, unless [`check`](CommitLog::check) fails too.
     fn append(&self, first: CommitSeq, last: CommitSeq, payload: &[u8]) -> Result<()>;
 
     /// Whether it can be written to: 58030 once a write or a sync has failed.
@@ -30,10 +31,6 @@ pub trait CommitLog: Send + Sync {
 
     /// Makes everything appended durable. No lock is held meanwhile.
     fn sync(&self) -> Result<()>;
-
-    /// Makes sure that a record whose append failed is not found at the next start, though all of it may have been
-    /// written before the failure.
-    fn clear_tail(&self) -> Result<()>;
 
     /// Reads the records that hold commits after `after`, up to what has been appended by now.
     ///
