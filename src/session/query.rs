@@ -14,7 +14,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::{self, Expr, Identity, Notifier};
 use crate::sql::exec::{ExecContext, Execution, RowSink, SinkFlow, Step};
 use crate::sql::plan::{Plan, ResultColumn};
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction, TxnOptions};
+use crate::txn::{LockKey, LockMode, LockPolicy, Transaction, TxnOptions};
 use crate::types::{Oid, ScopeId, Str, Value, Zone};
 use crate::wait::Wait;
 use std::cell::{OnceCell, RefCell};
@@ -219,10 +219,8 @@ impl Session {
             let plan = portal.prepared.plan.clone().ok_or_else(|| Error::internal("a statement without a plan"))?;
             let transaction = self.transaction()?;
             for (oid, mode) in locked_tables(&plan, &transaction.catalog()) {
-                match transaction.lock(LockKey::Relation(oid), mode, LockPolicy::Wait)? {
-                    Locked::Granted => {}
-                    Locked::Wait(wait) => return Ok(Some(wait)),
-                    Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
+                if let Some(wait) = transaction.lock(LockKey::Relation(oid), mode, LockPolicy::Wait)?.wait()? {
+                    return Ok(Some(wait));
                 }
             }
             // a role or a search path that was changed since Bind changes nothing, as in PostgreSQL

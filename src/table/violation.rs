@@ -34,6 +34,11 @@ pub(super) fn other_types(relation: &Relation) -> Error {
     Error::new(SqlState::FEATURE_NOT_SUPPORTED, message)
 }
 
+/// XX002 for an index that names a row which is not there.
+pub fn entry_without_row(index: &str) -> Error {
+    Error::new(SqlState::INDEX_CORRUPTED, format!("index \"{index}\" has an entry without a row"))
+}
+
 /// 23514.
 pub fn check_violation(relation: &Relation, schema: &str, constraint: &str, values: &[Value], zone: &Zone) -> Error {
     let message = format!("new row for relation \"{}\" violates check constraint \"{constraint}\"", relation.name);

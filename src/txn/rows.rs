@@ -2,11 +2,11 @@
 //!
 //! Each call either does everything or asks to wait and be called again; locks that it has got by then are kept.
 
-use super::lock::{LockKey, LockMode, LockPolicy, Locked, RowLock};
+use super::lock::{LockKey, LockMode, LockPolicy, RowLock};
 use super::transaction::{Claim, StatementView, Transaction};
 use crate::change::{Moved, RowChange, Write};
-use crate::error::{Error, Result, SqlState};
-use crate::table::{Model, unique_violation};
+use crate::error::{Error, Result};
+use crate::table::{Model, entry_without_row, unique_violation};
 use crate::types::{ScopeId, Value, Zone};
 use crate::wait::Wait;
 use bytes::Bytes;
@@ -198,17 +198,16 @@ impl Transaction {
             return Ok(Probe::Wait(wait));
         }
         if let Some(row) = self.live_row(view, model, key)? {
-            self.stop_waiting();
             self.give_back_to(mark);
             return Ok(Probe::Taken(Conflict { unique: None, key: key.clone(), row }));
         }
         match claim {
             Claim::Held => Ok(Probe::Free),
-            _ => Ok(match self.wait_for(relation, key, RowLock::Update, true)? {
-                Claim::Wait(wait) => Probe::Wait(wait),
-                // the locks of a row that is not there are gone: look again
-                _ => Probe::Wait(Wait::ready()),
-            }),
+            _ => {
+                let wait = self.wait_for(relation, key, RowLock::Update, true)?;
+                // where there is none the locks of a row that is not there are gone: look again
+                Ok(Probe::Wait(wait.unwrap_or_else(Wait::ready)))
+            }
         }
     }
 
@@ -222,10 +221,9 @@ impl Transaction {
         own: Option<&Bytes>,
     ) -> Result<Probe> {
         let mark = self.lock_mark();
-        match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
-            Locked::Granted => {}
-            Locked::Wait(wait) => return Ok(Probe::Wait(wait)),
-            Locked::NotAvailable => return Err(unasked()),
+        let locked = self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)?;
+        if let Some(wait) = locked.wait()? {
+            return Ok(Probe::Wait(wait));
         }
         let held = self.lock_mark();
         let mut named = self.newest(view, entry)?;
@@ -246,9 +244,6 @@ impl Transaction {
             let row = if named.as_ref() == Some(&key) { self.newest_in(&now, &key)? } else { None };
             drop(now);
             let row = if let Some(row) = row { self.if_live(model, row)? } else { None };
-            if row.is_some() {
-                self.stop_waiting();
-            }
             self.give_back_to(if row.is_some() { mark } else { held });
             if named.as_ref() != Some(&key) {
                 continue;
@@ -256,11 +251,7 @@ impl Transaction {
             return Ok(match row {
                 Some(row) => Probe::Taken(Conflict { unique: Some(unique), key, row }),
                 None if model.is_volatile() => Probe::Free,
-                None => {
-                    let name = &model.indexes()[unique].name;
-                    let message = format!("index \"{name}\" has an entry without a row");
-                    return Err(Error::new(SqlState::INDEX_CORRUPTED, message));
-                }
+                None => return Err(entry_without_row(&model.indexes()[unique].name)),
             });
         }
     }
@@ -283,10 +274,9 @@ impl Transaction {
         let values = model.decode(&expired)?;
         for index in model.indexes() {
             let entry = index.entry_key(scope, &values, key)?;
-            match self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)? {
-                Locked::Granted => {}
-                Locked::Wait(wait) => return Ok(Err(wait)),
-                Locked::NotAvailable => return Err(unasked()),
+            let locked = self.lock(LockKey::Key(entry.clone()), LockMode::AccessExclusive, LockPolicy::Wait)?;
+            if let Some(wait) = locked.wait()? {
+                return Ok(Err(wait));
             }
             if self.newest(view, &entry)?.as_ref() == Some(key) {
                 entries.push(entry);
@@ -348,8 +338,4 @@ fn check_scope(model: &Model, scope: ScopeId) -> Result<()> {
         return Ok(());
     }
     Err(Error::internal(format!("table {} was written in the wrong scope", model.relation().oid)))
-}
-
-fn unasked() -> Error {
-    Error::internal("a lock that was to be waited for is not available")
 }

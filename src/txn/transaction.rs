@@ -114,7 +114,7 @@ pub(super) enum Claim {
     /// Others hold it, but none of them writes.
     Locked,
     /// Ask again after this wait.
-    Wait(crate::wait::Wait),
+    Wait(Wait),
 }
 
 /// The newest version of a row, under its lock.
@@ -356,12 +356,14 @@ impl Transaction {
     }
 
     /// Locks a row, waiting for whoever is in the way.
-    pub(super) fn wait_for(&mut self, relation: Oid, key: &Bytes, lock: RowLock, writes: bool) -> Result<Claim> {
-        match self.engine.locks.lock_row(&mut self.locks, (relation, key), lock, writes, LockPolicy::Wait)? {
-            Locked::Granted => Ok(Claim::Held),
-            Locked::Wait(wait) => Ok(Claim::Wait(wait)),
-            Locked::NotAvailable => Err(Error::internal("a lock that was to be waited for is not available")),
-        }
+    pub(super) fn wait_for(
+        &mut self,
+        relation: Oid,
+        key: &Bytes,
+        lock: RowLock,
+        writes: bool,
+    ) -> Result<Option<Wait>> {
+        self.engine.locks.lock_row(&mut self.locks, (relation, key), lock, writes, LockPolicy::Wait)?.wait()
     }
 
     /// How many locks are held, to give back those that come after.

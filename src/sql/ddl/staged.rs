@@ -7,7 +7,7 @@ use super::{Definer, Pause};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Role};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result};
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked, Transaction};
+use crate::txn::{LockKey, LockMode, LockPolicy, Transaction};
 use crate::types::{CommitSeq, Oid, StorageId};
 use std::sync::Arc;
 
@@ -164,13 +164,12 @@ impl Definer<'_, '_> {
         if self.tx.holds(&key, mode) {
             return Ok(());
         }
-        match self.tx.lock(key, mode, LockPolicy::Wait)? {
-            Locked::Granted => {
+        match self.tx.lock(key, mode, LockPolicy::Wait)?.wait()? {
+            None => {
                 self.staged.locked = true;
                 Ok(())
             }
-            Locked::Wait(wait) => Err(self.pause(Pause::Wait(wait))),
-            Locked::NotAvailable => Err(Error::internal("a waiting lock was not available")),
+            Some(wait) => Err(self.pause(Pause::Wait(wait))),
         }
     }
 

@@ -191,10 +191,9 @@ fn void() -> Value {
 /// back to a savepoint.
 fn lock_sequence(run: &mut Run, sequence: Oid) -> Result<Option<(Wait, Awaited)>> {
     let before = run.tx.catalog().version;
-    match run.tx.lock(LockKey::Relation(sequence), LockMode::RowExclusive, LockPolicy::Wait)? {
-        Locked::Granted => {}
-        Locked::Wait(wait) => return Ok(Some((wait, Awaited::Lock))),
-        Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
+    let locked = run.tx.lock(LockKey::Relation(sequence), LockMode::RowExclusive, LockPolicy::Wait)?;
+    if let Some(wait) = locked.wait()? {
+        return Ok(Some((wait, Awaited::Lock)));
     }
     run.tx.keep_to_end(sequence, LockMode::RowExclusive);
     run.cx.ids.sequence_locked(sequence);
@@ -212,10 +211,9 @@ fn advisory(run: &mut Run, call: AdvisoryCall) -> Result<Settled<Value>> {
     let level = if call.session { AdvisoryLevel::Session } else { AdvisoryLevel::Transaction };
     let pid = run.tx.options().pid;
     Ok(Settled::Value(match call.verb {
-        AdvisoryVerb::Lock => match run.tx.lock_advisory(key, mode, level, LockPolicy::Wait)? {
-            Locked::Granted => void(),
-            Locked::Wait(wait) => return Ok(Settled::Wait(wait)),
-            Locked::NotAvailable => return Err(Error::internal("a lock that was to be waited for")),
+        AdvisoryVerb::Lock => match run.tx.lock_advisory(key, mode, level, LockPolicy::Wait)?.wait()? {
+            None => void(),
+            Some(wait) => return Ok(Settled::Wait(wait)),
         },
         AdvisoryVerb::Try => {
             let locked = run.tx.lock_advisory(key, mode, level, LockPolicy::NoWait)?;

@@ -2,11 +2,12 @@
 
 use super::keys::{Along, Stretch, stretches};
 use super::operator::{Operator, Pull, Run};
-use crate::error::{Error, Result, SqlState};
+use crate::error::Result;
 use crate::expr::Expr;
 use crate::limits::SCAN_BATCH;
 use crate::sql::plan::{Access, KeyRange, Scan, ScanColumn};
 use crate::storage::Direction;
+use crate::table::entry_without_row;
 use crate::txn::TxCursor;
 use crate::types::{Row, Value};
 use bytes::Bytes;
@@ -114,10 +115,7 @@ impl ScanOp {
         match run.tx.get(run.view, &key)? {
             Some(row) => Ok(Some((key, row))),
             None if self.node.model.is_volatile() => Ok(None),
-            None => {
-                let name = &self.node.model.indexes()[index].name;
-                Err(Error::new(SqlState::INDEX_CORRUPTED, format!("index \"{name}\" has an entry without a row")))
-            }
+            None => Err(entry_without_row(&self.node.model.indexes()[index].name)),
         }
     }
 

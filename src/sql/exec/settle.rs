@@ -7,7 +7,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::expr::Expr;
 use crate::sql::plan::{Place, ResetGroup, Settle, SettleTarget, SettleVerb, TopicRef};
 use crate::topic::{Group, Lease, Lookup, Outcome, Target};
-use crate::txn::{LockKey, LockMode, LockPolicy, Locked};
+use crate::txn::{LockKey, LockMode, LockPolicy};
 use crate::types::{Row, SqlType, Value, compare};
 use crate::wait::Wait;
 use std::sync::Arc;
@@ -159,10 +159,8 @@ impl Operator for ResetOp {
         };
         for partition in 0..group.partitions() {
             let key = LockKey::Key(group.key(partition));
-            match run.tx.lock(key, LockMode::AccessExclusive, LockPolicy::Wait)? {
-                Locked::Granted => {}
-                Locked::Wait(wait) => return Ok(Pull::Wait(wait)),
-                Locked::NotAvailable => return Err(Error::internal("a waiting lock was not available")),
+            if let Some(wait) = run.tx.lock(key, LockMode::AccessExclusive, LockPolicy::Wait)?.wait()? {
+                return Ok(Pull::Wait(wait));
             }
         }
         let positions = (0..group.partitions()).map(|partition| self.position(run, &messages, partition));

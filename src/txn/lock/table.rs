@@ -7,7 +7,7 @@ use super::mode::{LockMode, Modes, RowHold, RowLock};
 use super::owner::{HeldObject, LockMark, LockOwner, Waiting};
 use super::rows::{Attempt, RowShard, full};
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::{LOCK_SHARDS, OBJECT_LOCK_SHARDS, OBJECT_LOCKS_MAX};
 use crate::types::Oid;
 use crate::wait::{self, Wait};
@@ -35,6 +35,17 @@ pub enum Locked {
     Wait(Wait),
     /// Another transaction holds it, and the policy was not to wait for that.
     NotAvailable,
+}
+
+impl Locked {
+    /// What to wait for before the same question is asked again, where the policy was to wait; none once it is held.
+    pub fn wait(self) -> Result<Option<Wait>> {
+        match self {
+            Locked::Granted => Ok(None),
+            Locked::Wait(wait) => Ok(Some(wait)),
+            Locked::NotAvailable => Err(Error::internal("a lock that was to be waited for is not available")),
+        }
+    }
 }
 
 /// A transaction that is open, as others see it.
