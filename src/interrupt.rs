@@ -20,6 +20,11 @@ pub enum Reason {
     Disconnected = 3,
 }
 
+/// 57P01 for a session that must end.
+pub fn terminated() -> Error {
+    Error::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+}
+
 /// The flag of one session, shared with whoever may interrupt it.
 #[derive(Default)]
 pub struct Interrupt {
@@ -49,10 +54,7 @@ impl Interrupt {
         let cancel = Reason::Cancel as u8;
         match self.reason.compare_exchange(cancel, 0, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => Err(Error::new(SqlState::QUERY_CANCELED, "canceling statement due to user request")),
-            Err(reason) if reason == Reason::Shutdown as u8 => {
-                let message = "terminating connection due to administrator command";
-                Err(Error::fatal(SqlState::ADMIN_SHUTDOWN, message))
-            }
+            Err(reason) if reason == Reason::Shutdown as u8 => Err(terminated()),
             Err(_) => Err(Error::fatal(SqlState::CONNECTION_FAILURE, "connection to client lost")),
         }
     }

@@ -9,7 +9,8 @@ use super::prepare::{self, Finished, Handover};
 use super::record::Span;
 use crate::change::{Change, Derive, NetWrite, TopicAppend, WriteSet};
 use crate::encoding::key::{self, Space};
-use crate::error::{Error, Result, SqlState};
+use crate::error::Result;
+use crate::interrupt::terminated;
 use crate::limits::BULKS_MAX;
 use crate::storage::bulk::{BulkPartition, BulkPayload, NewBulk, SpillFile};
 use crate::storage::run::Sorter;
@@ -104,7 +105,7 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
 /// The next entry, unless the server is stopping: nobody should wait then for a commit that will be refused.
 fn next<T>(engine: &Engine, read: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
     if engine.is_stopping() {
-        return Err(Error::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command"));
+        return Err(terminated());
     }
     read()
 }

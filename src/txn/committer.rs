@@ -12,7 +12,8 @@ use super::record::{self, FragmentWriter, Meaning};
 use crate::catalog::Catalog;
 use crate::change::{Change, Commit};
 use crate::encoding::row;
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
+use crate::interrupt::terminated;
 use crate::limits::{GROUP_BYTES_MAX, SEQ_RESERVE};
 use crate::storage::bulk::Bulk;
 use crate::storage::{Entry, Pressure};
@@ -106,7 +107,7 @@ impl Committer {
             let mut queue = self.queue.lock();
             if queue.stopped {
                 drop(queue);
-                prepared.fail(engine, stopped());
+                prepared.fail(engine, terminated());
                 return;
             }
             let idle = queue.flusher == Flusher::Nobody;
@@ -191,11 +192,7 @@ impl Committer {
         }
         match counters.write(engine, group) {
             Ok((numbered, marks)) => publish(engine, numbered, marks),
-            Err((error, group)) => {
-                // offsets given to commits that failed are given again: the next user reads them from the store
-                counters.offsets.clear();
-                group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
-            }
+            Err((error, group)) => group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone())),
         }
     }
 }
@@ -536,8 +533,4 @@ fn apply_catalog(before: &Catalog, prepared: &Prepared, seq: CommitSeq) -> Arc<C
     catalog.apply(&prepared.catalog, seq);
     catalog.version += 1;
     Arc::new(catalog)
-}
-
-fn stopped() -> Error {
-    Error::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }

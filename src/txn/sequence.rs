@@ -15,6 +15,7 @@ use crate::catalog::{Relation, RelationKind, Sequence};
 use crate::change::AtEnd;
 use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
+use crate::interrupt::terminated;
 use crate::limits::{SEQUENCE_RESERVE_MAX, SEQUENCE_RESERVE_MIN};
 use crate::types::{CommitSeq, ScopeId, StorageId};
 use bytes::Bytes;
@@ -208,7 +209,7 @@ impl Counter {
     pub fn next(&self, engine: &Arc<Engine>, sequence: &Sequence, name: &str) -> Result<Counted> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(stopped());
+            return Err(terminated());
         }
         if let Some(ticket) = state.take_setting()? {
             return Ok(Counted::Later(ticket));
@@ -272,7 +273,7 @@ impl Counter {
     pub fn set(&self, engine: &Arc<Engine>, last: i64, is_called: bool) -> Result<CommitTicket> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(stopped());
+            return Err(terminated());
         }
         let ticket = self.write(engine, last, is_called)?;
         // a block that is on its way reserves what does not follow any more
@@ -383,10 +384,6 @@ impl Transaction {
         self.at_end(Box::new(Forget { counters, storage, committed: true }));
         self.put_plain(state_key(storage), None)
     }
-}
-
-fn stopped() -> Error {
-    Error::fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
 #[cfg(test)]
