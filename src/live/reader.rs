@@ -17,7 +17,7 @@ use crate::error::{Error, Result, SqlState};
 use crate::limits::{CATCH_UP_COMMITS, SCAN_BATCH};
 use crate::txn::{Engine, FeedReader};
 use crate::types::{CommitSeq, Str};
-use crate::wait;
+use crate::wait::Wait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,10 +83,7 @@ impl Reader {
             match self.turn() {
                 Ok(Progress::Some) => {}
                 Ok(Progress::None(pause)) => self.rest(pause),
-                Err(()) => {
-                    let (_signal, wait) = wait::pair(Some(PAUSE));
-                    wait.block();
-                }
+                Err(()) => Wait::for_time(PAUSE).block(),
             }
         }
     }

@@ -65,7 +65,7 @@ impl Store {
     }
 
     /// Has those who wait for room look again: a fold has got on, even if it has made none yet.
-    fn tell_waiting(&self) {
+    pub(super) fn tell_waiting(&self) {
         let waiting = std::mem::take(&mut self.waiting.lock().room);
         waiting.iter().for_each(Signal::fire);
     }

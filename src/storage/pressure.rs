@@ -8,7 +8,7 @@ use super::Pressure;
 use super::store::Store;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::WRITER_DELAY_MAX;
-use crate::wait::{self, Signal};
+use crate::wait::{self, Wait};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -47,8 +47,7 @@ impl Store {
             Pressure::None => Ok(()),
             Pressure::Delay(time) => {
                 self.held_back.delayed.fetch_add(1, Ordering::Relaxed);
-                let (_signal, wait) = wait::pair(Some(time));
-                wait.block();
+                Wait::for_time(time).block();
                 Ok(())
             }
             Pressure::Full => self.wait_for_room(limit),
@@ -61,46 +60,40 @@ impl Store {
         (delayed.load(Ordering::Relaxed), stopped.load(Ordering::Relaxed))
     }
 
-    /// Blocks until folds have made room.
+    /// Blocks until folds have made room. At the server's end all are let in: all of it is folded then.
     ///
     /// # Errors
     /// 53100 where a fold has failed, or none has got on for `limit`.
     pub fn wait_for_room(&self, limit: Duration) -> Result<()> {
         self.held_back.stopped.fetch_add(1, Ordering::Relaxed);
-        loop {
-            let (signal, wait) = wait::pair(Some(limit));
-            self.waiting.lock().room.push(signal);
-            // at the end they are let in: all of it is folded then
-            if !matches!(self.pressure(), Pressure::Full) || self.closing.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            if !self.fold_failed.load(Ordering::Acquire) {
-                wait.block();
-            }
-            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
-                return Err(no_room());
-            }
-        }
+        self.wait_for_folds(limit, |closing| Ok(closing || self.pressure() != Pressure::Full))
     }
 
     /// Blocks until fewer than `max` bulk commits wait to be folded.
     ///
     /// # Errors
-    /// 53100 where a fold has failed, or none has got on for `limit`.
+    /// 53100 where a fold has failed, or none has got on for `limit`, or the server ends.
     pub fn wait_for_bulks(&self, max: usize, limit: Duration) -> Result<()> {
+        self.wait_for_folds(limit, |closing| match self.bulks() < max {
+            false if closing => Err(no_room()),
+            has_room => Ok(has_room),
+        })
+    }
+
+    /// Blocks, as long as folds get on, until there is what `has_room` looks for; it is told whether the server ends.
+    fn wait_for_folds(&self, limit: Duration, has_room: impl Fn(bool) -> Result<bool>) -> Result<()> {
+        let has_failed = || self.fold_failed.load(Ordering::Acquire);
         loop {
             let (signal, wait) = wait::pair(Some(limit));
+            // before the look: a fold that makes room after it ends the wait
             self.waiting.lock().room.push(signal);
-            if self.bulks() < max {
+            if has_room(self.closing.load(Ordering::Acquire))? {
                 return Ok(());
             }
-            if self.closing.load(Ordering::Acquire) {
-                return Err(no_room());
-            }
-            if !self.fold_failed.load(Ordering::Acquire) {
+            if !has_failed() {
                 wait.block();
             }
-            if !wait.is_done() || self.fold_failed.load(Ordering::Acquire) {
+            if !wait.is_done() || has_failed() {
                 return Err(no_room());
             }
         }
@@ -109,7 +102,6 @@ impl Store {
     /// Ends the waits for room: the server is stopping.
     pub fn end_waits(&self) {
         self.closing.store(true, Ordering::Release);
-        let waiting = std::mem::take(&mut self.waiting.lock().room);
-        waiting.iter().for_each(Signal::fire);
+        self.tell_waiting();
     }
 }
