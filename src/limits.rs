@@ -192,14 +192,8 @@ pub const CATCH_UP_COMMITS: usize = 256;
 /// Commits that wait for the live reader; full: the oldest subscriptions' readers catch up from the log.
 pub const FEED_COMMITS_MAX: usize = 65_536;
 
-/// Prepared statements and portals of one session; full: 53400.
-pub const SESSION_OBJECTS_MAX: usize = 10_000;
-
 /// Live queries of one session; full: 53400.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000;
-
-/// Plans in the shared cache; full: the least recently used goes.
-pub const PLAN_CACHE_ENTRIES: usize = 4_096;
 
 /// Bytes that a sort or an aggregate may hold; full: 53200.
 pub const WORK_MEMORY_BYTES: usize = 256 << 20;
