@@ -27,12 +27,7 @@ const MOVED: u8 = 0x80;
 impl NetWrite {
     /// What happened to the row; none where the key is no row's.
     pub fn kind(&self) -> Option<ChangeKind> {
-        match (&self.change.as_ref()?.old, &self.value) {
-            (None, None) => None,
-            (None, Some(_)) => Some(ChangeKind::Insert),
-            (Some(_), Some(_)) => Some(ChangeKind::Update),
-            (Some(_), None) => Some(ChangeKind::Delete),
-        }
+        ChangeKind::between(self.change.as_ref()?.old.as_ref(), self.value.as_ref())
     }
 
     /// As a change for whoever derives messages from it; the new row has no commit sequence yet.

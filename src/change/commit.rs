@@ -56,6 +56,18 @@ pub enum ChangeKind {
     Delete,
 }
 
+impl ChangeKind {
+    /// What happened to a row by what was there before and is there after; none where neither was.
+    pub fn between(old: Option<&Bytes>, new: Option<&Bytes>) -> Option<ChangeKind> {
+        match (old, new) {
+            (None, None) => None,
+            (None, Some(_)) => Some(ChangeKind::Insert),
+            (Some(_), Some(_)) => Some(ChangeKind::Update),
+            (Some(_), None) => Some(ChangeKind::Delete),
+        }
+    }
+}
+
 /// The net effect of a commit on one row. Rows are in the stored form of `encoding::row`, which names its version.
 #[derive(Clone, Debug)]
 pub struct Change {

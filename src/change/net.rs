@@ -21,16 +21,10 @@ pub fn net_changes(set: &WriteSet) -> Vec<Change> {
 /// What happened to one key.
 fn key_change(first: &Write, last: &Write) -> Option<Change> {
     let change = first.change.as_ref()?;
-    let kind = match (&change.old, &last.value) {
-        (None, None) => return None,
-        (None, Some(_)) => ChangeKind::Insert,
-        (Some(_), Some(_)) => ChangeKind::Update,
-        (Some(_), None) => ChangeKind::Delete,
-    };
     Some(Change {
         relation: change.relation,
         scope: change.scope,
-        kind,
+        kind: ChangeKind::between(change.old.as_ref(), last.value.as_ref())?,
         key: first.key.clone(),
         old: change.old.clone(),
         new: last.value.clone(),

@@ -29,6 +29,18 @@ pub(super) type Modes = u16;
 pub(super) const WRITES: Modes = 1;
 
 impl LockMode {
+    /// All of them, weakest first.
+    pub const ALL: [LockMode; 8] = [
+        LockMode::AccessShare,
+        LockMode::RowShare,
+        LockMode::RowExclusive,
+        LockMode::ShareUpdateExclusive,
+        LockMode::Share,
+        LockMode::ShareRowExclusive,
+        LockMode::Exclusive,
+        LockMode::AccessExclusive,
+    ];
+
     pub(super) const fn bit(self) -> Modes {
         1 << self as u16
     }
@@ -150,19 +162,9 @@ mod tests {
 
     #[test]
     fn the_conflict_table_is_symmetric() {
-        use LockMode::*;
-        let all = [
-            AccessShare,
-            RowShare,
-            RowExclusive,
-            ShareUpdateExclusive,
-            Share,
-            ShareRowExclusive,
-            Exclusive,
-            AccessExclusive,
-        ];
-        for a in all {
-            for b in all {
+        use LockMode::{RowExclusive, Share, ShareUpdateExclusive};
+        for a in LockMode::ALL {
+            for b in LockMode::ALL {
                 assert_eq!(a.conflicts_with(b), b.conflicts_with(a), "{a:?} {b:?}");
             }
         }

@@ -4,7 +4,7 @@
 use super::entry::{Asker, Entry};
 use super::graph::awaited_transaction;
 use super::key::{AdvisoryKey, Object};
-use super::mode::{LockMode, Modes};
+use super::mode::LockMode;
 use super::table::LockTable;
 use crate::catalog::CatalogKey;
 use crate::env::UnixMicros;
@@ -66,17 +66,6 @@ impl LockedThing {
     }
 }
 
-const ALL_MODES: [LockMode; 8] = [
-    LockMode::AccessShare,
-    LockMode::RowShare,
-    LockMode::RowExclusive,
-    LockMode::ShareUpdateExclusive,
-    LockMode::Share,
-    LockMode::ShareRowExclusive,
-    LockMode::Exclusive,
-    LockMode::AccessExclusive,
-];
-
 impl LockTable {
     /// Everything that is held or awaited, in the order of what it is; each part of the table as of its own moment.
     pub fn snapshot_locks(&self) -> Vec<LockInfo> {
@@ -112,8 +101,8 @@ fn info(thing: LockedThing, who: Asker, mode: LockMode) -> LockInfo {
 fn add_object(object: Object, entry: &Entry, out: &mut Vec<LockInfo>) {
     let thing = LockedThing::of(object);
     for holder in &entry.holders {
-        let held = |mode: &&LockMode| holder.modes & mode.bit() as Modes != 0;
-        out.extend(ALL_MODES.iter().filter(held).map(|mode| info(thing, holder.who, *mode)));
+        let held = |mode: &&LockMode| holder.modes & mode.bit() != 0;
+        out.extend(LockMode::ALL.iter().filter(held).map(|mode| info(thing, holder.who, *mode)));
     }
     out.extend(entry.queue.iter().map(|waiter| LockInfo {
         granted: false,
