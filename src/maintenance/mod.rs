@@ -26,21 +26,22 @@ const TOPICS_PAUSE: Duration = Duration::from_secs(10);
 /// How often a position is noted for the log's retention, as a part of the retention.
 const MARKS_PER_RETENTION: i64 = 64;
 
+/// How a thread is told to go on at once, or to end.
 #[derive(Default)]
-struct Switch {
-    stopped: Mutex<Bell>,
-    wake: Condvar,
+struct Bell {
+    state: Mutex<BellState>,
+    rings: Condvar,
 }
 
 #[derive(Default)]
-struct Bell {
-    stopped: bool,
+struct BellState {
     rung: bool,
+    stopped: bool,
 }
 
 /// The maintenance threads. Dropping it ends them.
 pub struct Maintenance {
-    threads: Vec<(Arc<Switch>, JoinHandle<()>)>,
+    threads: Vec<(Arc<Bell>, JoinHandle<()>)>,
 }
 
 impl Maintenance {
@@ -53,12 +54,12 @@ impl Maintenance {
         Ok(maintenance)
     }
 
-    fn spawn(&mut self, name: &str, engine: Arc<Engine>, run: fn(&Arc<Engine>, &Switch)) -> Result<Arc<Switch>> {
-        let switch = Arc::new(Switch::default());
-        let own = switch.clone();
+    fn spawn(&mut self, name: &str, engine: Arc<Engine>, run: fn(&Arc<Engine>, &Bell)) -> Result<Arc<Bell>> {
+        let bell = Arc::new(Bell::default());
+        let own = bell.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&engine, &own))?;
-        self.threads.push((switch.clone(), thread));
-        Ok(switch)
+        self.threads.push((bell.clone(), thread));
+        Ok(bell)
     }
 
     /// Ends the threads after the steps that they are in.
@@ -67,9 +68,9 @@ impl Maintenance {
     }
 
     fn end(&mut self) {
-        for (switch, _) in &self.threads {
-            switch.stopped.lock().stopped = true;
-            switch.wake.notify_all();
+        for (bell, _) in &self.threads {
+            bell.state.lock().stopped = true;
+            bell.rings.notify_all();
         }
         for (_, thread) in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -85,26 +86,26 @@ impl Drop for Maintenance {
     }
 }
 
-impl Switch {
+impl Bell {
     fn ring(&self) {
-        self.stopped.lock().rung = true;
-        self.wake.notify_all();
+        self.state.lock().rung = true;
+        self.rings.notify_all();
     }
 
     /// Sleeps until the pause is over or somebody rings; true at the end.
     fn pause(&self) -> bool {
-        let mut bell = self.stopped.lock();
-        if !bell.stopped && !bell.rung {
-            self.wake.wait_for(&mut bell, PAUSE);
+        let mut state = self.state.lock();
+        if !state.stopped && !state.rung {
+            self.rings.wait_for(&mut state, PAUSE);
         }
-        bell.rung = false;
-        bell.stopped
+        state.rung = false;
+        state.stopped
     }
 }
 
 /// Folds whatever is frozen.
-fn fold(engine: &Arc<Engine>, switch: &Switch) {
-    while !switch.pause() {
+fn fold(engine: &Arc<Engine>, bell: &Bell) {
+    while !bell.pause() {
         repeat(engine, "folding", || {
             while engine.fold()? {}
             Ok(())
@@ -113,14 +114,14 @@ fn fold(engine: &Arc<Engine>, switch: &Switch) {
 }
 
 /// Everything that is not urgent.
-fn keep_up(engine: &Arc<Engine>, switch: &Switch) {
+fn keep_up(engine: &Arc<Engine>, bell: &Bell) {
     let mut schedule = Schedule::default();
     match engine.log_times() {
         Ok(times) => schedule.log.marks = times.into(),
         // the log is kept for longer than it need be, and nothing else
         Err(error) => tracing::warn!(%error, "the log's age cannot be read"),
     }
-    while !switch.pause() {
+    while !bell.pause() {
         repeat(engine, "a maintenance step", || step(engine, &mut schedule));
     }
 }

@@ -218,12 +218,10 @@ impl Generation {
             Bound::Excluded(key) => Some((Probe(key, NEWEST), false)),
             Bound::Unbounded => None,
         };
-        let bound = |probe: &Option<(Probe<'_>, bool)>| probe.is_some();
-        if bound(&from) && bound(&to) {
-            let (a, b) = (&from.as_ref().expect("is some").0, &to.as_ref().expect("is some").0);
-            if order(a, b) != Ordering::Less {
-                return Ok(true);
-            }
+        if let (Some((from, _)), Some((to, _))) = (&from, &to)
+            && order(from, to) != Ordering::Less
+        {
+            return Ok(true);
         }
         fn edge<'a>(probe: &'a Option<(Probe<'a>, bool)>) -> Bound<&'a (dyn Versioned + 'a)> {
             match probe {

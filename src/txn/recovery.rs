@@ -114,13 +114,10 @@ pub(super) fn replay(store: &Store, log: &dyn CommitLog, bulks: &Arc<BulkDir>) -
                 store.adopt(bulks.open_named(&named, fragment.seq)?);
                 continue;
             }
-            // copied, for the record has the old rows too
-            let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-            let entries = fragment.entries()?.into_iter();
-            let entries = entries.map(|entry| Entry {
-                // the map has a copy of its own
+            let entries = fragment.entries()?.into_iter().map(|entry| Entry {
                 key: entry.key,
-                value: entry.value.as_ref().map(own),
+                // copied, for the record's buffer has the old rows too; of the key the map makes a copy of its own
+                value: entry.value.as_deref().map(Bytes::copy_from_slice),
                 volatile: false,
             });
             store.install(fragment.seq, entries);
