@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 use tertulia::encoding::key::{Space, prefix};
 use tertulia::env::ManualEnv;
-use tertulia::error::{Result, SqlState};
+use tertulia::error::{Error, Result, SqlState};
 use tertulia::maintenance::Maintenance;
 use tertulia::storage::disk::MemoryDisk;
 use tertulia::storage::log::LogOptions;
@@ -88,6 +88,18 @@ fn write(engine: &Arc<Engine>, number: u64) -> Result<CommitSeq> {
     transaction.start_commit()?.block()
 }
 
+/// A writer: it ends with the numbers of the rows that it was told are there, and the error that it met.
+type Writer<'s> = ScopedJoinHandle<'s, (Vec<u64>, Option<Error>)>;
+
+/// What writers were told is there, of whose writes none may have failed.
+fn acknowledged(threads: Vec<Writer<'_>>) -> impl Iterator<Item = u64> {
+    threads.into_iter().flat_map(|thread| {
+        let (numbers, error) = thread.join().unwrap();
+        assert!(error.is_none(), "no write fails: {error:?}");
+        numbers
+    })
+}
+
 /// Writers at full speed, each until it is told to stop or a commit fails.
 struct Writers<'a> {
     stop: &'a AtomicBool,
@@ -96,13 +108,12 @@ struct Writers<'a> {
 }
 
 impl<'a> Writers<'a> {
-    /// Each gives the numbers of the rows that it was told are there, and the error that it met.
     fn start<'s>(
         &self,
         scope: &'s Scope<'s, '_>,
         engine: &'a Arc<Engine>,
         first: u64,
-    ) -> Vec<ScopedJoinHandle<'s, (Vec<u64>, Option<tertulia::error::Error>)>>
+    ) -> Vec<Writer<'s>>
     where
         'a: 's,
     {
@@ -142,28 +153,21 @@ fn writers_come_down_to_the_rate_of_a_slow_fold_without_a_stop() {
     world.gate.slow(Duration::from_millis(10));
     let (stop, done, most_bytes) = Default::default();
     let writers = Writers { stop: &stop, done: &done, most_bytes: &most_bytes };
-    let acknowledged: BTreeSet<u64> = std::thread::scope(|scope| {
+    let rows: BTreeSet<u64> = std::thread::scope(|scope| {
         let threads = writers.start(scope, &world.engine, 0);
         // several times what memory may hold, and delayed often
         until(|| done.load(Ordering::Relaxed) > 3_000 && world.engine.held_back().0 > 0);
         stop.store(true, Ordering::Relaxed);
-        threads
-            .into_iter()
-            .flat_map(|thread| {
-                let (acknowledged, error) = thread.join().unwrap();
-                assert!(error.is_none(), "no write fails: {error:?}");
-                acknowledged
-            })
-            .collect()
+        acknowledged(threads).collect()
     });
     let (delayed, stopped) = world.engine.held_back();
     let most = most_bytes.load(Ordering::Relaxed);
-    println!("{} rows, {delayed} groups delayed, {stopped} stopped, {} KB at most", acknowledged.len(), most >> 10);
+    println!("{} rows, {delayed} groups delayed, {stopped} stopped, {} KB at most", rows.len(), most >> 10);
     assert_eq!(stopped, 0, "the delays were enough");
     assert!(most < BOUND, "{most}");
-    assert_eq!(World::found(&world.engine), acknowledged);
+    assert_eq!(World::found(&world.engine), rows);
     world.gate.slow(Duration::ZERO);
-    assert_eq!(world.restart(), acknowledged, "no write is lost");
+    assert_eq!(world.restart(), rows, "no write is lost");
 }
 
 #[test]
@@ -172,7 +176,7 @@ fn a_fold_that_stands_still_stops_writers_at_the_bound_and_lets_them_go_on_with_
     world.gate.shut();
     let (stop, done, most_bytes) = Default::default();
     let writers = Writers { stop: &stop, done: &done, most_bytes: &most_bytes };
-    let acknowledged: BTreeSet<u64> = std::thread::scope(|scope| {
+    let rows: BTreeSet<u64> = std::thread::scope(|scope| {
         let threads = writers.start(scope, &world.engine, 0);
         until(|| world.engine.held_back().1 > 0);
         assert!(world.engine.recent_bytes() >= BOUND, "not before");
@@ -181,18 +185,11 @@ fn a_fold_that_stands_still_stops_writers_at_the_bound_and_lets_them_go_on_with_
         world.gate.open();
         until(|| done.load(Ordering::Relaxed) > before + 200);
         stop.store(true, Ordering::Relaxed);
-        threads
-            .into_iter()
-            .flat_map(|thread| {
-                let (acknowledged, error) = thread.join().unwrap();
-                assert!(error.is_none(), "no write fails: {error:?}");
-                acknowledged
-            })
-            .collect()
+        acknowledged(threads).collect()
     });
     let most = most_bytes.load(Ordering::Relaxed);
     assert!(most < BOUND + GROUP, "{most}");
-    assert_eq!(world.restart(), acknowledged, "no write is lost");
+    assert_eq!(world.restart(), rows, "no write is lost");
 }
 
 #[test]
@@ -201,30 +198,26 @@ fn writes_fail_where_a_fold_stands_still_for_too_long_and_nothing_else_does() {
     world.gate.shut();
     let (stop, done, most_bytes) = Default::default();
     let writers = Writers { stop: &stop, done: &done, most_bytes: &most_bytes };
-    let mut acknowledged = BTreeSet::new();
+    let mut rows = BTreeSet::new();
     std::thread::scope(|scope| {
         for thread in writers.start(scope, &world.engine, 0) {
             let (numbers, error) = thread.join().unwrap();
             assert_eq!(error.expect("it fails in the end").code(), SqlState::DISK_FULL);
-            acknowledged.extend(numbers);
+            rows.extend(numbers);
         }
     });
     assert!(most_bytes.load(Ordering::Relaxed) < BOUND + GROUP);
-    assert_eq!(World::found(&world.engine), acknowledged, "reads go on, and what failed is not there");
+    assert_eq!(World::found(&world.engine), rows, "reads go on, and what failed is not there");
     world.gate.open();
     // the next commits wait for a part of the fold, and are done
     until(|| write(&world.engine, 1 << 40).is_ok());
-    acknowledged.insert(1 << 40);
+    rows.insert(1 << 40);
     std::thread::scope(|scope| {
         let threads = writers.start(scope, &world.engine, 1 << 41);
         let before = done.load(Ordering::Relaxed);
         until(|| done.load(Ordering::Relaxed) > before + 100 || threads.iter().any(ScopedJoinHandle::is_finished));
         stop.store(true, Ordering::Relaxed);
-        for thread in threads {
-            let (numbers, error) = thread.join().unwrap();
-            assert!(error.is_none(), "everything goes on: {error:?}");
-            acknowledged.extend(numbers);
-        }
+        rows.extend(acknowledged(threads));
     });
-    assert_eq!(world.restart(), acknowledged);
+    assert_eq!(world.restart(), rows);
 }
