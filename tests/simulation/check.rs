@@ -1,7 +1,7 @@
 //! The tables as sessions read them against the model.
 
 use crate::model::{Model, Row, Table};
-use crate::output::Answer;
+use crate::simulated::Answer;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Run<'a> = &'a mut dyn FnMut(&str) -> Answer;

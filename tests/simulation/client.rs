@@ -2,7 +2,7 @@
 
 use crate::live::Live;
 use crate::model::{Before, Deed, Effect, Key, Model, Row, Table, Tx};
-use crate::output::Answer;
+use crate::simulated::Answer;
 use crate::random::Random;
 use std::collections::BTreeMap;
 use tertulia::error::SqlState;

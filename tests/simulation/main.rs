@@ -13,10 +13,12 @@ mod client;
 mod live;
 mod model;
 mod observer;
-mod output;
 #[path = "../support/random.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod random;
+#[path = "../support/simulated.rs"]
+#[expect(dead_code, reason = "other test programs use the rest")]
+mod simulated;
 mod world;
 
 use std::cell::Cell;

@@ -3,20 +3,19 @@
 use crate::client::{Client, Common};
 use crate::model::Model;
 use crate::observer::Observer;
-use crate::output::Answer;
 use crate::random::Random;
+use crate::simulated::{self, Answer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tertulia::env::{Env, ManualEnv};
 use tertulia::error::SqlState;
-use tertulia::interrupt::Interrupt;
-use tertulia::live::{Hub, Reader};
-use tertulia::session::{Flow, PlanCache, Request, Services, Session};
+use tertulia::live::Reader;
+use tertulia::session::{Flow, Request, Services, Session};
+use tertulia::storage::MemoryIndex;
 use tertulia::storage::fault::{Area, FaultCounts, FaultDisk, FaultRates, Faults, Step, Storm};
 use tertulia::storage::log::LogOptions;
-use tertulia::storage::{Index, MemoryIndex};
-use tertulia::txn::{CommitStep, Engine, EngineOptions, Parts, Patience};
+use tertulia::txn::{CommitStep, Engine, EngineOptions, Patience};
 use tertulia::types::CommitSeq;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -246,27 +245,12 @@ impl World {
 
     /// Opens the engine, once.
     fn try_start(&mut self) -> tertulia::error::Result<()> {
-        let parts = Parts {
-            env: self.env.clone(),
-            disk: Arc::new(self.disk.clone()),
-            index: Index::memory(self.index.clone()),
-            threads: false,
-            dir: None,
-        };
-        let (engine, report) = Engine::open_with(self.sizes.options(), parts)?;
+        let (services, reader, report) =
+            simulated::open(self.sizes.options(), &self.env, &self.disk, &self.index)?;
         self.stats.recovered_commits += report.replayed;
         self.stats.tails += u64::from(report.tail_cut.is_some());
         self.say(&format!("opened at {} with {} replayed, cut {:?}", report.last, report.replayed, report.tail_cut));
-        let (hub, reader) = Hub::with_reader(&engine);
-        let services = Services {
-            engine: engine.clone(),
-            hub: Arc::new(hub),
-            sessions: Default::default(),
-            plans: PlanCache::default(),
-            database: "db".to_owned(),
-            allow_session_user_id: false,
-        };
-        self.machine = Some(Machine { engine, services: Arc::new(services), reader, clients: Vec::new() });
+        self.machine = Some(Machine { engine: services.engine.clone(), services, reader, clients: Vec::new() });
         Ok(())
     }
 
@@ -301,9 +285,7 @@ impl World {
     }
 
     fn session(&self, user: &str, pid: i32) -> Session {
-        let services = self.machine().services.clone();
-        let role = services.engine.catalog().role_by_name(user).expect("the role was made").clone();
-        Session::new(services, &role, pid, None, Vec::new(), Arc::new(Interrupt::default())).expect("a session")
+        simulated::session(&self.machine().services, user, pid)
     }
 
     fn machine(&self) -> &Machine {

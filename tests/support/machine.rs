@@ -1,31 +1,15 @@
 //! A machine without threads, sockets or time of its own: an engine on a disk that loses what was not synced, a clock
 //! that a test sets, and one session.
 
+use super::simulated::{self, Answer};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tertulia::env::{Env, ManualEnv};
-use tertulia::error::{Error, SqlState};
-use tertulia::interrupt::Interrupt;
-use tertulia::live::Hub;
-use tertulia::session::{Flow, Format, Output, PlanCache, Request, Services, Session, TransactionStatus};
-use tertulia::sql::plan::ResultColumn;
+use tertulia::session::{Flow, Request, Services, Session};
+use tertulia::storage::MemoryIndex;
 use tertulia::storage::fault::{FaultDisk, FaultRates, Faults};
 use tertulia::storage::log::LogOptions;
-use tertulia::storage::{Index, MemoryIndex};
-use tertulia::txn::{Engine, EngineOptions, Parts, Patience};
-use tertulia::types::{SqlType, Value, Zone, text};
-
-/// What a client has of an answer.
-#[derive(Clone, Debug, Default)]
-pub struct Heard {
-    /// The rows that have gone out.
-    pub rows: Vec<Vec<Option<String>>>,
-    pub error: Option<(SqlState, String)>,
-    /// Rows that are still in the server's buffer.
-    buffered: Vec<Vec<Option<String>>>,
-    /// Whether the buffer has room for one row only.
-    narrow: bool,
-}
+use tertulia::txn::{Engine, EngineOptions, Patience};
 
 /// The machine while it runs, and its parts.
 pub struct Machine {
@@ -63,32 +47,16 @@ impl Machine {
     /// Starts on whatever is on the disk.
     pub fn start(&mut self) {
         self.faults.set_rates(FaultRates::default());
-        let parts = Parts {
-            env: self.env.clone(),
-            disk: Arc::new(self.disk.clone()),
-            index: Index::memory(self.index.clone()),
-            threads: false,
-            dir: None,
-        };
         let options = EngineOptions {
             generation_bytes: 16 << 10,
             fold_part_bytes: 4 << 10,
             log: LogOptions { segment_bytes: 32 << 10, threads: false, salt: 1 },
             ..EngineOptions::new("/machine")
         };
-        let (engine, _) = Engine::open_with(options, parts).expect("what a crash leaves can be opened");
-        let (hub, _) = Hub::with_reader(&engine);
-        let services = Arc::new(Services {
-            engine: engine.clone(),
-            hub: Arc::new(hub),
-            sessions: Default::default(),
-            plans: PlanCache::default(),
-            database: "tertulia".to_owned(),
-            allow_session_user_id: false,
-        });
-        let role = engine.catalog().role_by_name("tertulia").expect("the superuser").clone();
-        let session = Session::new(services.clone(), &role, 1, None, Vec::new(), Arc::new(Interrupt::default()));
-        self.life = Some(Life { engine, services, session: session.unwrap() });
+        let opened = simulated::open(options, &self.env, &self.disk, &self.index);
+        let (services, _, _) = opened.expect("what a crash leaves can be opened");
+        let session = simulated::session(&services, "tertulia", 1);
+        self.life = Some(Life { engine: services.engine.clone(), services, session });
     }
 
     /// The process ends at once; what it wrote is still with the kernel.
@@ -123,7 +91,7 @@ impl Machine {
     }
 
     /// Runs one query string.
-    pub fn run(&mut self, sql: &str) -> Heard {
+    pub fn run(&mut self, sql: &str) -> Answer {
         self.run_until(sql, false, usize::MAX)
     }
 
@@ -135,16 +103,16 @@ impl Machine {
     }
 
     /// Runs one query string; with a narrow buffer its rows go out one by one, and it is left when `rows` have.
-    pub fn run_until(&mut self, sql: &str, narrow: bool, rows: usize) -> Heard {
-        let mut heard = Heard { narrow, ..Heard::default() };
+    pub fn run_until(&mut self, sql: &str, narrow: bool, rows: usize) -> Answer {
+        let mut heard = if narrow { Answer::narrow() } else { Answer::default() };
         self.request(Request::Query(sql.to_owned()), &mut heard, rows);
         heard.flush();
         heard
     }
 
     /// A query in the messages of the extended protocol, with a Flush at the end instead of a Sync.
-    pub fn run_unsynced(&mut self, sql: &str) -> Heard {
-        let mut heard = Heard::default();
+    pub fn run_unsynced(&mut self, sql: &str) -> Answer {
+        let mut heard = Answer::default();
         let nothing = String::new;
         for request in [
             Request::Parse { name: nothing(), sql: sql.to_owned(), types: Vec::new() },
@@ -165,7 +133,7 @@ impl Machine {
     }
 
     /// Steps a request to its end, or until so many rows have gone out.
-    fn request(&mut self, request: Request, heard: &mut Heard, rows: usize) {
+    fn request(&mut self, request: Request, heard: &mut Answer, rows: usize) {
         let life = self.life.as_mut().expect("it runs");
         life.session.start(request);
         for _ in 0..1_000_000 {
@@ -194,60 +162,6 @@ impl Machine {
     /// What the wall clock says.
     pub fn clock(&self) -> i64 {
         self.env.now()
-    }
-}
-
-impl Heard {
-    fn flush(&mut self) {
-        self.rows.append(&mut self.buffered);
-    }
-
-    /// The numbers of the first column.
-    pub fn numbers(&self) -> Vec<i64> {
-        self.rows.iter().map(|row| row[0].as_ref().expect("a value").parse().expect("a number")).collect()
-    }
-}
-
-impl Output for Heard {
-    fn parse_complete(&mut self) {}
-
-    fn bind_complete(&mut self) {}
-
-    fn close_complete(&mut self) {}
-
-    fn parameter_description(&mut self, _types: &[SqlType]) {}
-
-    fn row_description(&mut self, _columns: &[ResultColumn], _formats: &[Format]) {}
-
-    fn no_data(&mut self) {}
-
-    fn data_row(&mut self, row: &[Value], columns: &[ResultColumn], _formats: &[Format], zone: &Zone) {
-        let show = |(value, column): (&Value, &ResultColumn)| {
-            (!value.is_null()).then(|| text::to_string(value, column.ty, zone))
-        };
-        self.buffered.push(row.iter().zip(columns).map(show).collect());
-    }
-
-    fn copy_in_response(&mut self, _columns: usize) {}
-
-    fn command_complete(&mut self, _tag: &str) {}
-
-    fn empty_query(&mut self) {}
-
-    fn portal_suspended(&mut self) {}
-
-    fn notice(&mut self, _notice: &Error) {}
-
-    fn error(&mut self, error: &Error) {
-        self.error = Some((error.code(), error.fields().message.clone()));
-    }
-
-    fn parameter_status(&mut self, _name: &str, _value: &str) {}
-
-    fn ready_for_query(&mut self, _status: TransactionStatus) {}
-
-    fn is_full(&self) -> bool {
-        self.narrow && !self.buffered.is_empty()
     }
 }
 

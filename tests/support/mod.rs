@@ -11,5 +11,6 @@ pub mod process;
 pub mod random;
 pub mod relation;
 pub mod server;
+pub mod simulated;
 pub mod spec;
 pub mod transcript;
