@@ -189,7 +189,8 @@ pub const LIVE_BATCH_ROWS_DEFAULT: usize = 1_000;
 /// Commits that a live query which is behind the others is shown in one turn, so that it does not hold them up.
 pub const CATCH_UP_COMMITS: usize = 256;
 
-/// Commits that wait for the live reader; full: the oldest subscriptions' readers catch up from the log.
+/// Recent commits that the changefeed keeps; full: the oldest go, and a reader that has not seen them continues from the
+/// log.
 pub const FEED_COMMITS_MAX: usize = 65_536;
 
 /// Live queries of one session; full: 53400.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Services {
     /// Storage and transactions.
     pub engine: Arc<Engine>,
-    /// Notifications.
+    /// Who listens: plain channels and live queries.
     pub hub: Arc<Hub>,
     /// Who is connected, and what they do.
     pub sessions: Sessions,

@@ -85,8 +85,8 @@ impl Session {
         }
     }
 
-    /// Fails when the statement is to stop: told to, or because it has had its time. Of two limits that are over, the one that was over
-    /// first is reported.
+    /// Fails when the statement is to stop: told to, or because it has had its time. Of two limits that are over, the one
+    /// that was over first is reported.
     pub(super) fn check_interrupts(&self) -> Result<()> {
         self.interrupt.check()?;
         self.check_age()?;

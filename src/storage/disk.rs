@@ -1,4 +1,5 @@
-//! Files as the log needs them, behind a trait so that tests can use memory and a simulation can lose writes.
+//! Files as the log and bulk commits need them, behind a trait so that tests can use memory and a simulation can lose
+//! writes.
 
 use crate::error::{Error, Result, SqlState};
 use parking_lot::Mutex;

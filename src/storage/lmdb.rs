@@ -1,4 +1,4 @@
-//! LMDB: the index that is built from the log, written only by folds.
+//! LMDB: the index that is built from the log, written by folds, and where what was dropped is freed.
 
 use super::Direction;
 use super::index::KeyRange;

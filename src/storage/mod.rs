@@ -1,7 +1,8 @@
 //! The commit log, the recent commits in memory, and LMDB behind them. Bytes only: nothing here knows SQL.
 //!
-//! The log is the truth; the recent map holds what LMDB does not have yet; LMDB is written by folds alone and is always
-//! consistent by its own rules. Recovery is: open LMDB, replay the log after its position.
+//! The log is the truth; the recent map holds what LMDB does not have yet; LMDB is written by folds, and where what was
+//! dropped is freed, and is always consistent by its own rules. A commit that is too large for memory is a file of its own
+//! ([`bulk`]), named by the log. Recovery is: open LMDB, replay the log after its position.
 
 pub mod bulk;
 pub mod datadir;

@@ -114,8 +114,8 @@ pub struct StoreCursor {
 }
 
 impl StoreCursor {
-    /// Appends up to `max` further entries in order, fewer where they are large; whether there may be more. The snapshot is the one that made the
-    /// cursor.
+    /// Appends up to `max` further entries in order, fewer where they are large; whether there may be more. The snapshot is
+    /// the one that made the cursor.
     pub fn next_batch(&mut self, snapshot: &StoreSnapshot, out: &mut Vec<(Bytes, Bytes)>, max: usize) -> Result<bool> {
         let wanted = out.len() + max;
         let mut bytes = 0;

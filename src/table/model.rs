@@ -100,7 +100,8 @@ impl Model {
         self.space
     }
 
-    /// The primary key's columns with their order, of a topic partition and offset; empty for a table whose rows have a hidden row id.
+    /// The primary key's columns with their order, of a topic partition and offset; empty for a table whose rows have a
+    /// hidden row id.
     pub fn key_columns(&self) -> &[(usize, KeyColumn)] {
         &self.key
     }

@@ -2,9 +2,9 @@
 //!
 //! A commit that is alone is flushed by its own thread, which saves two switches between threads; where others are at
 //! work, that thread is wanted by them, and the committer's does it. What arrives meanwhile is the next group, taken in
-//! one write and one sync. There is no timer. The order of a commit: sequence assigned,
-//! record appended, synced, installed in the recent map, published, locks released, tag sent, readers woken. Positions
-//! are published in order because one group is at work at a time.
+//! one write and one sync. There is no timer. The order of a commit: sequence assigned, record appended, synced, installed
+//! in the recent map, published, locks released, ticket settled, readers woken. Positions are published in order because
+//! one group is at work at a time.
 
 use super::engine::Engine;
 use super::prepare::{Part, PartKind, Prepared};

@@ -320,8 +320,9 @@ impl Transaction {
         self.engine.locks.stop_waiting(&mut self.locks);
     }
 
-    /// Locks a row of a table, to write it or only to keep others from it, and reads its newest version: its predicate and its SET list are to be evaluated again where that
-    /// differs from what the statement saw. 40001 under REPEATABLE READ when it changed since the snapshot.
+    /// Locks a row of a table, to write it or only to keep others from it, and reads its newest version: where that
+    /// differs from what the statement saw, its predicate and its SET list are to be evaluated again. 40001 under
+    /// REPEATABLE READ when it changed since the snapshot.
     pub fn lock_row(
         &mut self,
         view: &StatementView,

@@ -1,5 +1,5 @@
-//! The steps that keep an engine in shape. Each is short and does a bounded piece of work; the maintenance thread calls
-//! them in turn.
+//! The steps that keep an engine in shape. Each is short and does a bounded piece of work; the threads of
+//! [`maintenance`](crate::maintenance) call them.
 
 use super::engine::Engine;
 use super::lock::{LockKey, LockMode, LockPolicy, Locked};

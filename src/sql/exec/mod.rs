@@ -1,8 +1,9 @@
 //! The executor: a tree of operators that pull rows from one another, one step at a time.
 //!
 //! Nothing here blocks. A step ends when the rows asked for are out, when its budget is spent, when something must be
-//! waited for (a row lock), or when the statement is done; calling `Execution::step` again goes on where it stopped.
-//! Each operator keeps the state for that; rows go through buffers that are used again and again.
+//! waited for (a lock, a message, a commit, what a client sends to a COPY), or when the statement is done; calling
+//! [`Execution::step`] again goes on where it stopped. Each operator keeps the state for that; rows go through buffers that
+//! are used again and again.
 
 mod aggregate;
 mod calls;

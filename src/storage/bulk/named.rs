@@ -20,8 +20,8 @@ pub struct BulkRef {
 }
 
 impl BulkRef {
-    /// As bytes: number, bytes, crc, the number of tables, each with its storage, then for each partition its topic, prefix, base and count. The length does not
-    /// depend on the bases.
+    /// As bytes: number, bytes, crc, the number of tables, each with its storage, then for each partition its topic,
+    /// prefix, base and count. The length does not depend on the bases.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.number.to_le_bytes());

@@ -23,8 +23,8 @@ const LARGE: &str = "large";
 pub struct LogOptions {
     /// Bytes of a segment; a larger record gets one of its own.
     pub segment_bytes: u64,
-    /// Whether the next segment is prepared by a thread of its own; otherwise by the append that finds half of the current one
-    /// full.
+    /// Whether the next segment is prepared by a thread of its own; otherwise by the append that finds half of the current
+    /// one full.
     pub threads: bool,
     /// What new segments' checksums begin with: a random number, which no user knows.
     pub salt: u64,

@@ -1,4 +1,5 @@
-//! Locks on relations, rows, keys, entries of the catalog and applications' numbers: PostgreSQL's modes, deadlocks found.
+//! Locks on relations, rows, keys, entries and names of the catalog, and applications' numbers: PostgreSQL's modes,
+//! deadlocks found.
 //!
 //! One manager for everything that can be locked, so that one wait-for graph covers it; its nodes are sessions, each
 //! with its transaction. Objects ([`Object`](key::Object)) are few and served in the order in which they are asked for;
