@@ -1,10 +1,10 @@
 //! What the log says against what the store holds: the last write of each key in the log is what the store must have.
 
 use super::{Progress, Report};
-use crate::encoding::key::Space;
+use crate::encoding::key::{Space, place_of};
 use crate::error::Result;
 use crate::limits::CHECK_KEYS_MAX;
-use crate::txn::{Inspection, LoggedWrite, place_of};
+use crate::txn::{Inspection, LoggedWrite};
 use crate::types::StorageId;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -4,13 +4,13 @@
 use super::rows::{Expected, Rows};
 use super::{Progress, Report};
 use crate::catalog::{self, Relation};
-use crate::encoding::key::Space;
+use crate::encoding::key::{Space, place_of};
 use crate::error::Result;
 use crate::limits::SCAN_BATCH;
 use crate::storage::Direction;
 use crate::table::Model;
 use crate::topic;
-use crate::txn::{Inspection, place_of};
+use crate::txn::Inspection;
 use crate::types::{ScopeId, StorageId};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -78,8 +78,15 @@ pub const PREFIX_BYTES: usize = 13;
 
 /// The scope in a key that begins with a [`prefix`]; the shared one for bytes that do not.
 pub fn scope_of(key: &[u8]) -> ScopeId {
-    let scope = key.get(5..13).and_then(|scope| scope.try_into().ok());
-    scope.map_or(ScopeId::SHARED, |scope| ScopeId(u64::from_be_bytes(scope)))
+    place_of(key).map_or(ScopeId::SHARED, |(_, _, scope)| scope)
+}
+
+/// The space's number, the storage and the scope that a key's prefix names; none where the key is shorter than a prefix.
+pub fn place_of(key: &[u8]) -> Option<(u8, StorageId, ScopeId)> {
+    let (&space, rest) = key.split_first()?;
+    let (storage, rest) = rest.split_first_chunk()?;
+    let scope = rest.first_chunk()?;
+    Some((space, StorageId(u32::from_be_bytes(*storage)), ScopeId(u64::from_be_bytes(*scope))))
 }
 
 /// `[space u8][storage u32 BE][scope u64 BE]`: what all keys of one scope of one storage begin with.

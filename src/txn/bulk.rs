@@ -76,8 +76,8 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
             if extra.as_ref().is_some_and(|extra| extra.key == write.key) {
                 continue;
             }
-            if let (Some(change), Some(storage)) = (&write.change, write.key.get(1..5).and_then(<[u8]>::first_chunk)) {
-                tables.insert((change.relation, StorageId(u32::from_be_bytes(*storage))));
+            if let (Some(change), Some((_, storage, _))) = (&write.change, key::place_of(&write.key)) {
+                tables.insert((change.relation, storage));
             }
             write.note(&mut note);
             let payload = BulkPayload {

@@ -60,14 +60,15 @@ struct Queue {
     stopped: bool,
 }
 
-/// Commits that wait, and the counters that only the one at work touches.
+/// Commits that wait, and the numbers that only the one at work touches.
 pub(super) struct Committer {
     queue: Mutex<Queue>,
     wake: Condvar,
-    counters: Mutex<Counters>,
+    numbering: Mutex<Numbering>,
 }
 
-struct Counters {
+/// Where numbers go on.
+struct Numbering {
     next: CommitSeq,
     /// Numbers that recovery skips, as of the last record.
     reserved: u64,
@@ -90,7 +91,7 @@ impl Committer {
         Committer {
             queue: Mutex::new(Queue { waiting: Vec::new(), flusher: Flusher::Nobody, stopped: false }),
             wake: Condvar::new(),
-            counters: Mutex::new(Counters {
+            numbering: Mutex::new(Numbering {
                 next,
                 reserved: next.0,
                 snowflake_reserved: 0,
@@ -185,12 +186,12 @@ impl Committer {
 
     fn flush(&self, engine: &Engine, group: Vec<Prepared>) {
         let _no_panic = NoPanic;
-        let mut counters = self.counters.lock();
+        let mut numbering = self.numbering.lock();
         if let Err(error) = wait_for_room(engine) {
             group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone()));
             return;
         }
-        match counters.write(engine, group) {
+        match numbering.write(engine, group) {
             Ok((numbered, marks)) => publish(engine, numbered, marks),
             Err((error, group)) => group.into_iter().for_each(|prepared| prepared.fail(engine, error.clone())),
         }
@@ -243,7 +244,7 @@ struct Marks {
     entry: (Bytes, Bytes),
 }
 
-impl Counters {
+impl Numbering {
     /// Numbers a group, writes its record and syncs it.
     #[expect(clippy::type_complexity, reason = "a failure gives the group back to those who wait for it")]
     fn write(

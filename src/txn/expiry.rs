@@ -1,4 +1,4 @@
-//! When which STREAM row vanishes.
+//! When each STREAM row vanishes.
 
 use crate::env::UnixMicros;
 use bytes::Bytes;

@@ -9,7 +9,7 @@ use crate::storage::datadir::DataDir;
 use crate::storage::disk::RealDisk;
 use crate::storage::log::{CommitLog, FileLog, Scan};
 use crate::storage::{Direction, Index, Store, StoreOptions, StoreSnapshot};
-use crate::types::{CommitSeq, ScopeId, StorageId};
+use crate::types::{CommitSeq, StorageId};
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -77,13 +77,8 @@ impl Inspection {
         Ok(dropped.into_iter().map(|(_, space, storage)| (space, storage)).collect())
     }
 
-    /// The next offset of a topic's partition.
-    pub fn offset_end(&self, storage: StorageId, partition: u32) -> Result<u64> {
-        recovery::offset_end(&self.snapshot, storage, partition)
-    }
-
-    /// The numbers that belong to a stored user id, and the other way round, as far as a key of
-    /// the space of user ids and its value say: whether both entries are there.
+    /// Whether a stored user id leads to its number and the number back to it; asked with the key and the value of either
+    /// entry.
     pub fn is_named_both_ways(&self, key: &[u8], value: &[u8]) -> Result<bool> {
         super::scopes::is_named_both_ways(key, value, |other| self.snapshot.get(other))
     }
@@ -108,12 +103,4 @@ impl Inspection {
         }
         Ok(())
     }
-}
-
-/// The storage and the scope that a key's prefix names; none where the key is shorter than a prefix.
-pub fn place_of(key: &[u8]) -> Option<(u8, StorageId, ScopeId)> {
-    let (&space, rest) = key.split_first()?;
-    let (storage, rest) = rest.split_first_chunk()?;
-    let scope = rest.first_chunk()?;
-    Some((space, StorageId(u32::from_be_bytes(*storage)), ScopeId(u64::from_be_bytes(*scope))))
 }

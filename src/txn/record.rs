@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A session encodes its fragment before it submits, with the places where the committer then writes what only it
-//! knows: commit sequence and topic offsets. Keys and values of the recent map are slices of the same buffer. Numbers
-//! are little-endian.
+//! knows: commit sequence and topic offsets. The recent map gets copies of the keys and values, without the old rows.
+//! Numbers are little-endian.
 
 use crate::catalog;
 use crate::change::{Change, ChangeKind, Commit, TopicArrival};

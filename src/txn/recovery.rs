@@ -163,8 +163,8 @@ pub(super) fn scope_end(snapshot: &StoreSnapshot) -> Result<u64> {
     }
 }
 
-/// The next offset of a topic's partition.
-pub(super) fn offset_end(snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
+/// The next offset that a partition of a topic gives.
+pub fn offset_end(snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
     let mut from = key::prefix(Space::Topic, storage, ScopeId::SHARED);
     from.extend_from_slice(&partition.to_be_bytes());
     let to = prefix_successor(&from).expect("a topic's keys do not begin with ff");
@@ -187,18 +187,21 @@ pub fn offset_mark(storage: StorageId, partition: u32) -> Vec<u8> {
 
 /// Whether a key in space Meta is the mark of a storage that is to be freed.
 pub(super) fn is_drop_mark(key: &[u8]) -> bool {
-    key.get(13..).and_then(|rest| rest.split_last()).is_some_and(|(_, rest)| rest == DROPPED)
+    dropped_space(key).is_some()
+}
+
+/// The number of the space whose rows such a mark is about.
+fn dropped_space(key: &[u8]) -> Option<u8> {
+    let (space, rest) = key.get(key::PREFIX_BYTES..)?.split_last()?;
+    (rest == DROPPED).then_some(*space)
 }
 
 /// Storages that are to be freed, with the keys of their marks.
 pub(super) fn dropped_storages(snapshot: &StoreSnapshot) -> Result<Vec<(Bytes, u8, StorageId)>> {
     let mut dropped = Vec::new();
     for_each(snapshot, vec![Space::Meta as u8], |key, _| {
-        if let Some((space, rest)) = key.get(13..).unwrap_or_default().split_last()
-            && rest == DROPPED
-        {
-            let storage = u32::from_be_bytes(key[1..5].try_into().expect("four bytes"));
-            dropped.push((key.clone(), *space, StorageId(storage)));
+        if let (Some(space), Some((_, storage, _))) = (dropped_space(&key), key::place_of(&key)) {
+            dropped.push((key, space, storage));
         }
         Ok(())
     })?;

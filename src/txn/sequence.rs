@@ -358,9 +358,9 @@ impl Engine {
         let alive = catalog.relations().filter(|relation| matches!(relation.kind, RelationKind::Sequence(_)));
         let alive: HashSet<Bytes> = alive.map(|relation| state_key(relation.storage)).collect();
         let mut transaction = self.begin(TxnOptions::default())?;
-        super::recovery::for_each(&snapshot, vec![Space::Meta as u8], |key, _| {
-            if key.get(13..) == Some(SEQUENCE) && !alive.contains(&key) {
-                transaction.put_plain(key, None)?;
+        super::recovery::for_each(&snapshot, vec![Space::Meta as u8], |mark, _| {
+            if mark.get(key::PREFIX_BYTES..) == Some(SEQUENCE) && !alive.contains(&mark) {
+                transaction.put_plain(mark, None)?;
             }
             Ok(())
         })?;

@@ -7,14 +7,14 @@ use super::record;
 use super::recovery;
 use super::transaction::{StatementView, Transaction, TxnOptions};
 use crate::change::Write;
-use crate::encoding::key::{Space, prefix_successor};
+use crate::encoding::key::{Space, place_of, prefix_successor};
 use crate::encoding::row;
 use crate::env::UnixMicros;
 use crate::error::Result;
 use crate::limits::{FREED_KEYS_MAX, SWEEP_ROWS_MAX};
 use crate::storage::{Direction, StoreSnapshot};
 use crate::table::Model;
-use crate::types::{CommitSeq, ScopeId};
+use crate::types::CommitSeq;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -201,11 +201,8 @@ fn remove_entries(
     key: &Bytes,
     row: &Bytes,
 ) -> Result<()> {
-    let (Some(storage), Some(scope)) = (key.get(1..5), key.get(5..13)) else { return Ok(()) };
-    let Some(model) = models.iter().find(|model| model.relation().storage.0.to_be_bytes() == storage) else {
-        return Ok(());
-    };
-    let scope = ScopeId(u64::from_be_bytes(scope.try_into().expect("eight bytes")));
+    let Some((_, storage, scope)) = place_of(key) else { return Ok(()) };
+    let Some(model) = models.iter().find(|model| model.relation().storage == storage) else { return Ok(()) };
     let values = model.decode(row)?;
     for index in model.indexes() {
         let entry = index.entry_key(scope, &values, key)?;
