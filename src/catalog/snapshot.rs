@@ -110,11 +110,6 @@ impl Catalog {
     /// The first version of catalogs that may yet be rolled back: no plan that was made against one may outlive it.
     pub const UNCOMMITTED: u64 = 1 << 63;
 
-    /// Whether it has entries that may yet be rolled back.
-    pub fn is_uncommitted(&self) -> bool {
-        self.version >= Catalog::UNCOMMITTED
-    }
-
     /// Applies changes in their order, as those of a commit; [`CommitSeq::MAX`] for what is not committed.
     pub fn apply<'a>(
         &mut self,

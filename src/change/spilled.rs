@@ -260,11 +260,6 @@ impl Spilled {
             }
         }))
     }
-
-    /// The file, for further runs that are needed to commit.
-    pub(super) fn file(&self) -> &SpillFile {
-        &self.file
-    }
 }
 
 /// The visible keys of one run.

@@ -9,7 +9,7 @@ use super::spilled::{Net, Spilled};
 use crate::catalog::{CatalogEntry, CatalogKey};
 use crate::error::Result;
 use crate::limits::SCAN_BATCH_BYTES;
-use crate::storage::bulk::{BulkDir, SpillFile};
+use crate::storage::bulk::BulkDir;
 use crate::storage::{Direction, is_empty_range};
 use crate::types::{Oid, ScopeId, StorageId};
 use bytes::Bytes;
@@ -240,11 +240,6 @@ impl WriteSet {
     /// The messages that were spilled, in order.
     pub fn spilled_appends(&self) -> Result<Option<impl Iterator<Item = Result<TopicAppend>> + '_>> {
         self.spilled.as_ref().map(Spilled::appends).transpose()
-    }
-
-    /// The file of what was spilled.
-    pub fn spill_file(&self) -> Option<&SpillFile> {
-        self.spilled.as_ref().map(Spilled::file)
     }
 
     /// The newest value of a key written before `command` began: none if the transaction has not written it,

@@ -234,12 +234,6 @@ pub fn version(row: &[u8]) -> u16 {
     row.get(2..4).map_or(0, |bytes| u16::from_le_bytes(array(bytes)))
 }
 
-/// Overwrites a non-null bigint or timestamp column of an encoded row.
-pub fn set_fixed_i64(row: &mut [u8], layout: &RowLayout, column: usize, value: i64) {
-    let at = fixed_i64_place(row, layout, column);
-    row[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
-
 /// Where a bigint or timestamp column stands in an encoded row: eight bytes, little-endian.
 pub fn fixed_i64_place(row: &[u8], layout: &RowLayout, column: usize) -> usize {
     let slot = layout.slots[column];
@@ -336,11 +330,6 @@ impl<'a> RowView<'a> {
     /// The layout that the row is read with.
     pub fn layout(&self) -> &'a RowLayout {
         self.layout
-    }
-
-    /// How many columns the row was stored with.
-    pub fn stored_columns(&self) -> usize {
-        self.columns
     }
 
     /// The commit that wrote the row.
@@ -467,7 +456,8 @@ mod tests {
         let layout = RowLayout::new(&[SqlType::TEXT, SqlType::INT4, SqlType::INT8]);
         let values = [Value::text("a"), Value::Int(1), Value::Int(2)];
         let mut row = encode(&layout, 1, Some(5), &values).expect("fits");
-        set_fixed_i64(&mut row, &layout, 2, -7);
+        let at = fixed_i64_place(&row, &layout, 2);
+        row[at..at + 8].copy_from_slice(&(-7_i64).to_le_bytes());
         let view = RowView::new(row.into(), &layout).expect("a row");
         assert_eq!(view.column(2).expect("readable"), Some(Value::Int(-7)));
         assert_eq!(view.column(0).expect("readable"), Some(Value::text("a")));

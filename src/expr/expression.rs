@@ -277,16 +277,6 @@ impl Expr {
         used
     }
 
-    /// The same expression over a row whose columns stand elsewhere.
-    pub fn map_columns(mut self, place: &dyn Fn(usize) -> usize) -> Expr {
-        self.visit_mut(&mut |expr| {
-            if let Expr::Column { index, .. } = expr {
-                *index = place(*index);
-            }
-        });
-        self
-    }
-
     /// Whether neither columns nor parameters are within, so that the value does not depend on the row.
     pub fn is_constant(&self) -> bool {
         let mut constant = true;

@@ -475,11 +475,6 @@ impl Engine {
         recovery::offset_end(&self.store.snapshot()?, storage, partition)
     }
 
-    /// The next offset that a partition's message will get, as of what is published.
-    pub fn next_offset(&self, snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
-        recovery::offset_end(snapshot, storage, partition)
-    }
-
     /// Calls `wake` whenever a generation of recent commits is ready to be folded.
     pub fn on_frozen(&self, wake: impl Fn() + Send + Sync + 'static) {
         self.store.on_frozen(Box::new(wake));

@@ -119,16 +119,6 @@ impl Execution {
         }
     }
 
-    /// The plan.
-    pub fn plan(&self) -> &Arc<Plan> {
-        &self.plan
-    }
-
-    /// What the statement reads, once a step has begun.
-    pub fn view(&self) -> Option<&StatementView> {
-        self.view.as_ref()
-    }
-
     /// What a wait that is not for a lock is for.
     pub fn awaited(&self) -> Awaited {
         self.notes.calls.awaited().unwrap_or(Awaited::Other)

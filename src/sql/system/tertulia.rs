@@ -4,6 +4,7 @@ use super::{SystemContext, SystemRelation, text};
 use crate::catalog::{Privilege, Privileges, Relation, RelationKind, TableKind};
 use crate::error::Result;
 use crate::live::Hub;
+use crate::txn::offset_end;
 use crate::types::{Oid, Row, SqlType, Value};
 
 pub(super) const RELATIONS: &[SystemRelation] = &[
@@ -137,7 +138,7 @@ fn topic_groups(cx: &SystemContext) -> Result<Vec<Row>> {
         let topic = cx.catalog.qualified_name(relation);
         for group in engine.groups_of(relation)? {
             for partition in 0..group.partitions() {
-                let end = engine.next_offset(&snapshot, relation.storage, partition)?;
+                let end = offset_end(&snapshot, relation.storage, partition)?;
                 let progress = group.progress(partition, now);
                 let lag = end.saturating_sub(progress.position).saturating_sub(progress.acked);
                 rows.push(vec![

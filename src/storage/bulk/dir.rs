@@ -197,11 +197,6 @@ impl SpillFile {
     pub fn file(&self) -> &Arc<dyn DiskFile> {
         &self.file
     }
-
-    /// Where it is.
-    pub fn dir(&self) -> &Arc<BulkDir> {
-        &self.dir
-    }
 }
 
 impl std::fmt::Debug for SpillFile {
