@@ -12,7 +12,7 @@ use tertulia::encoding::key::{Space, prefix};
 use tertulia::env::ManualEnv;
 use tertulia::error::{Error, Result, SqlState};
 use tertulia::maintenance::Maintenance;
-use tertulia::storage::disk::MemoryDisk;
+use tertulia::storage::fault::FaultDisk;
 use tertulia::storage::log::LogOptions;
 use tertulia::storage::{Gate, Index, MemoryIndex};
 use tertulia::txn::{Engine, EngineOptions, Parts, TxnOptions};
@@ -28,11 +28,11 @@ struct World {
     engine: Arc<Engine>,
     maintenance: Option<Maintenance>,
     gate: Gate,
-    disk: Arc<MemoryDisk>,
+    disk: Arc<FaultDisk>,
     index: MemoryIndex,
 }
 
-fn open(disk: &Arc<MemoryDisk>, index: &MemoryIndex, room_wait_max: Duration) -> Arc<Engine> {
+fn open(disk: &Arc<FaultDisk>, index: &MemoryIndex, room_wait_max: Duration) -> Arc<Engine> {
     let options = EngineOptions {
         generation_bytes: 64 << 10,
         recent_bytes_max: BOUND,
@@ -49,7 +49,7 @@ fn open(disk: &Arc<MemoryDisk>, index: &MemoryIndex, room_wait_max: Duration) ->
 impl World {
     fn new(room_wait_max: Duration) -> World {
         let gate = Gate::default();
-        let (disk, index) = (Arc::new(MemoryDisk::default()), MemoryIndex::with_gate(gate.clone()));
+        let (disk, index) = (Arc::new(FaultDisk::default()), MemoryIndex::with_gate(gate.clone()));
         let engine = open(&disk, &index, room_wait_max);
         let maintenance = Maintenance::start(engine.clone()).unwrap();
         World { engine, maintenance: Some(maintenance), gate, disk, index }

@@ -11,7 +11,8 @@ use support::random::Random;
 use tertulia::encoding::key::{Space, prefix};
 use tertulia::env::SystemEnv;
 use tertulia::error::SqlState;
-use tertulia::storage::disk::MemoryDisk;
+use tertulia::storage::fault::FaultDisk;
+use tertulia::storage::log::LogOptions;
 use tertulia::storage::{Direction, Index, MemoryIndex};
 use tertulia::txn::{Engine, EngineOptions, Isolation, LockPolicy, LockedRow, Parts, RowLock, Transaction, TxnOptions};
 use tertulia::types::{CommitSeq, Oid, ScopeId, StorageId};
@@ -37,12 +38,14 @@ impl World {
     fn new() -> World {
         let parts = Parts {
             env: Arc::new(SystemEnv::new()),
-            disk: Arc::new(MemoryDisk::default()),
+            disk: Arc::new(FaultDisk::default()),
             index: Index::memory(MemoryIndex::default()),
             threads: true,
             dir: None,
         };
-        let (engine, _) = Engine::open_with(EngineOptions::new("/data"), parts).unwrap();
+        let log = LogOptions { segment_bytes: 1 << 20, ..LogOptions::default() };
+        let options = EngineOptions { log, ..EngineOptions::new("/data") };
+        let (engine, _) = Engine::open_with(options, parts).unwrap();
         World { engine, round: 0 }
     }
 

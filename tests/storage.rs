@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tertulia::error::SqlState;
 use tertulia::storage::datadir::DataDir;
-use tertulia::storage::disk::{Disk, DiskFile, MemoryDisk, RealDisk};
-use tertulia::storage::fault::{FaultDisk, FaultRates, Faults};
+use tertulia::storage::disk::{Disk, RealDisk};
+use tertulia::storage::fault::{self, Area, FaultDisk, FaultRates, Faults, Storm};
 use tertulia::storage::log::{CommitLog, FileLog, LogOptions};
 use tertulia::storage::{Direction, Entry, Index, Pressure, Store, StoreOptions, StoreSnapshot};
 use tertulia::types::CommitSeq;
@@ -383,7 +383,7 @@ fn batches_of_large_rows_have_few_of_them() {
 
 const SEGMENT: u64 = 4 << 10;
 
-fn log(disk: &Arc<MemoryDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {
+fn log(disk: &Arc<FaultDisk>) -> tertulia::error::Result<(FileLog, Option<String>, CommitSeq)> {
     let disk: Arc<dyn Disk> = disk.clone();
     let options = LogOptions { segment_bytes: SEGMENT, threads: true, salt: 1 };
     let (log, report) = FileLog::open(disk, Path::new("/log"), options, CommitSeq::ZERO)?;
@@ -416,7 +416,7 @@ proptest! {
         after in 0..70u64,
         reopen in any::<bool>(),
     ) {
-        let disk = Arc::new(MemoryDisk::default());
+        let disk = Arc::new(FaultDisk::default());
         let (mut log_, _, _) = log(&disk).unwrap();
         let mut written = Vec::new();
         for (n, bytes) in sizes.iter().enumerate() {
@@ -449,7 +449,7 @@ proptest! {
         flip in 1..=255u8,
         torn in any::<bool>(),
     ) {
-        let disk = Arc::new(MemoryDisk::default());
+        let disk = Arc::new(FaultDisk::default());
         let (log_, _, _) = log(&disk).unwrap();
         let written: Vec<_> = sizes.iter().enumerate().map(|(n, bytes)| append(&log_, n as u64 + 1, *bytes)).collect();
         drop(log_);
@@ -480,7 +480,7 @@ proptest! {
 }
 
 /// Flips a byte of a payload where it stands in the log's files, or loses the rest of the record from there on.
-fn damage(disk: &MemoryDisk, payload: &[u8], at: usize, flip: u8, torn: bool) {
+fn damage(disk: &FaultDisk, payload: &[u8], at: usize, flip: u8, torn: bool) {
     for name in disk.list(Path::new("/log")).unwrap() {
         let file = disk.open(&Path::new("/log").join(name)).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
@@ -507,18 +507,18 @@ fn damage(disk: &MemoryDisk, payload: &[u8], at: usize, flip: u8, torn: bool) {
 #[test]
 fn what_a_user_stores_does_not_pass_for_a_record_behind_a_torn_one() {
     let directory = Path::new("/log");
-    let open = |disk: &Arc<MemoryDisk>, salt| {
+    let open = |disk: &Arc<FaultDisk>, salt| {
         let options = LogOptions { segment_bytes: SEGMENT, threads: false, salt };
         FileLog::open(disk.clone(), directory, options, CommitSeq::ZERO)
     };
-    let file = |disk: &MemoryDisk| disk.open(&directory.join(&disk.list(directory).unwrap()[0])).unwrap();
+    let file = |disk: &FaultDisk| disk.open(&directory.join(&disk.list(directory).unwrap()[0])).unwrap();
     // a record as a user makes one who knows the format, and the salt or not
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(FaultDisk::default());
     open(&disk, 1).unwrap().0.append(CommitSeq(5), CommitSeq(5), &[7; 40]).unwrap();
     let mut forged = [0; 64];
     file(&disk).read_at(64, &mut forged).unwrap();
     for (salt, passes) in [(1, true), (2, false)] {
-        let disk = Arc::new(MemoryDisk::default());
+        let disk = Arc::new(FaultDisk::default());
         open(&disk, salt).unwrap().0.append(CommitSeq(1), CommitSeq(1), &forged).unwrap();
         file(&disk).write_at(64, &[0; 24]).unwrap();
         let opened = open(&disk, 3).map(|(_, report)| (report.last, report.tail_cut.is_some()));
@@ -531,7 +531,7 @@ fn what_a_user_stores_does_not_pass_for_a_record_behind_a_torn_one() {
 
 #[test]
 fn a_first_record_above_the_segment_size_survives_release_and_reopening() {
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(FaultDisk::default());
     let (log_, _, _) = log(&disk).unwrap();
     let large = append(&log_, 1, 3 * SEGMENT as usize);
     log_.release(CommitSeq(1)).unwrap();
@@ -558,7 +558,7 @@ fn a_log_of_real_files_survives_reopening() {
 
 #[test]
 fn a_segment_whose_header_is_gone_is_no_empty_one() {
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(FaultDisk::default());
     let (log_, _, _) = log(&disk).unwrap();
     (1..=10).for_each(|n| drop(append(&log_, n, 1_000)));
     drop(log_);
@@ -583,7 +583,7 @@ type Files = Vec<(PathBuf, Vec<u8>)>;
 type Record = (u64, u64, Bytes);
 
 /// The files of a log and what is in them.
-fn files(disk: &MemoryDisk) -> Files {
+fn files(disk: &FaultDisk) -> Files {
     let names = disk.list(Path::new("/log")).unwrap().into_iter().filter(|name| name.ends_with(".log"));
     let paths = names.map(|name| Path::new("/log").join(name));
     paths
@@ -597,8 +597,8 @@ fn files(disk: &MemoryDisk) -> Files {
 }
 
 /// A disk with these files.
-fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> Arc<MemoryDisk> {
-    let disk = MemoryDisk::default();
+fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> Arc<FaultDisk> {
+    let disk = FaultDisk::default();
     for (path, bytes) in files {
         disk.create(path).unwrap().write_at(0, bytes).unwrap();
     }
@@ -607,7 +607,7 @@ fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> Arc<MemoryDisk> {
 
 /// Three segments, and their records.
 fn three_segments() -> (Files, Vec<Record>) {
-    let disk = Arc::new(MemoryDisk::default());
+    let disk = Arc::new(FaultDisk::default());
     let (log_, _, _) = log(&disk).unwrap();
     let written = (1..=20).map(|n| append(&log_, n, 490 - n as usize)).collect();
     drop(log_);
@@ -749,78 +749,39 @@ fn what_a_write_without_room_left_is_gone_before_the_next_segment() {
     assert!(found_no_room > 25, "{found_no_room} of 50");
 }
 
-/// A disk that refuses to remove files, or to sync that it did, for a while.
-struct Reluctant {
-    disk: MemoryDisk,
-    refuses: AtomicBool,
-    forgets: AtomicBool,
-}
-
-impl Disk for Reluctant {
-    fn create_dir(&self, path: &Path) -> tertulia::error::Result<()> {
-        self.disk.create_dir(path)
-    }
-    fn list(&self, path: &Path) -> tertulia::error::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-    fn open(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
-        self.disk.open(path)
-    }
-    fn create(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
-        self.disk.create(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> tertulia::error::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> tertulia::error::Result<()> {
-        if self.refuses.load(Ordering::Relaxed) {
-            return Err(tertulia::error::Error::new(SqlState::IO_ERROR, "busy"));
-        }
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> tertulia::error::Result<()> {
-        if self.forgets.load(Ordering::Relaxed) {
-            return Err(tertulia::error::Error::new(SqlState::IO_ERROR, "busy"));
-        }
-        self.disk.sync_dir(path)
-    }
+/// Appends to a log whose disk refuses steps of a kind for a while, as long as segments are released up to a position; then
+/// up to another, as it may.
+fn release_in_spite(step: fault::Step, rates: FaultRates, upto: [u64; 2]) {
+    let faults = Faults::new(0);
+    let disk = Arc::new(FaultDisk::new(faults.clone()));
+    let options = LogOptions { segment_bytes: SEGMENT, threads: false, salt: 1 };
+    let open = || FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
+    let (log_, _) = open();
+    let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
+    faults.set_storm(Some(Storm { area: Area::Log, step: Some(step), rates }));
+    assert!(log_.release(CommitSeq(upto[0])).is_err());
+    assert_eq!(log_.oldest(), CommitSeq::ZERO);
+    faults.set_storm(None);
+    log_.release(CommitSeq(upto[1])).unwrap();
+    assert!(log_.oldest() > CommitSeq(upto[0]));
+    let oldest = log_.oldest();
+    drop(log_);
+    let (log_, report) = open();
+    assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
 }
 
 /// A removal whose directory could not be synced was tried again for ever: the file was gone, so it failed, and with it
 /// every later step of the maintenance thread.
 #[test]
 fn a_segment_whose_removal_could_not_be_synced_does_not_keep_the_others() {
-    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: false.into(), forgets: false.into() });
-    let options = LogOptions { segment_bytes: SEGMENT, threads: true, salt: 1 };
-    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
-    let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
-    disk.forgets.store(true, Ordering::Relaxed);
-    assert!(log_.release(CommitSeq(30)).is_err());
-    assert_eq!(log_.oldest(), CommitSeq::ZERO);
-    disk.forgets.store(false, Ordering::Relaxed);
-    log_.release(CommitSeq(30)).unwrap();
-    assert!(log_.oldest() > CommitSeq(20));
-    let oldest = log_.oldest();
-    drop(log_);
-    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
-    assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
+    let refused = FaultRates { sync: 1, ..FaultRates::default() };
+    release_in_spite(fault::Step::SyncDir, refused, [20, 30]);
 }
 
 #[test]
 fn a_segment_that_could_not_be_removed_is_removed_before_its_successors() {
-    let disk = Arc::new(Reluctant { disk: MemoryDisk::default(), refuses: false.into(), forgets: false.into() });
-    let options = LogOptions { segment_bytes: SEGMENT, threads: true, salt: 1 };
-    let (log_, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
-    let written: Vec<_> = (1..=20).map(|n| append(&log_, n, 1_000)).collect();
-    disk.refuses.store(true, Ordering::Relaxed);
-    assert!(log_.release(CommitSeq(10)).is_err());
-    disk.refuses.store(false, Ordering::Relaxed);
-    log_.release(CommitSeq(20)).unwrap();
-    assert!(log_.oldest() > CommitSeq(10));
-    let oldest = log_.oldest();
-    drop(log_);
-    let (log_, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
-    assert_eq!((log_.oldest(), report.last.0), (oldest, written[19].1));
+    let refused = FaultRates { name: 1, ..FaultRates::default() };
+    release_in_spite(fault::Step::Name, refused, [10, 20]);
 }
 
 /// Appends to logs whose writes find no room now and then, each with its seed; what is reported as written is there
@@ -868,121 +829,22 @@ fn a_directory_that_was_not_finished_is_a_new_one() {
     assert!(!dir.path().join("VERSION.new").exists());
 }
 
-/// A disk that a crash takes back to what was synced, and to whatever else of it had got there.
-#[derive(Default)]
-struct Lossy {
-    files: Mutex<BTreeMap<PathBuf, Arc<LossyFile>>>,
-    synced: Mutex<BTreeMap<PathBuf, Arc<LossyFile>>>,
-}
-
-#[derive(Default)]
-struct LossyFile {
-    now: Mutex<Vec<u8>>,
-    synced: Mutex<Vec<u8>>,
-}
-
-const SECTOR: usize = 512;
-
-impl Lossy {
-    /// What is found after a crash.
-    fn crash(&self, random: &mut impl FnMut() -> bool) -> Lossy {
-        let names = if random() { self.files.lock().unwrap() } else { self.synced.lock().unwrap() }.clone();
-        let after = names.into_iter().map(|(path, file)| {
-            let (now, synced) = (file.now.lock().unwrap(), file.synced.lock().unwrap());
-            let mut kept = synced.clone();
-            if random() {
-                kept.resize(kept.len().max(now.len()), 0);
-            }
-            for start in (0..kept.len().min(now.len())).step_by(SECTOR) {
-                let end = (start + SECTOR).min(kept.len()).min(now.len());
-                if random() {
-                    kept[start..end].copy_from_slice(&now[start..end]);
-                }
-            }
-            let file = LossyFile { now: Mutex::new(kept.clone()), synced: Mutex::new(kept) };
-            (path, Arc::new(file))
-        });
-        let after: BTreeMap<_, _> = after.collect();
-        Lossy { files: Mutex::new(after.clone()), synced: Mutex::new(after) }
-    }
-}
-
-impl Disk for Lossy {
-    fn create_dir(&self, _path: &Path) -> tertulia::error::Result<()> {
-        Ok(())
-    }
-    fn list(&self, path: &Path) -> tertulia::error::Result<Vec<String>> {
-        let files = self.files.lock().unwrap();
-        let inside = files.keys().filter(|file| file.parent() == Some(path));
-        Ok(inside.map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect())
-    }
-    fn open(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
-        Ok(self.files.lock().unwrap()[path].clone())
-    }
-    fn create(&self, path: &Path) -> tertulia::error::Result<Arc<dyn DiskFile>> {
-        let file = Arc::new(LossyFile::default());
-        self.files.lock().unwrap().insert(path.to_owned(), file.clone());
-        Ok(file)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> tertulia::error::Result<()> {
-        let mut files = self.files.lock().unwrap();
-        let file = files.remove(from).unwrap();
-        files.insert(to.to_owned(), file);
-        Ok(())
-    }
-    fn remove(&self, path: &Path) -> tertulia::error::Result<()> {
-        self.files.lock().unwrap().remove(path).unwrap();
-        Ok(())
-    }
-    fn sync_dir(&self, _path: &Path) -> tertulia::error::Result<()> {
-        *self.synced.lock().unwrap() = self.files.lock().unwrap().clone();
-        Ok(())
-    }
-}
-
-impl DiskFile for LossyFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> tertulia::error::Result<usize> {
-        let bytes = self.now.lock().unwrap();
-        let rest = bytes.get(offset as usize..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
-    }
-    fn write_at(&self, offset: u64, data: &[u8]) -> tertulia::error::Result<()> {
-        let mut bytes = self.now.lock().unwrap();
-        let end = offset as usize + data.len();
-        let length = bytes.len().max(end);
-        bytes.resize(length, 0);
-        bytes[offset as usize..end].copy_from_slice(data);
-        Ok(())
-    }
-    fn sync_data(&self) -> tertulia::error::Result<()> {
-        *self.synced.lock().unwrap() = self.now.lock().unwrap().clone();
-        Ok(())
-    }
-    fn len(&self) -> tertulia::error::Result<u64> {
-        Ok(self.now.lock().unwrap().len() as u64)
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_that_loses_what_was_not_synced_takes_no_synced_record(
         rounds in prop::collection::vec(prop::collection::vec((1..3_000usize, any::<bool>()), 1..12), 1..5),
-        mut seed in any::<u64>(),
+        seed in any::<u64>(),
     ) {
         let options = LogOptions { segment_bytes: SEGMENT, threads: true, salt: 1 };
-        let mut random = move || {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            seed >> 63 == 1
-        };
-        let mut disk = Arc::new(Lossy::default());
+        let faults = Faults::new(seed);
+        let disk = Arc::new(FaultDisk::new(faults.clone()));
+        let open = || FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
         let mut kept: Vec<(u64, u64, Bytes)> = Vec::new();
         let (mut released, mut n) = (0, 0);
         for round in rounds {
-            let (log, _) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
+            let (log, _) = open();
             for (bytes, release) in round {
                 n += 1;
                 kept.push(append(&log, n, bytes));
@@ -995,8 +857,9 @@ proptest! {
             let unsynced = (n * 2, n * 2 + 1, payload(n, 2_500));
             log.append(CommitSeq(unsynced.0), CommitSeq(unsynced.1), &unsynced.2).unwrap();
             drop(log);
-            disk = Arc::new(disk.crash(&mut random));
-            let (log, report) = FileLog::open(disk.clone(), Path::new("/log"), options, CommitSeq::ZERO).unwrap();
+            faults.crash();
+            disk.restart();
+            let (log, report) = open();
             let synced = kept.last().map_or(0, |(_, last, _)| *last);
             if report.last.0 == unsynced.1 {
                 kept.push(unsynced);

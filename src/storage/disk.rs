@@ -1,13 +1,11 @@
-//! Files as the log and bulk commits need them, behind a trait so that tests can use memory and a simulation can lose
-//! writes.
+//! Files as the log and bulk commits need them, behind a trait: tests use files in memory, and a simulation loses writes
+//! ([`FaultDisk`](super::fault::FaultDisk)).
 
 use crate::error::{Error, Result, SqlState};
-use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A place for files.
@@ -127,83 +125,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Files in memory.
-#[derive(Default)]
-pub struct MemoryDisk {
-    files: Mutex<BTreeMap<PathBuf, Arc<MemoryFile>>>,
-}
-
-#[derive(Default)]
-struct MemoryFile(Mutex<Vec<u8>>);
-
-fn missing(path: &Path) -> Error {
+/// 58P01 for a file that is not there.
+pub(super) fn missing(path: &Path) -> Error {
     Error::new(SqlState::UNDEFINED_FILE, format!("file \"{}\" does not exist", path.display()))
-}
-
-impl Disk for MemoryDisk {
-    fn create_dir(&self, _path: &Path) -> Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, path: &Path) -> Result<Vec<String>> {
-        let files = self.files.lock();
-        let inside = files.keys().filter(|file| file.parent() == Some(path));
-        Ok(inside.filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect())
-    }
-
-    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
-        match self.files.lock().get(path) {
-            Some(file) => Ok(file.clone()),
-            None => Err(missing(path)),
-        }
-    }
-
-    fn create(&self, path: &Path) -> Result<Arc<dyn DiskFile>> {
-        let file = Arc::new(MemoryFile::default());
-        self.files.lock().insert(path.to_owned(), file.clone());
-        Ok(file)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let mut files = self.files.lock();
-        let file = files.remove(from).ok_or_else(|| missing(from))?;
-        files.insert(to.to_owned(), file);
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.files.lock().remove(path).map(|_| ()).ok_or_else(|| missing(path))
-    }
-
-    fn sync_dir(&self, _path: &Path) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl DiskFile for MemoryFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let bytes = self.0.lock();
-        let rest = bytes.get(offset as usize..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        Ok(length)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
-        let mut bytes = self.0.lock();
-        let end = offset as usize + data.len();
-        if bytes.len() < end {
-            bytes.resize(end, 0);
-        }
-        bytes[offset as usize..end].copy_from_slice(data);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn len(&self) -> Result<u64> {
-        Ok(self.0.lock().len() as u64)
-    }
 }

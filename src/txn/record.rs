@@ -366,7 +366,7 @@ mod tests {
 
         let fragments = fragments(Bytes::from(record)).unwrap();
         assert_eq!(fragments.len(), 2);
-        let disk = Arc::new(crate::storage::disk::MemoryDisk::default());
+        let disk = Arc::new(crate::storage::fault::FaultDisk::default());
         let bulks = BulkDir::open(disk, std::path::Path::new("bulk")).unwrap();
         let commit = fragments[0].commit(&bulks).unwrap();
         assert_eq!((commit.seq, commit.time), (CommitSeq(11), 5));

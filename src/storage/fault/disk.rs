@@ -1,8 +1,8 @@
 //! The disk: what is durable, what the running machine sees, and what a crash makes of the difference.
 
 use super::plan::{Area, Fate, Faults, Plan, Step, full, gone};
-use crate::error::{Error, Result, SqlState};
-use crate::storage::disk::{Disk, DiskFile};
+use crate::error::Result;
+use crate::storage::disk::{Disk, DiskFile, missing};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,8 +78,8 @@ impl Files {
     }
 }
 
-/// The disk. Clones are the same one.
-#[derive(Clone)]
+/// The disk; nothing fails on the default one. Clones are the same one.
+#[derive(Clone, Default)]
 pub struct FaultDisk {
     faults: Faults,
     files: Arc<Mutex<Files>>,
@@ -89,10 +89,6 @@ struct FaultFile {
     disk: FaultDisk,
     inode: u64,
     area: Area,
-}
-
-fn missing(path: &Path) -> Error {
-    Error::new(SqlState::UNDEFINED_FILE, format!("file \"{}\" does not exist", path.display()))
 }
 
 fn write_into(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {

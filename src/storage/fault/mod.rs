@@ -1,4 +1,5 @@
-//! A disk that fails, for simulations: what a crash leaves of it, and which step fails, follows from a seed.
+//! A disk in memory that fails, for tests and simulations: what a crash leaves of it, and which step fails, follows from a
+//! seed.
 //!
 //! It promises what POSIX promises and no more. A write is durable once a sync of its file has succeeded after it;
 //! until then a crash keeps any part of it: whole writes, sectors, the beginning of one, in any order. A name is

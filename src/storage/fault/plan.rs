@@ -216,6 +216,12 @@ pub(super) fn full() -> Error {
     std::io::Error::from(std::io::ErrorKind::StorageFull).into()
 }
 
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults::new(0)
+    }
+}
+
 impl Faults {
     /// Nothing goes wrong until [`set_rates`](Self::set_rates) says so.
     pub fn new(seed: u64) -> Faults {
