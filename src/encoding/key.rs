@@ -9,6 +9,7 @@ use crate::limits::KEY_BYTES_MAX;
 use crate::types::datetime::interval_span;
 use crate::types::{Interval, Numeric, ScopeId, SqlType, StorageId, Str, Value, numeric};
 use bytes::Bytes;
+use std::ops::Bound;
 
 /// The first byte of every key: what kind of entry it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +96,13 @@ pub fn prefix(space: Space, storage: StorageId, scope: ScopeId) -> Vec<u8> {
     key.push(space as u8);
     key.extend_from_slice(&storage.0.to_be_bytes());
     key.extend_from_slice(&scope.0.to_be_bytes());
+    key
+}
+
+/// What the keys of the messages of a topic's partition begin with; eight bytes of offset follow, big-endian.
+pub fn partition_prefix(topic: StorageId, partition: u32) -> Vec<u8> {
+    let mut key = prefix(Space::Topic, topic, ScopeId::SHARED);
+    key.extend_from_slice(&partition.to_be_bytes());
     key
 }
 
@@ -327,6 +335,12 @@ pub fn prefix_successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut next = prefix[..=last].to_vec();
     next[last] += 1;
     Some(next)
+}
+
+/// The bounds of the keys that begin with `prefix`.
+pub fn prefixed(prefix: Vec<u8>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = prefix_successor(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
+    (Bound::Included(prefix), end)
 }
 
 #[cfg(test)]

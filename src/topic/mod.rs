@@ -20,4 +20,4 @@ pub use group::{Claim, Group, GroupWrite, Progress, Reset, Settlement, Target};
 pub use groups::{Groups, Lookup};
 pub use lease::Lease;
 pub use ranges::Ranges;
-pub use stored::{check_entry, topic_prefix};
+pub use stored::{check_entry, groups_prefix};

@@ -31,13 +31,13 @@ pub(super) enum Stored {
 }
 
 /// What the keys of all groups of a topic begin with.
-pub fn topic_prefix(storage: StorageId) -> Vec<u8> {
+pub fn groups_prefix(storage: StorageId) -> Vec<u8> {
     key::prefix(Space::Group, storage, ScopeId::SHARED)
 }
 
 impl Place {
     pub(super) fn new(storage: StorageId, group: &str, partition: u32) -> Place {
-        let mut prefix = topic_prefix(storage);
+        let mut prefix = groups_prefix(storage);
         let length = u8::try_from(group.len()).expect("a group's name is checked when the group is looked for");
         prefix.push(length);
         prefix.extend_from_slice(group.as_bytes());
@@ -73,7 +73,7 @@ pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<(String, u32, Stored)> 
 }
 
 fn decoded(key: &[u8], value: &[u8]) -> Option<(String, u32, Stored)> {
-    let rest = key.get(topic_prefix(StorageId(0)).len()..)?;
+    let rest = key.get(key::PREFIX_BYTES..)?;
     let (&length, rest) = rest.split_first()?;
     let (name, rest) = rest.split_at_checked(length.into())?;
     let name = String::from_utf8(name.to_vec()).ok()?;

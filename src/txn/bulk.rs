@@ -8,13 +8,13 @@ use super::engine::Engine;
 use super::prepare::{self, Finished, Handover};
 use super::record::Span;
 use crate::change::{Change, Derive, NetWrite, TopicAppend, WriteSet};
-use crate::encoding::key::{self, Space};
+use crate::encoding::key;
 use crate::error::Result;
 use crate::interrupt::terminated;
 use crate::limits::BULKS_MAX;
 use crate::storage::bulk::{BulkPartition, BulkPayload, NewBulk, SpillFile};
 use crate::storage::run::Sorter;
-use crate::types::{Oid, ScopeId, StorageId};
+use crate::types::{Oid, StorageId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ fn write_file(set: &WriteSet, engine: &Engine, extras: Extras) -> Result<(NewBul
     }
     let named = partitions.iter().map(|(&(storage, partition), &(topic, count))| BulkPartition {
         topic,
-        prefix: partition_prefix(storage, partition),
+        prefix: key::partition_prefix(storage, partition),
         base: 0,
         count,
     });
@@ -157,7 +157,7 @@ impl Extras {
     fn message(&mut self, append: &TopicAppend) -> Result<()> {
         let place = (append.storage, append.partition);
         let (_, count) = self.partitions.entry(place).or_insert((append.topic, 0));
-        let mut key = partition_prefix(append.storage, append.partition);
+        let mut key = key::partition_prefix(append.storage, append.partition);
         key.extend_from_slice(&count.to_be_bytes());
         *count += 1;
         let payload =
@@ -170,11 +170,4 @@ impl Extras {
         BulkPayload { value, row: false, offset_at: None, note: &[0] }.encode(&mut self.payload);
         self.sorter.push(key, &self.payload)
     }
-}
-
-/// What the keys of a partition's messages begin with.
-fn partition_prefix(storage: StorageId, partition: u32) -> Vec<u8> {
-    let mut key = key::prefix(Space::Topic, storage, ScopeId::SHARED);
-    key.extend_from_slice(&partition.to_be_bytes());
-    key
 }

@@ -3,16 +3,13 @@
 
 use super::engine::Engine;
 use super::lock::{LockKey, LockMode, LockPolicy, Locked};
+use super::recovery::for_each;
 use super::ticket::CommitTicket;
 use super::transaction::TxnOptions;
 use crate::catalog::Relation;
-use crate::encoding::key::prefix_successor;
 use crate::error::Result;
-use crate::limits::SCAN_BATCH;
-use crate::storage::Direction;
-use crate::topic::{Group, Groups, Lookup, topic_prefix};
+use crate::topic::{Group, Groups, Lookup, groups_prefix};
 use bytes::Bytes;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Partitions of groups that are folded in one commit.
@@ -35,17 +32,17 @@ impl Engine {
     }
 
     fn group_entries(&self, topic: &Relation) -> Result<Vec<(Bytes, Bytes)>> {
-        self.entries(topic_prefix(topic.storage))
+        self.entries(groups_prefix(topic.storage))
     }
 
     /// The published entries whose keys begin with a prefix. Between two acknowledged ranges of a group there is always
     /// a message that is in flight, which bounds them.
     fn entries(&self, prefix: Vec<u8>) -> Result<Vec<(Bytes, Bytes)>> {
-        let snapshot = self.store.snapshot()?;
-        let to = prefix_successor(&prefix).expect("a space's number is not ff");
-        let mut cursor = snapshot.cursor(Bound::Included(prefix), Bound::Excluded(to), Direction::Forward);
         let mut entries = Vec::new();
-        while cursor.next_batch(&snapshot, &mut entries, SCAN_BATCH)? {}
+        for_each(&self.store.snapshot()?, prefix, |key, value| {
+            entries.push((key, value));
+            Ok(())
+        })?;
         Ok(entries)
     }
 

@@ -7,8 +7,7 @@ use super::record::{FragmentWriter, Meaning, Span};
 use super::ticket::Receipt;
 use crate::catalog::{self, Catalog, CatalogEntry, CatalogKey, RelationKind, TableKind};
 use crate::change::{AtEnd, Change, ChangeKind, Derive, Notification, TopicAppend, WriteSet, net_changes};
-use crate::encoding::key::{self, Space};
-use crate::encoding::row;
+use crate::encoding::{key, row};
 use crate::env::UnixMicros;
 use crate::error::Result;
 use crate::storage::bulk::NewBulk;
@@ -207,10 +206,9 @@ impl Encoded {
 
     fn messages(&mut self, appends: &[TopicAppend]) {
         for append in appends {
-            let mut key = key::prefix(Space::Topic, append.storage, ScopeId::SHARED);
-            key.extend_from_slice(&append.partition.to_be_bytes());
-            key.extend_from_slice(&[0; 8]);
             let TopicAppend { topic, storage, partition, offset_at, .. } = *append;
+            let mut key = key::partition_prefix(storage, partition);
+            key.extend_from_slice(&[0; 8]);
             let kind = PartKind::Message { topic, storage, partition, offset_at };
             self.entry(false, &key, Some(&append.row), &Meaning::Message(append.topic), kind);
         }

@@ -2,7 +2,7 @@
 
 use super::record;
 use crate::catalog::{self, Catalog};
-use crate::encoding::key::{self, Space, prefix_successor};
+use crate::encoding::key::{self, Space};
 use crate::error::{Error, Result, SqlState};
 use crate::storage::bulk::BulkDir;
 use crate::storage::log::CommitLog;
@@ -165,10 +165,8 @@ pub(super) fn scope_end(snapshot: &StoreSnapshot) -> Result<u64> {
 
 /// The next offset that a partition of a topic gives.
 pub fn offset_end(snapshot: &StoreSnapshot, storage: StorageId, partition: u32) -> Result<u64> {
-    let mut from = key::prefix(Space::Topic, storage, ScopeId::SHARED);
-    from.extend_from_slice(&partition.to_be_bytes());
-    let to = prefix_successor(&from).expect("a topic's keys do not begin with ff");
-    let mut cursor = snapshot.cursor(Bound::Included(from), Bound::Excluded(to), Direction::Backward);
+    let (from, to) = key::prefixed(key::partition_prefix(storage, partition));
+    let mut cursor = snapshot.cursor(from, to, Direction::Backward);
     let mut last = Vec::new();
     while last.is_empty() && cursor.next_batch(snapshot, &mut last, 1)? {}
     let after_last = last.first().and_then(|(key, _)| key.last_chunk::<8>()).map_or(0, |o| u64::from_be_bytes(*o) + 1);
@@ -214,8 +212,8 @@ pub(super) fn for_each(
     prefix: Vec<u8>,
     mut visit: impl FnMut(Bytes, Bytes) -> Result<()>,
 ) -> Result<()> {
-    let to = prefix_successor(&prefix).expect("a space's number is not ff");
-    let mut cursor = snapshot.cursor(Bound::Included(prefix), Bound::Excluded(to), Direction::Forward);
+    let (from, to) = key::prefixed(prefix);
+    let mut cursor = snapshot.cursor(from, to, Direction::Forward);
     let mut batch = Vec::new();
     loop {
         let more = cursor.next_batch(snapshot, &mut batch, crate::limits::SCAN_BATCH)?;

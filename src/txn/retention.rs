@@ -5,15 +5,14 @@ use super::engine::Engine;
 use super::lock::{LockKey, LockMode, LockPolicy, Locked};
 use super::recovery::offset_mark;
 use super::transaction::TxnOptions;
-use crate::encoding::key::prefix_successor;
+use crate::encoding::key::{partition_prefix, prefixed};
 use crate::error::{Error, Result};
 use crate::limits::{SCAN_BATCH, SWEEP_ROWS_MAX};
 use crate::storage::Direction;
 use crate::table::Model;
 use crate::types::datetime::from_unix_micros;
-use crate::types::{ScopeId, Value};
+use crate::types::Value;
 use bytes::Bytes;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// The place of a message's time among a topic's columns.
@@ -47,10 +46,8 @@ impl Engine {
         }
         let mut expired = Vec::new();
         let snapshot = self.store.snapshot()?;
-        let mut from = model.key_prefix(ScopeId::SHARED);
-        from.extend_from_slice(&partition.to_be_bytes());
-        let to = prefix_successor(&from).map_or(Bound::Unbounded, Bound::Excluded);
-        let mut cursor = snapshot.cursor(Bound::Included(from), to, Direction::Forward);
+        let (from, to) = prefixed(partition_prefix(model.relation().storage, partition));
+        let mut cursor = snapshot.cursor(from, to, Direction::Forward);
         // mostly not even the first message is old, so one is read first
         let (mut batch, mut size, mut more) = (Vec::new(), 1, true);
         while more && expired.len() < SWEEP_ROWS_MAX {

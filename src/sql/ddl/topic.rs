@@ -2,15 +2,14 @@
 
 use super::{ConditionOf, Definer, refuse_repeated};
 use crate::catalog::{Column, Payload, Relation, RelationKind, Source, Topic};
-use crate::encoding::key::{self, Space};
+use crate::encoding::key;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::SCAN_BATCH;
 use crate::sql::parse::{AlterTopic, ObjectName, Opt, TopicSource};
 use crate::storage::Direction;
 use crate::txn::{LockKey, LockMode, offset_mark};
-use crate::types::{ScopeId, SqlType, Value, Zone, text};
+use crate::types::{SqlType, Value, Zone, text};
 use bytes::Bytes;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Partitions of a topic at most: each has a counter in the committer.
@@ -176,10 +175,8 @@ impl Definer<'_, '_> {
             if end == 0 {
                 continue;
             }
-            let mut from = key::prefix(Space::Topic, topic.storage, ScopeId::SHARED);
-            from.extend_from_slice(&partition.to_be_bytes());
-            let to = key::prefix_successor(&from).map_or(Bound::Unbounded, Bound::Excluded);
-            let mut cursor = self.tx.cursor(&view, Bound::Included(from), to, Direction::Forward);
+            let (from, to) = key::prefixed(key::partition_prefix(topic.storage, partition));
+            let mut cursor = self.tx.cursor(&view, from, to, Direction::Forward);
             let mut batch = Vec::new();
             let mut more = true;
             while more {

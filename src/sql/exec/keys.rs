@@ -1,6 +1,6 @@
 //! Key ranges: from the expressions of a plan to stretches of the ordered map, when a scan starts.
 
-use crate::encoding::key::{KeyColumn, PRESENT, encode_column, prefix_successor};
+use crate::encoding::key::{KeyColumn, PRESENT, encode_column, prefix_successor, prefixed};
 use crate::error::Result;
 use crate::expr::EvalContext;
 use crate::sql::plan::{Bound as KeyBound, KeyPart, KeyRange};
@@ -48,7 +48,7 @@ pub(super) fn stretches(along: Along, range: &KeyRange, cx: &EvalContext) -> Res
     }
     let next = columns.get(range.equal.len()).filter(|_| !range.lower.is_empty() || !range.upper.is_empty());
     let Some((_, column)) = next else {
-        return Ok(prefixes.into_iter().map(|prefix| whole(&prefix)).collect());
+        return Ok(prefixes.into_iter().map(whole).collect());
     };
     let (Some(lower), Some(upper)) =
         (tightest(&range.lower, column, true, cx)?, tightest(&range.upper, column, false, cx)?)
@@ -133,8 +133,9 @@ fn bounded(prefix: &[u8], column: &KeyColumn, low: &End, high: &End) -> Result<S
     Ok(Stretch::Range(from, to))
 }
 
-fn whole(prefix: &[u8]) -> Stretch {
-    Stretch::Range(Bound::Included(prefix.to_vec()), before(prefix.to_vec()))
+fn whole(prefix: Vec<u8>) -> Stretch {
+    let (from, to) = prefixed(prefix);
+    Stretch::Range(from, to)
 }
 
 fn after(key: Vec<u8>) -> Bound<Vec<u8>> {
@@ -145,7 +146,7 @@ fn after(key: Vec<u8>) -> Bound<Vec<u8>> {
 }
 
 fn before(key: Vec<u8>) -> Bound<Vec<u8>> {
-    prefix_successor(&key).map_or(Bound::Unbounded, Bound::Excluded)
+    prefixed(key).1
 }
 
 #[derive(PartialEq, Eq)]

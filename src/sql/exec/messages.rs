@@ -2,7 +2,7 @@
 
 use super::operator::Run;
 use crate::catalog::Relation;
-use crate::encoding::key::prefix_successor;
+use crate::encoding::key::{partition_prefix, prefixed};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::SCAN_BATCH;
 use crate::sql::plan::TopicRef;
@@ -10,7 +10,7 @@ use crate::storage::Direction;
 use crate::table::Model;
 use crate::topic::Lease;
 use crate::txn::Transaction;
-use crate::types::{Oid, Row, ScopeId, Str, Value};
+use crate::types::{Oid, Row, Str, Value};
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -63,18 +63,6 @@ impl Messages {
         }
     }
 
-    fn prefix(&self, partition: u32) -> Vec<u8> {
-        let mut key = self.model.key_prefix(ScopeId::SHARED);
-        key.extend_from_slice(&partition.to_be_bytes());
-        key
-    }
-
-    fn key(&self, partition: u32, offset: u64) -> Vec<u8> {
-        let mut key = self.prefix(partition);
-        key.extend_from_slice(&offset.to_be_bytes());
-        key
-    }
-
     /// The next offset of a partition.
     pub(super) fn end(&self, run: &Run, partition: u32) -> Result<u64> {
         run.tx.offset_end(run.view, self.relation.storage, partition)
@@ -90,9 +78,10 @@ impl Messages {
 
     /// The messages of a partition from an offset on, `max` at most.
     pub(super) fn read(&self, run: &Run, partition: u32, from: u64, max: usize) -> Result<Vec<Stored>> {
-        let to = prefix_successor(&self.prefix(partition)).map_or(Bound::Unbounded, Bound::Excluded);
-        let from = Bound::Included(self.key(partition, from));
-        let mut cursor = run.tx.cursor(run.view, from, to, Direction::Forward);
+        let prefix = partition_prefix(self.relation.storage, partition);
+        let from = [prefix.as_slice(), &from.to_be_bytes()].concat();
+        let (_, to) = prefixed(prefix);
+        let mut cursor = run.tx.cursor(run.view, Bound::Included(from), to, Direction::Forward);
         let mut entries = Vec::new();
         while entries.len() < max {
             let wanted = (max - entries.len()).min(SCAN_BATCH);

@@ -243,28 +243,32 @@ impl Definer<'_, '_> {
 
     /// Whether no user id has a row in a table.
     pub(super) fn is_empty(&mut self, relation: &Arc<Relation>) -> Result<bool> {
-        let first = key::prefix(space_of(relation), relation.storage, ScopeId(0));
-        let every = first[..first.len() - size_of::<u64>()].to_vec();
-        self.is_nothing_under(relation, every)
+        let (from, to) = key::storage_range(space_of(relation), relation.storage);
+        self.is_nothing_within(relation, Bound::Included(from), Bound::Excluded(to))
     }
 
     /// Whether a user id has rows in any table.
     pub(super) fn owns_rows(&mut self, scope: ScopeId) -> Result<bool> {
         let catalog = self.catalog();
         for relation in catalog.relations().filter(|relation| relation.is_scoped()) {
-            if !self.is_nothing_under(relation, key::prefix(space_of(relation), relation.storage, scope))? {
+            let (from, to) = key::prefixed(key::prefix(space_of(relation), relation.storage, scope));
+            if !self.is_nothing_within(relation, from, to)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn is_nothing_under(&mut self, relation: &Arc<Relation>, prefix: Vec<u8>) -> Result<bool> {
-        let to = key::prefix_successor(&prefix).map_or(Bound::Unbounded, Bound::Excluded);
+    fn is_nothing_within(
+        &mut self,
+        relation: &Arc<Relation>,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+    ) -> Result<bool> {
         let view = self.tx.latest()?;
         let now = self.tx.engine().env().now();
         let model = Model::new(relation)?;
-        let mut cursor = self.tx.cursor(&view, Bound::Included(prefix), to, Direction::Forward);
+        let mut cursor = self.tx.cursor(&view, from, to, Direction::Forward);
         let mut rows = Vec::new();
         let mut more = true;
         while more {

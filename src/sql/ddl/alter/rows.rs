@@ -11,7 +11,7 @@ use crate::sql::ddl::work::Job;
 use crate::storage::Direction;
 use crate::table::{Model, contains_nulls, duplicate_violation, violated_by_some_row};
 use crate::txn::{StatementView, Transaction};
-use crate::types::{CommitSeq, ScopeId, Value};
+use crate::types::{CommitSeq, Value};
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -165,16 +165,14 @@ impl Rows {
 
 impl Job for Rows {
     fn step(&mut self, tx: &mut Transaction, world: &EvalContext) -> Result<bool> {
-        let first = key::prefix(self.old.space(), self.old.relation().storage, ScopeId(0));
-        let every = first[..first.len() - size_of::<u64>()].to_vec();
-        let to = key::prefix_successor(&every).map_or(Bound::Unbounded, Bound::Excluded);
+        let (first, to) = key::storage_range(self.old.space(), self.old.relation().storage);
         let from = match &self.last {
             Some(last) => Bound::Excluded(last.to_vec()),
-            None => Bound::Included(every),
+            None => Bound::Included(first),
         };
         // nothing changes under the lock, so each piece may look anew and no snapshot is held between them
         let view = tx.latest()?;
-        let mut cursor = tx.cursor(&view, from, to, Direction::Forward);
+        let mut cursor = tx.cursor(&view, from, Bound::Excluded(to), Direction::Forward);
         let mut batch = Vec::new();
         let more = cursor.next_batch(tx, &view, &mut batch, DEFINITION_STEP_ROWS)?;
         let now = tx.engine().env().now();
