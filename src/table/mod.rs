@@ -9,5 +9,6 @@ mod violation;
 
 pub use model::{IndexModel, Model};
 pub use violation::{
-    check_violation, contains_nulls, duplicate_violation, entry_without_row, failing_row, unique_violation, violated_by_some_row,
+    check_violation, contains_nulls, duplicate_violation, entry_without_row, failing_row, unique_violation,
+    violated_by_some_row,
 };

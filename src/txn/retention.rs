@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::limits::{SCAN_BATCH, SWEEP_ROWS_MAX};
 use crate::storage::Direction;
 use crate::table::Model;
-use crate::types::datetime::from_unix_micros;
 use crate::types::Value;
+use crate::types::datetime::from_unix_micros;
 use bytes::Bytes;
 use std::sync::Arc;
 

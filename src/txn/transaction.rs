@@ -357,13 +357,7 @@ impl Transaction {
     }
 
     /// Locks a row, waiting for whoever is in the way.
-    pub(super) fn wait_for(
-        &mut self,
-        relation: Oid,
-        key: &Bytes,
-        lock: RowLock,
-        writes: bool,
-    ) -> Result<Option<Wait>> {
+    pub(super) fn wait_for(&mut self, relation: Oid, key: &Bytes, lock: RowLock, writes: bool) -> Result<Option<Wait>> {
         self.engine.locks.lock_row(&mut self.locks, (relation, key), lock, writes, LockPolicy::Wait)?.wait()
     }
 

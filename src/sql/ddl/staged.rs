@@ -6,7 +6,7 @@
 use super::{Definer, Pause};
 use crate::catalog::{Catalog, CatalogEntry, CatalogKey, Role};
 use crate::encoding::key::Space;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::txn::{LockKey, LockMode, LockPolicy, Transaction};
 use crate::types::{CommitSeq, Oid, StorageId};
 use std::sync::Arc;
