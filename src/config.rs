@@ -39,6 +39,10 @@ pub struct Config {
     pub recent_bytes_max: usize,
     /// How long the commit log is kept after it is folded: how far back a live query can resume.
     pub change_retention: Duration,
+    /// Bytes of the commit log at which it is not kept for that long.
+    pub change_retention_bytes: u64,
+    /// Live queries of one user id in all its sessions; full: 53400.
+    pub live_queries_per_user_max: usize,
     /// How long a portal may keep its snapshot while its client is silent.
     pub snapshot_age_max: Duration,
     /// How long a REPEATABLE READ or SERIALIZABLE transaction may keep its snapshot; over: 72000.
@@ -62,6 +66,8 @@ impl Default for Config {
             generation_bytes: limits::GENERATION_BYTES,
             recent_bytes_max: limits::RECENT_BYTES_MAX,
             change_retention: limits::CHANGE_RETENTION,
+            change_retention_bytes: limits::CHANGE_RETENTION_BYTES,
+            live_queries_per_user_max: limits::SUBSCRIPTIONS_PER_USER_MAX,
             snapshot_age_max: limits::SNAPSHOT_AGE_MAX,
             transaction_age_max: limits::TRANSACTION_AGE_MAX,
             allow_session_user_id: false,
@@ -122,6 +128,16 @@ pub const SETTINGS: &[Setting] = &[
         name: "change_retention",
         help: "how far back live queries can resume, for example 24h [24h]",
         apply: |c, v| set(&mut c.change_retention, duration(v)),
+    },
+    Setting {
+        name: "change_retention_bytes",
+        help: "commit log at which it is not kept for that long, for example 16GB [16GB]",
+        apply: |c, v| set(&mut c.change_retention_bytes, size(v).map(|bytes| bytes as u64)),
+    },
+    Setting {
+        name: "live_queries_per_user_max",
+        help: "live queries of one user id in all its sessions [10000]",
+        apply: |c, v| set(&mut c.live_queries_per_user_max, count(v, 0, 1 << 30)),
     },
     Setting {
         name: "snapshot_age_max",

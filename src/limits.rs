@@ -99,6 +99,10 @@ pub const FOLD_PART_BYTES: usize = 128 << 20;
 /// for a day resumes its live queries. Over: they begin anew.
 pub const CHANGE_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
+/// Bytes of the commit log and of large commits' files that are kept after they are folded unless `change_retention_bytes`
+/// says otherwise; full: the oldest segment goes, however young. A day of a busy server is more than a disk.
+pub const CHANGE_RETENTION_BYTES: u64 = 16 << 30;
+
 /// Entries that a reader takes from the recent map under one lock, so that point reads stay quick beside scans.
 pub const SCAN_BATCH: usize = 256;
 
@@ -189,12 +193,22 @@ pub const LIVE_BATCH_ROWS_DEFAULT: usize = 1_000;
 /// Commits that a live query which is behind the others is shown in one turn, so that it does not hold them up.
 pub const CATCH_UP_COMMITS: usize = 256;
 
+/// Groups of live queries that catch up each by itself; full: others join the group that is nearest behind them, or wait.
+pub const FOLLOWERS_MAX: usize = 16;
+
+/// Commits that a live query lets pass which are not new to it, to catch up together with others.
+pub const FOLLOWER_DETOUR_MAX: u64 = 4_096;
+
 /// Recent commits that the changefeed keeps; full: the oldest go, and a reader that has not seen them continues from the
 /// log.
 pub const FEED_COMMITS_MAX: usize = 65_536;
 
 /// Live queries of one session; full: 53400.
 pub const SUBSCRIPTIONS_PER_SESSION_MAX: usize = 1_000;
+
+/// Live queries of one user id in all its sessions unless `live_queries_per_user_max` says otherwise; full: 53400. Each
+/// costs about a kilobyte.
+pub const SUBSCRIPTIONS_PER_USER_MAX: usize = 10_000;
 
 /// Bytes that a sort or an aggregate may hold; full: 53200.
 pub const WORK_MEMORY_BYTES: usize = 256 << 20;

@@ -108,12 +108,7 @@ struct Writers<'a> {
 }
 
 impl<'a> Writers<'a> {
-    fn start<'s>(
-        &self,
-        scope: &'s Scope<'s, '_>,
-        engine: &'a Arc<Engine>,
-        first: u64,
-    ) -> Vec<Writer<'s>>
+    fn start<'s>(&self, scope: &'s Scope<'s, '_>, engine: &'a Arc<Engine>, first: u64) -> Vec<Writer<'s>>
     where
         'a: 's,
     {

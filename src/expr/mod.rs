@@ -9,6 +9,7 @@
 mod aggregate;
 mod cast;
 mod coerce;
+pub mod condition;
 mod context;
 mod display;
 mod effect;

@@ -4,6 +4,7 @@ use super::event;
 use super::listener::Listener;
 use super::outbox::Outbox;
 use super::reader::{Reader, Told};
+use super::shape::Projections;
 use super::subscription::{Subject, Subscription};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::STACK_BYTES;
@@ -11,6 +12,7 @@ use crate::txn::Engine;
 use crate::types::{CommitSeq, Oid, Str};
 use crate::wait::{self, Signal, Wait};
 use parking_lot::{Mutex, RwLock};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,12 +35,19 @@ struct Progress {
     waiting: Vec<(CommitSeq, Signal)>,
 }
 
+/// All live channels, and how many each user id has.
+#[derive(Default)]
+struct Members {
+    by_number: BTreeMap<u64, Arc<Member>>,
+    per_user: HashMap<Str, usize>,
+}
+
 /// What sessions and the reader share.
 pub(super) struct Shared {
     engine: Arc<Engine>,
     pub(super) channels: RwLock<Channels>,
-    /// All live channels.
-    pub(super) members: Mutex<BTreeMap<u64, Arc<Member>>>,
+    members: Mutex<Members>,
+    pub(super) projections: Mutex<Projections>,
     /// What the reader was told and has not looked at.
     told: Mutex<Vec<Told>>,
     progress: Mutex<Progress>,
@@ -54,8 +63,10 @@ pub(super) struct Member {
     pub(super) outbox: Arc<Outbox>,
     /// Where it began.
     pub(super) since: CommitSeq,
-    /// It has been shown all commits up to here, when it joined the others.
+    /// It was shown all commits up to here before it joined the others.
     shown: AtomicU64,
+    /// Whether it has joined the others: then it is shown what the reader has read.
+    joined: AtomicBool,
     /// The last commit whose events are in the outbox.
     delivered: AtomicU64,
 }
@@ -63,12 +74,28 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(id: u64, subscription: Subscription, outbox: Arc<Outbox>, since: CommitSeq) -> Member {
         let from = || AtomicU64::new(since.0);
-        Member { id, subscription, outbox, since, shown: from(), delivered: from() }
+        let joined = AtomicBool::new(false);
+        Member { id, subscription, outbox, since, shown: from(), joined, delivered: from() }
     }
 
-    /// It has been shown all commits up to a position.
+    /// It has been shown all commits up to a position, if not more.
     pub(super) fn show_up_to(&self, seq: CommitSeq) {
-        self.shown.store(seq.0, Ordering::Relaxed);
+        self.shown.fetch_max(seq.0, Ordering::Relaxed);
+    }
+
+    /// The last commit that it was shown before it joined the others.
+    pub(super) fn shown(&self) -> CommitSeq {
+        CommitSeq(self.shown.load(Ordering::Relaxed))
+    }
+
+    /// Whether it tells of rows, not of a topic's messages.
+    pub(super) fn is_of_rows(&self) -> bool {
+        matches!(self.subscription.subject, Subject::Rows(_))
+    }
+
+    /// It is where the reader is.
+    pub(super) fn join(&self) {
+        self.joined.store(true, Ordering::Relaxed);
     }
 
     /// Whether a commit is still to be shown to it.
@@ -105,6 +132,14 @@ pub struct LiveQuery {
     pub since: CommitSeq,
     /// The last commit that had something for it.
     pub delivered: CommitSeq,
+    /// How many positions the newest visible commit is ahead of what it was shown.
+    pub lag: u64,
+    /// Events that wait for the session's socket.
+    pub queued: u64,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// Events that were taken from there for sending.
+    pub sent: u64,
 }
 
 /// The registry of listeners and its reader. Dropping it ends the reader.
@@ -130,6 +165,7 @@ impl Hub {
             engine: engine.clone(),
             channels: RwLock::default(),
             members: Mutex::default(),
+            projections: Mutex::default(),
             told: Mutex::default(),
             progress: Mutex::new(Progress { position: feed.position(), waiting: Vec::new() }),
             next_listener: AtomicU64::new(1),
@@ -160,18 +196,19 @@ impl Hub {
 
     /// All live channels, by number.
     pub fn live_queries(&self) -> Vec<LiveQuery> {
-        let members = self.shared.members.lock();
-        members.values().map(|member| member.describe()).collect()
+        let members: Vec<Arc<Member>> = self.shared.members.lock().by_number.values().cloned().collect();
+        members.iter().map(|member| self.shared.describe(member)).collect()
     }
 
     /// A live channel by its number.
     pub fn live_query(&self, id: u64) -> Option<LiveQuery> {
-        self.shared.members.lock().get(&id).map(|member| member.describe())
+        let member = self.shared.members.lock().by_number.get(&id).cloned()?;
+        Some(self.shared.describe(&member))
     }
 
     /// KILL LIVE QUERY: ends one, which learns that it was ended. False where there is none of that number.
     pub fn kill(&self, id: u64) -> bool {
-        let Some(member) = self.shared.members.lock().remove(&id) else { return false };
+        let Some(member) = self.shared.leave(id) else { return false };
         let error = Error::new(SqlState::QUERY_CANCELED, "live query ended by administrator command");
         member.end(&event::failure(&error));
         self.shared.tell(Told::End(member));
@@ -198,22 +235,65 @@ impl Drop for Hub {
     }
 }
 
-impl Member {
-    fn describe(&self) -> LiveQuery {
+impl Shared {
+    fn describe(&self, member: &Member) -> LiveQuery {
+        let Subscription { channel, user_id, role, .. } = &member.subscription;
+        let queue = member.outbox.queue(member.id).unwrap_or_default();
+        let mut shown = member.shown();
+        if member.joined.load(Ordering::Relaxed) {
+            shown = shown.max(self.progress.lock().position);
+        }
         LiveQuery {
-            id: self.id,
-            channel: self.subscription.channel.clone(),
-            relation: self.subscription.relation().oid,
-            user_id: self.subscription.user_id.clone(),
-            role: self.subscription.role,
-            is_query: matches!(self.subscription.subject, Subject::Rows(_)),
-            since: self.since,
-            delivered: CommitSeq(self.delivered.load(Ordering::Relaxed)),
+            id: member.id,
+            channel: channel.clone(),
+            relation: member.subscription.relation().oid,
+            user_id: user_id.clone(),
+            role: *role,
+            is_query: member.is_of_rows(),
+            since: member.since,
+            delivered: CommitSeq(member.delivered.load(Ordering::Relaxed)),
+            lag: self.engine.current().0.saturating_sub(shown.0),
+            queued: queue.events,
+            queued_bytes: queue.bytes,
+            sent: queue.sent,
         }
     }
-}
 
-impl Shared {
+    /// Whether a user id may have so many live queries more.
+    ///
+    /// # Errors
+    /// 53400
+    pub(super) fn check_room(&self, user_id: &Str, more: usize) -> Result<()> {
+        let most = self.engine.options().live_queries_per_user_max;
+        let there = self.members.lock().per_user.get(user_id).copied().unwrap_or_default();
+        if there + more <= most {
+            return Ok(());
+        }
+        let message = format!("user \"{user_id}\" has {there} live queries already");
+        Err(Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+            .hint("UNLISTEN some of them first, or raise live_queries_per_user_max."))
+    }
+
+    /// A live channel begins.
+    pub(super) fn enter(&self, member: &Arc<Member>) {
+        let mut members = self.members.lock();
+        *members.per_user.entry(member.subscription.user_id.clone()).or_default() += 1;
+        members.by_number.insert(member.id, member.clone());
+    }
+
+    /// A live channel ends; none where it has ended before.
+    pub(super) fn leave(&self, id: u64) -> Option<Arc<Member>> {
+        let mut members = self.members.lock();
+        let member = members.by_number.remove(&id)?;
+        if let Entry::Occupied(mut there) = members.per_user.entry(member.subscription.user_id.clone()) {
+            *there.get_mut() -= 1;
+            if *there.get() == 0 {
+                there.remove();
+            }
+        }
+        Some(member)
+    }
+
     /// The number of a new live channel.
     pub(super) fn next_live(&self) -> u64 {
         self.next_live.fetch_add(1, Ordering::Relaxed)

@@ -3,7 +3,7 @@
 use super::hub::{Listening, Member, Shared};
 use super::outbox::Outbox;
 use super::reader::Told;
-use super::subscription::Subscription;
+use super::subscription::{Subject, Subscription};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION_MAX;
 use crate::types::{CommitSeq, Str};
@@ -87,11 +87,12 @@ impl Listener {
         self.live.iter().any(|member| self.outbox.is_open(member.id))
     }
 
-    /// Whether another live channel of that name may be made, beside `more` that are on their way.
+    /// Whether a user may have another live channel of that name, beside `more` that are on their way. Those that several
+    /// sessions begin at once may pass the user's bound together.
     ///
     /// # Errors
-    /// 42710 where the session uses the name, 53400 where it has as many as it may.
-    pub fn check_new(&self, channel: &str, more: usize) -> Result<()> {
+    /// 42710 where the session uses the name, 53400 where it or the user has as many as may be.
+    pub fn check_new(&self, channel: &str, user_id: &Str, more: usize) -> Result<()> {
         if self.channels.contains(channel.as_bytes()) || self.has_live(channel) {
             return Err(channel_in_use(channel));
         }
@@ -104,19 +105,22 @@ impl Listener {
                 Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message).hint("UNLISTEN some of them first.")
             );
         }
-        Ok(())
+        self.shared.check_room(user_id, more + 1)
     }
 
     /// Begins a live channel: its acknowledgement waits for the session at once, all commits after `since` follow.
     /// Called when the transaction that asked for it is committed.
-    pub fn subscribe(&mut self, subscription: Subscription, since: CommitSeq) {
+    pub fn subscribe(&mut self, mut subscription: Subscription, since: CommitSeq) {
+        if let Subject::Rows(shape) = &mut subscription.subject {
+            self.shared.projections.lock().share(Arc::make_mut(shape));
+        }
         self.live.retain(|member| self.outbox.is_open(member.id));
         let acknowledgement = subscription.acknowledgement(since);
         let member = Arc::new(Member::new(self.shared.next_live(), subscription, self.outbox.clone(), since));
         self.outbox.open(member.id);
         self.outbox.push_live(member.id, &member.subscription.channel, &[acknowledgement], true);
         self.live.push(member.clone());
-        self.shared.members.lock().insert(member.id, member.clone());
+        self.shared.enter(&member);
         self.shared.tell(Told::Begin(member));
     }
 
@@ -140,6 +144,6 @@ pub fn channel_in_use(channel: &str) -> Error {
 
 fn end(shared: &Shared, outbox: &Outbox, member: Arc<Member>) {
     outbox.close(member.id);
-    shared.members.lock().remove(&member.id);
+    shared.leave(member.id);
     shared.tell(Told::End(member));
 }

@@ -7,12 +7,17 @@
 
 mod audience;
 mod bulk;
+mod delivery;
 mod event;
+mod finder;
+mod followers;
 mod hub;
 mod listener;
 mod outbox;
+mod probe;
 mod reader;
 mod shape;
+mod stretches;
 mod subscription;
 
 pub use hub::{Hub, LiveQuery};

@@ -24,13 +24,38 @@ struct State {
     bytes: usize,
     /// Bytes of live events that wait.
     live_bytes: usize,
-    /// The open live channels with the bytes that wait of each.
-    open: HashMap<u64, usize>,
+    /// The open live channels.
+    open: HashMap<u64, Queue>,
+    /// How often all that waited was taken.
+    round: u64,
     /// The newest message of each topic's partition: one that was not sent yet is replaced by a newer one.
     arrivals: BTreeMap<(u64, u32), Notification>,
     /// Something was lost: nothing more is taken, and the session ends.
     lost: bool,
     signal: Option<Signal>,
+}
+
+/// What waits of one live channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queue {
+    /// Bytes that wait.
+    pub(super) bytes: usize,
+    /// Events that wait.
+    pub(super) events: u64,
+    /// Events that were taken for sending.
+    pub(super) sent: u64,
+    /// The round that this is of: what waited in an earlier one has been taken.
+    round: u64,
+}
+
+impl Queue {
+    /// As it is in a round: taking all that waits touches no queue.
+    fn in_round(self, round: u64) -> Queue {
+        match self.round == round {
+            true => self,
+            false => Queue { bytes: 0, events: 0, sent: self.sent + self.events, round },
+        }
+    }
 }
 
 /// Notifications that a session has not sent yet, in commit order. Channel and payload share the commit's buffers, so
@@ -100,7 +125,7 @@ impl Outbox {
 
     /// Opens a live channel.
     pub(super) fn open(&self, id: u64) {
-        self.state.lock().open.insert(id, 0);
+        self.state.lock().open.insert(id, Queue::default());
     }
 
     /// Whether a live channel is open.
@@ -108,18 +133,24 @@ impl Outbox {
         self.state.lock().open.contains_key(&id)
     }
 
+    /// What waits of a live channel; none when it has ended.
+    pub(super) fn queue(&self, id: u64) -> Option<Queue> {
+        let state = self.state.lock();
+        state.open.get(&id).map(|queue| queue.in_round(state.round))
+    }
+
     /// Whether a live channel that catches up may be given more; none when it has ended.
     pub(super) fn has_room(&self, id: u64) -> Option<bool> {
         let state = self.state.lock();
-        let bytes = state.open.get(&id)?;
-        Some(*bytes == 0 || (*bytes < LIVE_QUERY_BYTES_MAX / 2 && state.live_bytes < OUTBOX_BYTES_MAX / 2))
+        let bytes = state.open.get(&id)?.in_round(state.round).bytes;
+        Some(bytes == 0 || (bytes < LIVE_QUERY_BYTES_MAX / 2 && state.live_bytes < OUTBOX_BYTES_MAX / 2))
     }
 
     /// Ends a live channel; what waits of it is dropped.
     pub(super) fn close(&self, id: u64) {
         let mut state = self.state.lock();
-        if let Some(bytes) = state.open.remove(&id) {
-            state.live_bytes -= bytes;
+        if let Some(queue) = state.open.remove(&id) {
+            state.live_bytes -= queue.in_round(state.round).bytes;
             state.waiting.retain(|entry| entry.live != Some(id));
             state.arrivals.retain(|(of, _), _| *of != id);
         }
@@ -130,14 +161,16 @@ impl Outbox {
     pub(super) fn push_live(&self, id: u64, channel: &Str, payloads: &[Str], whatever_size: bool) -> Taken {
         let mut taken = Taken::Closed;
         self.change(|state| {
-            let Some(pending) = state.open.get_mut(&id) else { return };
+            let Some(queue) = state.open.get_mut(&id) else { return };
+            *queue = queue.in_round(state.round);
             let bytes: usize = payloads.iter().map(|payload| ENTRY_BYTES + channel.len() + payload.len()).sum();
-            let full = *pending + bytes > LIVE_QUERY_BYTES_MAX || state.live_bytes + bytes > OUTBOX_BYTES_MAX;
+            let full = queue.bytes + bytes > LIVE_QUERY_BYTES_MAX || state.live_bytes + bytes > OUTBOX_BYTES_MAX;
             if full && !whatever_size {
                 taken = Taken::Full;
                 return;
             }
-            *pending += bytes;
+            queue.bytes += bytes;
+            queue.events += payloads.len() as u64;
             state.live_bytes += bytes;
             let entries = payloads.iter().map(|payload| Entry { notification: own(channel, payload), live: Some(id) });
             state.waiting.extend(entries);
@@ -149,8 +182,8 @@ impl Outbox {
     /// Adds the last message of a live channel, which ends with it.
     pub(super) fn end_live(&self, id: u64, channel: &Str, payload: &Str) {
         self.change(|state| {
-            if let Some(bytes) = state.open.remove(&id) {
-                state.live_bytes -= bytes;
+            if let Some(queue) = state.open.remove(&id) {
+                state.live_bytes -= queue.in_round(state.round).bytes;
                 state.waiting.push_back(Entry { notification: own(channel, payload), live: None });
             }
         });
@@ -160,10 +193,12 @@ impl Outbox {
     pub(super) fn arrive(&self, id: u64, channel: &Str, partition: u32, payload: &Str) -> Taken {
         let mut taken = Taken::Closed;
         self.change(|state| {
-            if state.open.contains_key(&id) {
-                state.arrivals.insert((id, partition), own(channel, payload));
-                taken = Taken::Yes;
+            let Some(queue) = state.open.get_mut(&id) else { return };
+            *queue = queue.in_round(state.round);
+            if state.arrivals.insert((id, partition), own(channel, payload)).is_none() {
+                queue.events += 1;
             }
+            taken = Taken::Yes;
         });
         taken
     }
@@ -180,7 +215,7 @@ impl Outbox {
         }
         state.bytes = 0;
         state.live_bytes = 0;
-        state.open.values_mut().for_each(|bytes| *bytes = 0);
+        state.round += 1;
         let waiting = std::mem::take(&mut state.waiting);
         let arrivals = std::mem::take(&mut state.arrivals);
         drop(state);

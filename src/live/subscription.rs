@@ -4,7 +4,7 @@ use super::event;
 use super::shape::Shape;
 use crate::catalog::{Catalog, Privilege, Privileges, Relation, Schema};
 use crate::error::{Error, Result, SqlState};
-use crate::types::{CommitSeq, Oid, ScopeId, Str};
+use crate::types::{CommitSeq, Oid, ScopeId, StorageId, Str};
 use std::sync::Arc;
 
 /// What a live channel tells of.
@@ -58,6 +58,12 @@ impl Subscription {
             Subject::Rows(shape) => event::acknowledgement(&self.channel, seq, shape.columns()),
             Subject::Topic { .. } => event::acknowledgement(&self.channel, seq, std::iter::empty()),
         }
+    }
+
+    /// All of it that [`check`](Self::check) looks at.
+    pub(super) fn checked(&self) -> (Oid, u32, StorageId, Oid, bool) {
+        let relation = self.relation();
+        (relation.oid, relation.row_version.into(), relation.storage, self.role, self.acts_for_other)
     }
 
     /// Whether it may go on under a catalog: its relation is there with the same row type, and its role still may read

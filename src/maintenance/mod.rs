@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How often the front of each topic's partitions is looked at for messages that are too old.
 const TOPICS_PAUSE: Duration = Duration::from_secs(10);
 
+/// How often the log's bytes are counted.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often a position is noted for the log's retention, as a part of the retention.
 const MARKS_PER_RETENTION: i64 = 64;
 
@@ -147,6 +150,12 @@ fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
     engine.store_scopes()?;
     engine.fold_groups()?;
     let now = engine.env().monotonic();
+    if now >= schedule.log_at {
+        schedule.log_at = now + LOG_PAUSE.as_micros() as u64;
+        if let Some(upto) = engine.log_beyond(engine.options().change_retention_bytes)? {
+            engine.release_log(upto)?;
+        }
+    }
     if now >= schedule.topics_at {
         schedule.topics_at = now + TOPICS_PAUSE.as_micros() as u64;
         while !engine.is_stopping() && engine.expire_messages()? {}
@@ -164,6 +173,8 @@ fn step(engine: &Arc<Engine>, schedule: &mut Schedule) -> Result<()> {
 #[derive(Default)]
 struct Schedule {
     log: Retention,
+    /// When the log's bytes are counted next, on the monotonic clock.
+    log_at: u64,
     /// When the topics' retention is looked at next, on the monotonic clock.
     topics_at: u64,
 }

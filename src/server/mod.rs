@@ -42,6 +42,8 @@ impl Server {
             generation_bytes: config.generation_bytes,
             recent_bytes_max: config.recent_bytes_max,
             change_retention: config.change_retention,
+            change_retention_bytes: config.change_retention_bytes,
+            live_queries_per_user_max: config.live_queries_per_user_max,
             snapshot_age_max: config.snapshot_age_max,
             transaction_age_max: config.transaction_age_max,
             readers: readers(config.max_connections),

@@ -31,7 +31,8 @@ impl Session {
             let message = format!("channel name is longer than {CHANNEL_NAME_BYTES_MAX} bytes");
             return Err(Error::new(SqlState::NAME_TOO_LONG, message).at(channel.position));
         }
-        self.check_new_channel(&channel.name)?;
+        let identity = self.identity()?;
+        self.check_new_channel(&channel.name, &identity.user_id)?;
         let subscription = match relation {
             Some(relation) if relation.topic().is_some() => self.topic_channel(channel, relation)?,
             Some(relation) => {
@@ -104,7 +105,7 @@ impl Session {
     }
 
     /// A SUBSCRIBE begins: its channel must be free.
-    pub(super) fn check_new_channel(&self, channel: &str) -> Result<()> {
+    pub(super) fn check_new_channel(&self, channel: &str, user_id: &Str) -> Result<()> {
         let said = self.listening.iter().rev().find_map(|said| said.decides(channel));
         match said {
             // what is ended by the same transaction is free
@@ -112,7 +113,7 @@ impl Session {
             Some(true) => Err(crate::live::channel_in_use(channel)),
             None => {
                 let more = self.listening.iter().filter(|said| matches!(said, Listening::Live(..))).count();
-                self.listener.check_new(channel, more)
+                self.listener.check_new(channel, user_id, more)
             }
         }
     }

@@ -257,15 +257,15 @@ impl Session {
         }
         let plan = portal.prepared.plan.as_ref().ok_or_else(|| Error::internal("a statement without a plan"))?.clone();
         plan.check_writable(self.transaction()?)?;
-        if let Some(live) = &plan.live {
-            self.check_new_channel(&live.channel)?;
-        }
         let known = self.known()?;
         let (mut identity, mut scope) = (known.identity.clone(), known.scope);
         if let Some(user) = &plan.user {
             let user = self.acting_user(user, &portal.params, &identity)?;
             scope = self.services.engine.scope_of(&user)?;
             identity = Arc::new(Identity { user_id: user, ..Identity::clone(&identity) });
+        }
+        if let Some(live) = &plan.live {
+            self.check_new_channel(&live.channel, &identity.user_id)?;
         }
         portal.state = State::Running(Box::new(Running {
             execution: Execution::new(plan, std::mem::take(&mut portal.params)),

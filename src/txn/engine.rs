@@ -17,8 +17,9 @@ use crate::change::Commit;
 use crate::env::Env;
 use crate::error::{Error, Result, SqlState};
 use crate::limits::{
-    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, FOLD_PART_BYTES, GENERATION_BYTES, RECENT_BYTES_MAX, RETIRED_BYTES_MAX,
-    ROOM_WAIT_MAX, SNAPSHOT_AGE_MAX, STREAM_BYTES_MAX, TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
+    BIG_COMMIT_BYTES_MAX, CHANGE_RETENTION, CHANGE_RETENTION_BYTES, FOLD_PART_BYTES, GENERATION_BYTES,
+    RECENT_BYTES_MAX, RETIRED_BYTES_MAX, ROOM_WAIT_MAX, SNAPSHOT_AGE_MAX, STREAM_BYTES_MAX, SUBSCRIPTIONS_PER_USER_MAX,
+    TRANSACTION_AGE_MAX, WRITE_SET_CHUNK_BYTES,
 };
 use crate::storage::bulk::{BulkDir, SpillFile};
 use crate::storage::datadir::DataDir;
@@ -64,6 +65,10 @@ pub struct EngineOptions {
     pub stream_bytes_max: usize,
     /// How long the log is kept after folding, for subscriptions that resume.
     pub change_retention: Duration,
+    /// Bytes of the log at which it is not kept for that long.
+    pub change_retention_bytes: u64,
+    /// Live queries of one user id in all its sessions.
+    pub live_queries_per_user_max: usize,
     /// How long a suspended portal keeps its snapshot.
     pub snapshot_age_max: Duration,
     /// How long a REPEATABLE READ or SERIALIZABLE transaction keeps its snapshot.
@@ -87,6 +92,8 @@ impl EngineOptions {
             log: LogOptions::default(),
             stream_bytes_max: STREAM_BYTES_MAX,
             change_retention: CHANGE_RETENTION,
+            change_retention_bytes: CHANGE_RETENTION_BYTES,
+            live_queries_per_user_max: SUBSCRIPTIONS_PER_USER_MAX,
             snapshot_age_max: SNAPSHOT_AGE_MAX,
             transaction_age_max: TRANSACTION_AGE_MAX,
         }

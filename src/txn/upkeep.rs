@@ -42,13 +42,33 @@ impl Engine {
     /// back the log reaches in time. Each is the position before such a commit with the commit's time.
     pub fn log_times(&self) -> Result<Vec<(UnixMicros, CommitSeq)>> {
         let mut times = Vec::new();
-        for start in self.log.starts() {
+        for (start, _) in self.log.segments() {
             let Some(record) = self.log.read_from(start)?.next().transpose()? else { continue };
             if let Some(first) = record::fragments(record.payload)?.first() {
                 times.push((first.time, start));
             }
         }
         Ok(times)
+    }
+
+    /// The position up to which the log must be given up where it and the files of its large commits are to take no more
+    /// than so many bytes; none where they take no more.
+    pub fn log_beyond(&self, bytes: u64) -> Result<Option<CommitSeq>> {
+        let mut bulks = self.bulks.sizes()?;
+        bulks.sort_unstable_by_key(|&(seq, _)| seq);
+        let mut kept = 0_u64;
+        let mut end = None;
+        for (start, size) in self.log.segments().into_iter().rev() {
+            let inside = bulks.partition_point(|&(seq, _)| seq <= start);
+            let large: u64 = bulks.drain(inside..).map(|(_, size)| size).sum();
+            kept = kept.saturating_add(size).saturating_add(large);
+            // the newest is being written to and stays
+            if kept > bytes && end.is_some() {
+                return Ok(end);
+            }
+            end = Some(start);
+        }
+        Ok(None)
     }
 
     /// Gives up log segments whose commits are folded, up to a position that nobody resumes from any more.

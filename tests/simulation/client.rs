@@ -2,8 +2,8 @@
 
 use crate::live::Live;
 use crate::model::{Before, Deed, Effect, Key, Model, Row, Table, Tx};
-use crate::simulated::Answer;
 use crate::random::Random;
+use crate::simulated::Answer;
 use std::collections::BTreeMap;
 use tertulia::error::SqlState;
 use tertulia::session::{Flow, Request, Session};

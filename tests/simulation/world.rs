@@ -245,8 +245,7 @@ impl World {
 
     /// Opens the engine, once.
     fn try_start(&mut self) -> tertulia::error::Result<()> {
-        let (services, reader, report) =
-            simulated::open(self.sizes.options(), &self.env, &self.disk, &self.index)?;
+        let (services, reader, report) = simulated::open(self.sizes.options(), &self.env, &self.disk, &self.index)?;
         self.stats.recovered_commits += report.replayed;
         self.stats.tails += u64::from(report.tail_cut.is_some());
         self.say(&format!("opened at {} with {} replayed, cut {:?}", report.last, report.replayed, report.tail_cut));

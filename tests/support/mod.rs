@@ -5,6 +5,7 @@ pub mod client;
 pub mod golden;
 pub mod in_process;
 pub mod isolation;
+pub mod live;
 pub mod machine;
 pub mod postgres;
 pub mod process;

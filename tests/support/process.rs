@@ -122,9 +122,7 @@ impl Running {
 
     /// Bytes of memory that it has now.
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+        memory(self.id(), "VmRSS:")
     }
 
     /// What it has logged so far.
@@ -134,6 +132,17 @@ impl Running {
         }
         &self.process.log
     }
+}
+
+/// Bytes of memory of a process's own, without the pages of its files.
+pub fn own_bytes(process: u32) -> u64 {
+    memory(process, "RssAnon:")
+}
+
+fn memory(process: u32, kind: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(kind)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
 impl Drop for Process {

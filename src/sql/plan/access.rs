@@ -3,9 +3,10 @@
 use super::SortKey;
 use super::node::{Access, Bound, KeyPart, KeyRange};
 use crate::encoding::key::KeyColumn;
-use crate::expr::{CastMethod, CompareOp, Expr, Volatility};
+use crate::expr::condition::{self, comparison, is_column};
+use crate::expr::{CompareOp, Expr};
 use crate::table::Model;
-use crate::types::{SqlType, TypeCategory, Value};
+use crate::types::{SqlType, Value};
 
 /// How a scan finds its rows, and what of its condition is left to judge.
 pub(super) struct Path {
@@ -14,28 +15,6 @@ pub(super) struct Path {
     pub(super) taken: Vec<Expr>,
     /// The others.
     pub(super) left: Vec<Expr>,
-}
-
-/// The parts of a condition that must all hold.
-pub(super) fn conjuncts(predicate: Option<Expr>) -> Vec<Expr> {
-    let mut out = Vec::new();
-    let mut open: Vec<Expr> = predicate.into_iter().collect();
-    while let Some(expr) = open.pop() {
-        match expr {
-            Expr::And(parts) => open.extend(parts.into_iter().rev()),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// One condition of several, none for none.
-pub(super) fn conjunction(mut parts: Vec<Expr>) -> Option<Expr> {
-    match parts.len() {
-        0 => None,
-        1 => parts.pop(),
-        _ => Some(Expr::And(parts)),
-    }
 }
 
 /// What a scan is wanted for.
@@ -152,48 +131,7 @@ fn equal_part(condition: &Expr, column: usize, ty: SqlType) -> Option<KeyPart> {
     if let Some((CompareOp::Equal, value)) = comparison(condition, column, ty) {
         return Some(KeyPart::One(value.clone()));
     }
-    match condition {
-        Expr::InList { input, list, negated: false }
-            if is_column(input, column) && list.iter().all(|value| is_fixed(value) && comparable(ty, value.ty())) =>
-        {
-            Some(KeyPart::Any(list.clone()))
-        }
-        _ => None,
-    }
-}
-
-/// A comparison of a column with a value that is the same for all rows, the column on the left.
-fn comparison(condition: &Expr, column: usize, ty: SqlType) -> Option<(CompareOp, &Expr)> {
-    let (op, left, right) = condition.as_comparison()?;
-    let (op, value) = if is_column(left, column) {
-        (op, right)
-    } else if is_column(right, column) {
-        (op.commuted(), left)
-    } else {
-        return None;
-    };
-    (is_fixed(value) && comparable(ty, value.ty())).then_some((op, value))
-}
-
-/// Whether an expression is a column as it is stored.
-pub(super) fn is_column(expr: &Expr, column: usize) -> bool {
-    match expr {
-        Expr::Column { index, .. } => *index == column,
-        // varchar to text: the same value.
-        Expr::Cast { input, method: CastMethod::Relabel, ty, .. } => ty.modifier < 0 && is_column(input, column),
-        _ => false,
-    }
-}
-
-/// Whether an expression has one value for the whole statement.
-fn is_fixed(expr: &Expr) -> bool {
-    expr.columns_used().is_empty() && expr.volatility() != Volatility::Volatile
-}
-
-/// Whether a value of one type can stand in the key of a column of another.
-fn comparable(column: SqlType, value: SqlType) -> bool {
-    let string = |ty: SqlType| ty.category() == TypeCategory::String;
-    column.same(value) || column.is_integer() && value.is_integer() || string(column) && string(value)
+    condition::listed(condition, column, ty).map(|list| KeyPart::Any(list.to_vec()))
 }
 
 /// Whether rows along a key come in an order: forward (false), backward (true), or not at all.

@@ -1,11 +1,12 @@
 //! Logical to physical: scans get their access paths, only wanted columns are read, orders that a key serves are not
 //! sorted.
 
-use super::access::{Purpose, choose, conjunction, conjuncts, serves};
+use super::access::{Purpose, choose, serves};
 use super::node::*;
 use super::{Logical, RowLocking, SortKey};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result, SqlState};
+use crate::expr::condition::{conjunction, conjuncts};
 use crate::expr::{Expr, Volatility};
 use crate::table::Model;
 use crate::types::{SqlType, Zone};

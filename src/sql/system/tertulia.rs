@@ -46,6 +46,10 @@ pub(super) const RELATIONS: &[SystemRelation] = &[
             ("user_id", SqlType::TEXT),
             ("since_seq", SqlType::INT8),
             ("delivered_seq", SqlType::INT8),
+            ("lag", SqlType::INT8),
+            ("queued", SqlType::INT8),
+            ("queued_bytes", SqlType::INT8),
+            ("sent", SqlType::INT8),
         ],
         rows: live,
     },
@@ -99,6 +103,10 @@ fn live(cx: &SystemContext) -> Result<Vec<Row>> {
             Value::Text(query.user_id),
             Value::Int(query.since.0 as i64),
             Value::Int(query.delivered.0 as i64),
+            Value::Int(query.lag as i64),
+            Value::Int(query.queued as i64),
+            Value::Int(query.queued_bytes as i64),
+            Value::Int(query.sent as i64),
         ]);
     }
     Ok(rows)

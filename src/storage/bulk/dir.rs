@@ -144,6 +144,21 @@ impl BulkDir {
         corrupt(&path, bulk.seq, &error.fields().message)
     }
 
+    /// The commits whose files are kept, with the bytes of each file, in no order.
+    pub fn sizes(&self) -> Result<Vec<(CommitSeq, u64)>> {
+        let mut sizes = Vec::new();
+        for name in self.disk.list(&self.path)? {
+            let Some(seq) = seq_of(&name) else { continue };
+            match self.disk.open(&self.path.join(name)) {
+                Ok(file) => sizes.push((CommitSeq(seq), file.len()?)),
+                // it has been removed meanwhile
+                Err(error) if error.code() == SqlState::UNDEFINED_FILE => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sizes)
+    }
+
     /// Removes the files of commits up to `upto`, which the log does not name any more.
     pub fn release(&self, upto: CommitSeq) -> Result<()> {
         for name in self.disk.list(&self.path)? {

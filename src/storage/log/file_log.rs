@@ -334,8 +334,8 @@ impl CommitLog for FileLog {
         Ok(())
     }
 
-    fn starts(&self) -> Vec<CommitSeq> {
-        self.state.lock().segments.iter().map(|segment| segment.previous).collect()
+    fn segments(&self) -> Vec<(CommitSeq, u64)> {
+        self.state.lock().segments.iter().map(|segment| (segment.previous, segment.capacity)).collect()
     }
 
     fn oldest(&self) -> CommitSeq {

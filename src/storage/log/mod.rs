@@ -41,8 +41,8 @@ pub trait CommitLog: Send + Sync {
     /// Lets go of segments that hold nothing after `upto`.
     fn release(&self, upto: CommitSeq) -> Result<()>;
 
-    /// The positions after which its segments begin, oldest first.
-    fn starts(&self) -> Vec<CommitSeq>;
+    /// The positions after which its segments begin, oldest first, with the bytes that each takes.
+    fn segments(&self) -> Vec<(CommitSeq, u64)>;
 
     /// The position after which every commit can be read.
     fn oldest(&self) -> CommitSeq;

@@ -1,0 +1,197 @@
+//! Live channels that are not yet where the reader is: those that resume, and those whose snapshot is older than what the
+//! reader has read.
+//!
+//! Those that have about the same way to go go it together, so that a thousand clients that come back after a restart
+//! read the log once. One whose session has no room steps aside and waits until it has.
+
+use super::audience::Audiences;
+use super::delivery::{Gone, Place, deliver};
+use super::hub::Member;
+use crate::change::Commit;
+use crate::error::{Error, SqlState};
+use crate::limits::{CATCH_UP_COMMITS, FOLLOWER_DETOUR_MAX, FOLLOWERS_MAX};
+use crate::txn::{Engine, FeedReader};
+use crate::types::CommitSeq;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the reader sleeps while there are only live channels whose sessions must read first.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Live channels that are shown the same commits together. Some begin only at a later one than the next.
+struct Follower {
+    feed: FeedReader,
+    audiences: Audiences,
+    /// The catalog that their rights were last looked at in.
+    catalog_version: u64,
+}
+
+/// All that are behind.
+pub(super) struct Followers {
+    engine: Arc<Engine>,
+    /// They take turns.
+    active: VecDeque<Follower>,
+    /// Those whose session has no room, or that nobody goes the way of yet.
+    waiting: Vec<Arc<Member>>,
+    /// Kept for its allocation.
+    commits: Vec<Arc<Commit>>,
+}
+
+/// What a turn came to.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// Those that are where the reader is now.
+    pub(super) level: Vec<Arc<Member>>,
+    /// Those that cannot go on.
+    pub(super) failed: Vec<(Arc<Member>, Error)>,
+    /// How long the reader may sleep; none for as long as it likes.
+    pub(super) pause: Option<Duration>,
+}
+
+impl Followers {
+    pub(super) fn new(engine: Arc<Engine>) -> Followers {
+        Followers { engine, active: VecDeque::new(), waiting: Vec::new(), commits: Vec::new() }
+    }
+
+    /// Takes one that is behind.
+    pub(super) fn add(&mut self, member: Arc<Member>) {
+        self.waiting.push(member);
+    }
+
+    /// Forgets one.
+    pub(super) fn remove(&mut self, member: &Member) {
+        self.waiting.retain(|waiting| waiting.id != member.id);
+        for follower in &mut self.active {
+            follower.audiences.remove(member);
+        }
+        self.active.retain(|follower| !follower.audiences.is_empty());
+    }
+
+    /// Whether nobody is behind.
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Shows some commits up to `front`, where the reader is, to those whose turn it is.
+    pub(super) fn turn(&mut self, front: CommitSeq) -> Outcome {
+        let mut outcome = Outcome::default();
+        if self.is_empty() {
+            return outcome;
+        }
+        self.set_off(&mut outcome);
+        if let Some(mut follower) = self.active.pop_front() {
+            self.check_rights(&mut follower, &mut outcome);
+            if self.lead(&mut follower, front, &mut outcome) {
+                for member in follower.audiences.take_all() {
+                    member.show_up_to(follower.feed.position());
+                    outcome.level.push(member);
+                }
+            } else if !follower.audiences.is_empty() {
+                self.active.push_back(follower);
+            }
+        }
+        outcome.pause = match (self.active.is_empty(), self.waiting.is_empty()) {
+            (false, _) => Some(Duration::ZERO),
+            (true, false) => Some(SHORT_PAUSE),
+            (true, true) => None,
+        };
+        outcome
+    }
+
+    /// Those that wait set off, where they have room: with others whose way is theirs, or by themselves.
+    fn set_off(&mut self, outcome: &mut Outcome) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.sort_by_key(|member| member.shown());
+        let catalog = self.engine.catalog();
+        for member in waiting {
+            match member.outbox.has_room(member.id) {
+                None => continue,
+                Some(false) => {
+                    self.waiting.push(member);
+                    continue;
+                }
+                Some(true) => {}
+            }
+            if let Err(error) = member.subscription.check(&catalog) {
+                outcome.failed.push((member, error));
+                continue;
+            }
+            let from = member.shown();
+            let is_full = self.active.len() >= FOLLOWERS_MAX;
+            let on_the_way = self.active.iter_mut().filter(|follower| follower.feed.position() <= from);
+            let nearest = on_the_way.max_by_key(|follower| follower.feed.position());
+            match nearest {
+                Some(follower) if is_full || from.0 - follower.feed.position().0 <= FOLLOWER_DETOUR_MAX => {
+                    follower.audiences.add(member);
+                }
+                _ if is_full => self.waiting.push(member),
+                _ => {
+                    let mut audiences = Audiences::default();
+                    audiences.add(member);
+                    let feed = self.engine.feed_after(from);
+                    self.active.push_back(Follower { feed, audiences, catalog_version: catalog.version });
+                }
+            }
+        }
+    }
+
+    fn check_rights(&self, follower: &mut Follower, outcome: &mut Outcome) {
+        let catalog = self.engine.catalog();
+        if follower.catalog_version == catalog.version {
+            return;
+        }
+        follower.catalog_version = catalog.version;
+        for member in follower.audiences.extract(|member| member.subscription.check(&catalog).is_err()) {
+            if let Err(error) = member.subscription.check(&catalog) {
+                outcome.failed.push((member, error));
+            }
+        }
+    }
+
+    /// Shows the next commits; true where that has brought them to the front.
+    fn lead(&mut self, follower: &mut Follower, front: CommitSeq, outcome: &mut Outcome) -> bool {
+        for _ in 0..CATCH_UP_COMMITS {
+            if follower.audiences.is_empty() || follower.feed.position() >= front {
+                break;
+            }
+            self.commits.clear();
+            match follower.feed.next(1, &mut self.commits) {
+                Ok(true) => {}
+                Ok(false) => {
+                    for member in follower.audiences.extract(|member| member.subscription.is_volatile()) {
+                        let error = not_kept(member.since);
+                        outcome.failed.push((member, error));
+                    }
+                }
+                Err(error) => {
+                    let position = follower.feed.position();
+                    for member in follower.audiences.take_all() {
+                        match member.shown() > position {
+                            // what cannot be read is not on its way
+                            true => self.waiting.push(member),
+                            false => outcome.failed.push((member, error.clone())),
+                        }
+                    }
+                    return false;
+                }
+            }
+            for commit in &self.commits {
+                for (member, gone) in deliver(&mut follower.audiences, commit, Place::Behind) {
+                    match gone {
+                        Gone::Failed(error) => outcome.failed.push((member, error)),
+                        Gone::Full | Gone::Missed => {
+                            member.show_up_to(CommitSeq(commit.seq.0 - 1));
+                            self.waiting.push(member);
+                        }
+                    }
+                }
+            }
+        }
+        follower.feed.position() >= front
+    }
+}
+
+fn not_kept(since: CommitSeq) -> Error {
+    Error::new(SqlState::SNAPSHOT_TOO_OLD, format!("changes after position {since} are not kept any more"))
+}
