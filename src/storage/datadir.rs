@@ -36,7 +36,7 @@ impl DataDir {
     /// 55006 where another server has it, 0A000 for a format that this version does not know, 58030 where it cannot be
     /// made, F0000 where the directory holds something else.
     pub fn open(path: &Path) -> Result<DataDir> {
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path).map_err(|error| of_directory(path, error))?;
         let lock = lock(path)?;
         let version = path.join("VERSION");
         let fresh = match fs::read_to_string(&version) {
@@ -110,7 +110,8 @@ impl DataDir {
 }
 
 fn lock(path: &Path) -> Result<File> {
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path.join("LOCK"))?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path.join("LOCK"));
+    let mut file = file.map_err(|error| of_directory(path, error))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
@@ -122,6 +123,11 @@ fn lock(path: &Path) -> Result<File> {
     file.rewind()?;
     writeln!(file, "{}", std::process::id())?;
     Ok(file)
+}
+
+/// An error of the data directory as a whole, which names it.
+fn of_directory(path: &Path, error: std::io::Error) -> Error {
+    Error::from(error).context(format!("data directory \"{}\"", path.display()))
 }
 
 fn check_version(path: &Path, found: &str) -> Result<()> {
