@@ -157,6 +157,9 @@ impl Binder<'_> {
                     items.push(self.item(expr, super::ident::fold(alias), names)?);
                 }
                 SelectItem::Wildcard(options) => {
+                    if let Some(alias) = &options.opt_alias {
+                        return Err(Error::syntax_near(&alias.value).at(self.at(alias.span)));
+                    }
                     let at = self.at(options.wildcard_token.0.span);
                     if names.scope.tables.is_empty() {
                         let message = "SELECT * with no tables specified is not valid";

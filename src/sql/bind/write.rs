@@ -84,12 +84,17 @@ impl Binder<'_> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(Error::unsupported("INSERT into something else than a table"));
         };
-        let alias = insert.table_alias.as_ref().map(|alias| TableAlias {
-            explicit: alias.explicit,
-            name: alias.alias.clone(),
-            columns: Vec::new(),
-            at: None,
-        });
+        let alias = match &insert.table_alias {
+            Some(alias) if !alias.explicit => {
+                return Err(Error::syntax_near(&alias.alias.value).at(self.at(alias.alias.span)));
+            }
+            alias => alias.as_ref().map(|alias| TableAlias {
+                explicit: true,
+                name: alias.alias.clone(),
+                columns: Vec::new(),
+                at: None,
+            }),
+        };
         let target = self.target(name, alias.as_ref(), Command::Insert)?;
         let columns = self.insert_columns(&insert.columns, &target)?;
         let input = match insert.source.as_deref() {
@@ -506,6 +511,7 @@ fn refuse_insert_clauses(insert: &ast::Insert) -> Result<()> {
         || !insert.after_columns.is_empty()
         || insert.overriding.is_some()
         || insert.output.is_some()
+        || insert.has_table_keyword
         || insert.replace_into;
     if foreign { Err(Error::unsupported("this clause of INSERT")) } else { Ok(()) }
 }
