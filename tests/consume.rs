@@ -534,10 +534,8 @@ fn acknowledgements_are_folded_into_the_position() {
         let engine = fixture.server.as_ref().unwrap().engine();
         let snapshot = engine.snapshot().unwrap();
         let topic = engine.catalog().relations().find(|relation| relation.name == "work").unwrap().storage;
-        let from = tertulia::topic::groups_prefix(topic);
-        let to = tertulia::encoding::key::prefix_successor(&from).unwrap();
-        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
-        let mut cursor = snapshot.cursor(bounds.0, bounds.1, tertulia::storage::Direction::Forward);
+        let (from, to) = tertulia::encoding::key::prefixed(tertulia::topic::groups_prefix(topic));
+        let mut cursor = snapshot.cursor(from, to, tertulia::storage::Direction::Forward);
         let mut entries = Vec::new();
         while cursor.next_batch(&snapshot, &mut entries, 100).unwrap() {}
         entries.len()
