@@ -4,19 +4,22 @@
 //! and lets each workload run on them in turn, A B A B, so that whatever else the machine does meets both. A figure is
 //! the median of its rounds; a ratio is the median of the rounds' own ratios. `-- --help` lists the options.
 
-mod fanout;
-mod machine;
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "each benchmark uses its part")]
+mod common;
+mod data;
 mod measure;
 mod memory;
 mod options;
-mod process;
 mod report;
-mod servers;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod workload;
 
-use machine::Machine;
+use common::fanout::{self, Pace};
+use common::listening::Ears;
+use common::machine::Machine;
+use common::servers;
 use measure::Row;
 use options::Options;
 use workload::Workload;
@@ -24,17 +27,18 @@ use workload::Workload;
 fn main() {
     let options = Options::read();
     let Some((tertulia, postgres)) = servers::start() else { return };
+    let ears = Ears::start(options.threads);
     let runtime = options.runtime();
     let servers = [runtime.block_on(tertulia.server()), runtime.block_on(postgres.server())];
     let machine = Machine::look();
     println!("{machine}");
     let mut rows = Vec::new();
     let memory = runtime.block_on(async {
-        servers::make_table(&servers).await;
+        data::make_table(&servers).await;
         // first, while no allocator has memory left over from other work
         let wanted = options.wants(memory::TITLE);
         let memory = if wanted { Some(memory::measure(&servers, &options).await) } else { None };
-        servers::load(&servers, &options).await;
+        data::load(&servers, &options).await;
         for workload in Workload::ALL {
             for &clients in options.clients(workload) {
                 let title = workload.title(clients);
@@ -44,10 +48,12 @@ fn main() {
             }
         }
         for &listeners in &options.listeners {
-            for pace in fanout::Pace::ALL {
+            for pace in [Pace::One, Pace::Flood] {
                 let title = pace.title(listeners);
                 if options.wants(&title) {
-                    rows.push(fanout::measure(&servers, pace, listeners, &options).await.told());
+                    let length = (options.rounds, options.round);
+                    let rounds = fanout::measure(&servers, &ears, pace, listeners, length).await;
+                    rows.push(Row { title, rounds }.told());
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What an idle connection costs.
 
+use crate::common::process;
+use crate::common::servers::Server;
 use crate::options::Options;
-use crate::process;
-use crate::servers::Server;
 
 /// The row's title.
 pub const TITLE: &str = "private memory of an idle connection";

@@ -1,5 +1,6 @@
 //! What the command line says.
 
+use crate::common::arguments::{self, list, number, read_list, read_number};
 use crate::workload::Workload;
 use clap::{Arg, ArgAction, Command};
 use std::path::PathBuf;
@@ -24,17 +25,10 @@ pub struct Options {
     pub out: PathBuf,
     clients: Option<Vec<usize>>,
     only: Vec<String>,
-    threads: usize,
+    /// Threads of the client.
+    pub threads: usize,
     /// The command line, for the report.
     pub command: String,
-}
-
-fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).default_value(default).value_parser(clap::value_parser!(u32)).help(help)
-}
-
-fn list(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_delimiter(',').value_parser(clap::value_parser!(u32)).help(help)
 }
 
 impl Options {
@@ -57,15 +51,11 @@ impl Options {
                     .action(ArgAction::Append)
                     .help("workloads whose titles hold one of these"),
             )
-            .arg(Arg::new("out").long("out").default_value(out).help("where compare.md and compare.json are written"))
-            // cargo says so to every benchmark
-            .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
+            .arg(arguments::out(out))
+            .arg(arguments::bench())
             .get_matches();
-        let number = |name: &str| *matches.get_one::<u32>(name).expect("it has a default");
-        let list = |name: &str| {
-            let values = matches.get_many::<u32>(name);
-            values.map(|values| values.map(|&value| value as usize).collect::<Vec<usize>>())
-        };
+        let number = |name: &str| read_number(&matches, name);
+        let list = |name: &str| read_list(&matches, name);
         Options {
             rows: i64::from(number("rows")),
             conversations: i64::from(number("conversations")).max(1),
@@ -77,7 +67,7 @@ impl Options {
             clients: list("clients"),
             only: matches.get_many::<String>("only").into_iter().flatten().cloned().collect(),
             threads: number("threads") as usize,
-            command: command(),
+            command: arguments::command("compare"),
         }
     }
 
@@ -99,12 +89,4 @@ impl Options {
         };
         builder.worker_threads(self.threads.max(1)).enable_all().build().expect("threads for the client")
     }
-}
-
-fn command() -> String {
-    let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let mut words = vec!["cargo bench --bench compare".to_owned()];
-    words.extend(Some("--".to_owned()).filter(|_| std::env::args().len() > 2));
-    words.extend(arguments.map(|word| if word.contains(' ') { format!("'{word}'") } else { word }));
-    words.join(" ")
 }

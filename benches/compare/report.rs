@@ -1,10 +1,12 @@
 //! The tables that come out: a line for the terminal, compare.md and compare.json.
 
-use crate::machine::Machine;
-use crate::measure::{Figures, Round, Row};
+use crate::common::machine::Machine;
+use crate::common::round::Round;
+use crate::common::servers::{POSTGRES_SETTINGS, Server, TERTULIA_FLAGS};
+use crate::data::BODY_BYTES;
+use crate::measure::Row;
 use crate::memory::{self, Memory};
 use crate::options::Options;
-use crate::servers::{BODY_BYTES, POSTGRES_SETTINGS, Server, TERTULIA_FLAGS};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
@@ -70,9 +72,9 @@ fn markdown(
             out,
             "| {} | {} | {} | {} | {:.0} : {:.0} | {:.0} : {:.0} | {:.1} : {:.1} | {:.1} : {:.1} |",
             row.title,
-            with_spread(&figures(0, |round| round.rate), 0),
-            with_spread(&figures(1, |round| round.rate), 0),
-            with_spread(&row.ratios(), 2),
+            figures(0, |round| round.rate).text(0),
+            figures(1, |round| round.rate).text(0),
+            row.ratios().text(2),
             median(0, |round| round.p50),
             median(1, |round| round.p50),
             median(0, |round| round.p99),
@@ -89,11 +91,6 @@ fn markdown(
             writeln!(out, "\n{title}, of {connections}: Tertulia {a:.1} kB, PostgreSQL {b:.1} kB, 1 : {:.0}", b / a);
     }
     out
-}
-
-fn with_spread(figures: &Figures, digits: usize) -> String {
-    let (least, most) = figures.spread();
-    format!("{:.digits$} ({least:.digits$} to {most:.digits$})", figures.median())
 }
 
 fn json(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&Memory>, options: &Options) -> Value {
@@ -120,16 +117,7 @@ fn json(machine: &Machine, servers: &[Server; 2], rows: &[Row], memory: Option<&
     json!({
         "command": options.command,
         "time": machine.time,
-        "machine": {
-            "processor": machine.processor,
-            "cores": machine.cores,
-            "memory_gib": machine.memory,
-            "kernel": machine.kernel,
-            "compiler": machine.compiler,
-            "commit": machine.commit,
-            "load": machine.load,
-            "sync_us": { "median": machine.sync.0, "p99": machine.sync.1 },
-        },
+        "machine": machine.json(),
         "tertulia": { "version": servers[0].version, "flags": TERTULIA_FLAGS },
         "postgresql": { "version": servers[1].version, "settings": POSTGRES_SETTINGS },
         "data": { "rows": options.rows, "conversations": options.conversations, "body_bytes": BODY_BYTES },

@@ -1,7 +1,8 @@
 //! What the clients do.
 
+use crate::common::servers::Server;
+use crate::data::{BODY_BYTES, key};
 use crate::options::Options;
-use crate::servers::{BODY_BYTES, Server, key};
 use crate::support::random::Random;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -4,9 +4,10 @@
 //! lets the clients work, and writes a line for each second (`endurance.csv`), a plot (`endurance.svg`) and the figures
 //! (`endurance.md`): rate, latencies, memory, sizes of the files. `-- --help` lists the options.
 
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "each benchmark uses its part")]
+mod common;
 mod load;
-#[path = "../compare/machine.rs"]
-mod machine;
 mod options;
 mod plot;
 mod report;
@@ -14,7 +15,7 @@ mod sample;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use machine::Machine;
+use common::machine::Machine;
 use options::Options;
 use sample::Sampler;
 use std::time::{Duration, Instant};

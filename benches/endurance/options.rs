@@ -1,5 +1,6 @@
 //! What the command line says.
 
+use crate::common::arguments::{self, number, read_number};
 use clap::{Arg, ArgAction, Command};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,10 +27,6 @@ pub struct Options {
 /// hour of it.
 const FLAGS: &[&str] = &["--map-size", "64GB", "--change-retention", "10s"];
 
-fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).default_value(default).value_parser(clap::value_parser!(u32)).help(help)
-}
-
 impl Options {
     /// Reads the command line; ends the program where it is wrong.
     pub fn read() -> Options {
@@ -45,12 +42,11 @@ impl Options {
                     .long("place")
                     .help("where the server's directory is made, instead of the temporary one"),
             )
-            .arg(Arg::new("out").long("out").default_value(out).help("where the results are written"))
+            .arg(arguments::out(out))
             .arg(Arg::new("flag").long("flag").action(ArgAction::Append).help("NAME=VALUE: a setting of the server"))
-            // cargo says so to every benchmark
-            .arg(Arg::new("bench").long("bench").action(ArgAction::SetTrue).hide(true))
+            .arg(arguments::bench())
             .get_matches();
-        let number = |name: &str| *matches.get_one::<u32>(name).expect("it has a default");
+        let number = |name: &str| read_number(&matches, name);
         let seconds = match u64::from(number("minutes")) * 60 + u64::from(number("seconds")) {
             0 => 20,
             seconds => seconds,
@@ -67,13 +63,7 @@ impl Options {
             place: matches.get_one::<String>("place").map_or_else(std::env::temp_dir, PathBuf::from),
             out: PathBuf::from(matches.get_one::<String>("out").expect("it has a default")),
             flags,
-            command: command(),
+            command: arguments::command("endurance"),
         }
     }
-}
-
-fn command() -> String {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let separator = if arguments.is_empty() { "" } else { " -- " };
-    format!("cargo bench --bench endurance{separator}{}", arguments.join(" "))
 }

@@ -1,6 +1,6 @@
 //! The results as files.
 
-use crate::machine::Machine;
+use crate::common::machine::Machine;
 use crate::options::Options;
 use crate::plot;
 use crate::sample::{Sample, Samples, milliseconds};

@@ -1,5 +1,6 @@
 //! What is seen each second.
 
+use crate::common::process::anonymous_bytes;
 use crate::load::Clients;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -80,13 +81,6 @@ impl Sampler {
 pub fn milliseconds(sorted: &[u32], quantile: f64) -> f64 {
     let at = (sorted.len().saturating_sub(1) as f64 * quantile).round() as usize;
     sorted.get(at).map_or(0.0, |&micros| f64::from(micros) / 1_000.0)
-}
-
-/// Memory that is not of mapped files: those are the kernel's to give back.
-fn anonymous_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
 /// What a directory's files take on the disk.

@@ -1,5 +1,6 @@
 //! The machine that the figures are of.
 
+use serde_json::{Value, json};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -64,6 +65,22 @@ impl Machine {
             sync: sync_time(),
             time: now.map_or(0, |time| time.as_secs()),
         }
+    }
+}
+
+impl Machine {
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        json!({
+            "processor": self.processor,
+            "cores": self.cores,
+            "memory_gib": self.memory,
+            "kernel": self.kernel,
+            "compiler": self.compiler,
+            "commit": self.commit,
+            "load": self.load,
+            "sync_us": { "median": self.sync.0, "p99": self.sync.1 },
+        })
     }
 }
 

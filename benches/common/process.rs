@@ -11,8 +11,26 @@ pub fn private_bytes(pid: u32) -> u64 {
     family(pid).into_iter().filter_map(private_bytes_of).sum()
 }
 
+/// Memory of a process that is not of mapped files: those are the kernel's to give back.
+pub fn anonymous_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// Processor time so far of a process's threads of this name, which the kernel counts in nanoseconds.
+pub fn thread_time(pid: u32, name: &str) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let time_of = |thread: fs::DirEntry| -> Option<u64> {
+        let is_named = fs::read_to_string(thread.path().join("comm")).ok()?.trim() == name;
+        let schedule = is_named.then(|| fs::read_to_string(thread.path().join("schedstat")).ok())??;
+        schedule.split_whitespace().next()?.parse().ok()
+    };
+    Duration::from_nanos(threads.filter_map(|thread| time_of(thread.ok()?)).sum())
+}
+
 /// Processor time of a process and its children so far, user and system.
-fn processor_time(pid: u32) -> Duration {
+pub fn processor_time(pid: u32) -> Duration {
     TICK * family(pid).into_iter().filter_map(ticks).sum()
 }
 
