@@ -201,7 +201,8 @@ impl Definer<'_, '_> {
             altered.after.readable_from = altered.after.row_version;
         }
         let concerns_rows = altered.concerns_rows() && !self.is_empty(&altered.before)?;
-        if concerns_rows && altered.moves() {
+        if altered.moves() {
+            // also where it is empty: an older snapshot may have rows there, which cannot be read as others
             self.move_rows(&mut altered)?;
         }
         if concerns_rows && altered.before.is_volatile() && (altered.moves() || !altered.built.is_empty()) {
