@@ -10,11 +10,13 @@ mod rows;
 
 use crate::error::{Error, Result, SqlState};
 use crate::limits::CHECK_FINDINGS_MAX;
+use crate::storage::Index;
 use crate::storage::datadir::DataDir;
-use crate::storage::disk::RealDisk;
+use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::log::{self, Scan};
 use crate::txn::Inspection;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Hears how far a check has come.
 pub trait Progress {
@@ -61,27 +63,40 @@ impl Report {
 /// the report.
 pub fn run(dir: &Path, map_size: usize, progress: &dyn Progress) -> Result<Report> {
     let dir = DataDir::open_existing(dir)?;
+    let index = || Index::lmdb_to_read(&dir.store(), map_size);
+    run_on(Arc::new(RealDisk::new()), dir.path(), index, progress)
+}
+
+/// The same of a directory on any disk, whose index `index` opens; nobody else may use it meanwhile.
+///
+/// # Errors
+/// As of [`run`].
+pub fn run_on(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    index: impl FnOnce() -> Result<Index>,
+    progress: &dyn Progress,
+) -> Result<Report> {
     let mut report = Report::default();
-    let scan = check_log(&dir, &mut report, progress)?;
+    let scan = check_log(&*disk, &dir.join("log"), &mut report, progress)?;
     if report.damaged > 0 {
         report.notes.push("the tables were not checked, for they are what the log says".to_owned());
         return Ok(report);
     }
-    match Inspection::open(&dir, map_size, scan) {
+    match index().and_then(|index| Inspection::open(disk, dir, index, scan)) {
         Ok(inspection) => check_recovered(&inspection, &mut report, progress)?,
         Err(error) => report.error(&error),
     }
     Ok(report)
 }
 
-fn check_log(dir: &DataDir, report: &mut Report, progress: &dyn Progress) -> Result<Scan> {
-    let disk = RealDisk::new();
-    progress.begin("commit log", log::stored_bytes(&disk, &dir.log())?);
+fn check_log(disk: &dyn Disk, dir: &Path, report: &mut Report, progress: &dyn Progress) -> Result<Scan> {
+    progress.begin("commit log", log::stored_bytes(disk, dir)?);
     let mut damage = |error: Error| {
         report.error(&error);
         Ok(())
     };
-    let scan = log::scan(&disk, &dir.log(), &mut damage, &mut |bytes| progress.advance(bytes))?;
+    let scan = log::scan(disk, dir, &mut damage, &mut |bytes| progress.advance(bytes))?;
     let (segments, bytes, last) = (scan.segments(), scan.bytes(), scan.report.last);
     report.figures.push(format!("commit log: {segments} segments, {bytes} bytes of records, last commit {last}"));
     if let Some(place) = &scan.report.tail_cut {

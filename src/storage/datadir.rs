@@ -98,11 +98,6 @@ impl DataDir {
         &self.path
     }
 
-    /// Where the commit log is.
-    pub fn log(&self) -> PathBuf {
-        self.path.join("log")
-    }
-
     /// Where LMDB is.
     pub fn store(&self) -> PathBuf {
         self.path.join("index")

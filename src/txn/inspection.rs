@@ -5,13 +5,13 @@ use super::recovery;
 use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::storage::bulk::BulkDir;
-use crate::storage::datadir::DataDir;
-use crate::storage::disk::RealDisk;
+use crate::storage::disk::Disk;
 use crate::storage::log::{CommitLog, FileLog, Scan};
 use crate::storage::{Direction, Index, Store, StoreOptions, StoreSnapshot};
 use crate::types::{CommitSeq, StorageId};
 use bytes::Bytes;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The store and the log after it, recovered in memory.
@@ -37,12 +37,11 @@ pub struct LoggedWrite {
 }
 
 impl Inspection {
-    /// Recovers a directory whose log has been found whole.
+    /// Recovers a directory of a disk whose log has been found whole, with its index.
     ///
     /// # Errors
     /// XX001 where the store or the catalog cannot be read, or does not belong to the log.
-    pub fn open(dir: &DataDir, map_size: usize, scan: Scan) -> Result<Inspection> {
-        let index = Index::lmdb_to_read(&dir.store(), map_size)?;
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, index: Index, scan: Scan) -> Result<Inspection> {
         // what the log has is installed in memory, and never folded
         let options = StoreOptions {
             generation_bytes: usize::MAX,
@@ -53,8 +52,8 @@ impl Inspection {
         let store = Arc::new(Store::open(index, options)?);
         let position = store.position();
         scan.check_end(position)?;
-        let log = FileLog::sealed(Arc::new(RealDisk::new()), &dir.log(), scan);
-        let bulks = BulkDir::to_read(Arc::new(RealDisk::new()), &dir.path().join("bulk"));
+        let log = FileLog::sealed(disk.clone(), &dir.join("log"), scan);
+        let bulks = BulkDir::to_read(disk, &dir.join("bulk"));
         let (replayed, _) = recovery::replay(&store, &log, &bulks)?;
         let snapshot = store.snapshot()?;
         let catalog = recovery::load_catalog(&snapshot)?;

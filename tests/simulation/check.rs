@@ -3,43 +3,67 @@
 use crate::model::{Model, Row, Table};
 use crate::simulated::Answer;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tertulia::catalog::{Catalog, Relation};
 
 type Run<'a> = &'a mut dyn FnMut(&str) -> Answer;
 
+/// The catalog has the tables that must be there, and they look as they must.
+pub fn catalog(model: &Model, catalog: &Catalog) {
+    let there = catalog.relations().filter_map(|relation| Some((Table::of_name(&relation.name)?, relation)));
+    let there: BTreeMap<Table, &Arc<Relation>> = there.collect();
+    let wanted: BTreeSet<Table> = model.tables().map(|(table, _)| table).collect();
+    assert_eq!(there.keys().copied().collect::<BTreeSet<_>>(), wanted, "the tables that there are");
+    model.tables().for_each(|(table, shape)| shape.check(there[&table]));
+}
+
 /// A user's view of all tables.
 pub fn tables(user: &str, model: &Model, run: Run) {
-    let mut tables = vec![Table::Shared, Table::User];
-    if user == "tertulia" {
-        tables.push(Table::Ledger);
-        tables.extend(model.extras.iter().map(|number| Table::Extra(*number)));
-    }
-    for table in tables {
-        let scope = if table == Table::User { user } else { "" };
-        let wanted = model.rows_at(table, scope, u64::MAX);
-        let answer = run(&format!("SELECT id, n, body FROM {} ORDER BY id", table.name()));
-        assert_eq!(answer.error, None, "{}", table.name());
-        let row = |at: usize| (answer.number(at, 0), Row { n: answer.number(at, 1), body: answer.rows[at][2].clone() });
-        let read: BTreeMap<i64, Row> = (0..answer.rows.len()).map(row).collect();
-        assert_eq!(read, wanted, "{} as {user} sees it, not as it must be", table.name());
-        // the unique index finds each row
-        let bodies: BTreeMap<String, i64> =
-            wanted.iter().filter_map(|(id, row)| Some((row.body.clone()?, *id))).collect();
-        if bodies.is_empty() || table == Table::Shared && user != "tertulia" {
+    for (table, shape) in model.tables() {
+        // what is nobody's own is the same for all
+        if table == Table::Stream || !table.is_scoped() && user != "tertulia" {
             continue;
         }
-        let list = bodies.keys().map(|body| format!("'{body}'")).collect::<Vec<_>>().join(", ");
-        let answer = run(&format!("SELECT id, body FROM {} WHERE body IN ({list})", table.name()));
-        let pair = |at: usize| (answer.rows[at][1].clone().unwrap_or_default(), answer.number(at, 0));
-        let found: Vec<(String, i64)> = (0..answer.rows.len()).map(pair).collect();
-        assert_eq!(found.len(), bodies.len(), "{} has a body twice", table.name());
-        assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), bodies, "bodies of {}", table.name());
+        let scope = if table.is_scoped() { user } else { "" };
+        let wanted = model.rows_at(table, scope, u64::MAX);
+        let answer = run(&format!("SELECT * FROM {} ORDER BY id", table.name()));
+        assert_eq!(answer.error, None, "{}", table.name());
+        assert_eq!(answer.columns, shape.names(), "the columns of {}", table.name());
+        let read: BTreeMap<i64, Row> = (0..answer.rows.len()).map(|at| Row::of(&answer, at)).collect();
+        assert_eq!(read, wanted, "{} as {user} sees it, not as it must be", table.name());
+        if table != Table::Ledger {
+            let columns: BTreeSet<&str> = shape.indexes.iter().map(|index| index.columns[0]).chain(["body"]).collect();
+            columns.into_iter().for_each(|column| by_index(table, column, &wanted, run));
+        }
     }
     if user == "tertulia" {
         let answer = run("SELECT relname FROM pg_class WHERE relname LIKE 'x%' AND relkind = 'r'");
         let names: BTreeSet<String> = answer.rows.iter().filter_map(|row| row[0].clone()).collect();
-        let wanted: BTreeSet<String> = model.extras.iter().map(|number| format!("x{number}")).collect();
+        let wanted: BTreeSet<String> = model.extras().into_iter().map(|number| Table::Extra(number).name()).collect();
         assert_eq!(names, wanted, "the tables that there are");
     }
+}
+
+/// An index finds the rows that a look at all rows found.
+fn by_index(table: Table, column: &str, rows: &BTreeMap<i64, Row>, run: Run) {
+    let value = |row: &Row| match column {
+        "n" => Some(row.n.to_string()),
+        "body" => row.body.as_ref().map(|body| format!("'{body}'")),
+        _ => row.extra.map(|extra| extra.to_string()),
+    };
+    let with: BTreeMap<i64, String> = rows.iter().filter_map(|(id, row)| Some((*id, value(row)?))).collect();
+    if with.is_empty() {
+        return;
+    }
+    let values: BTreeSet<&str> = with.values().map(String::as_str).collect();
+    let list: Vec<&str> = values.into_iter().collect();
+    let name = table.name();
+    let answer = run(&format!("SELECT * FROM {name} WHERE {column} IN ({})", list.join(", ")));
+    assert_eq!(answer.error, None, "{name} by {column}");
+    let found: Vec<i64> = (0..answer.rows.len()).map(|at| Row::of(&answer, at).0).collect();
+    let ids: BTreeSet<i64> = found.iter().copied().collect();
+    assert_eq!(found.len(), ids.len(), "a row of {name} is found twice by {column}");
+    assert_eq!(ids, with.keys().copied().collect(), "rows of {name} by {column}");
 }
 
 /// The topic has a message for every change of its source, in order, and its offsets are dense.

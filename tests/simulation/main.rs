@@ -9,16 +9,21 @@
 //! ```
 
 mod check;
+mod choose;
 mod client;
+mod judge;
 mod live;
 mod model;
 mod observer;
 #[path = "../support/random.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod random;
+mod restart;
+mod shape;
 #[path = "../support/simulated.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod simulated;
+mod statement;
 mod world;
 
 use std::cell::Cell;
@@ -75,19 +80,23 @@ impl Sum {
         self.stats.live_events += stats.live_events;
         self.stats.folds += stats.folds;
         self.stats.tails += stats.tails;
+        for (kind, count) in &stats.defined {
+            *self.stats.defined.entry(kind).or_default() += count;
+        }
         for (what, count) in faults {
             *self.faults.entry(what).or_default() += count;
         }
     }
 
     fn report(&self) {
-        let Stats { statements, commits, recoveries, recovered_commits, live_events, folds, tails } = &self.stats;
+        let Stats { statements, commits, recoveries, recovered_commits, live_events, folds, tails, defined } =
+            &self.stats;
         eprintln!(
             "{} seeds: {statements} statements, {commits} commits, {folds} folds, {live_events} live events",
             self.seeds
         );
         eprintln!("{recoveries} recoveries, {recovered_commits} commits replayed, {tails} torn ends of the log cut");
-        for (what, count) in &self.faults {
+        for (what, count) in defined.iter().chain(&self.faults) {
             eprintln!("{count:>10} {what}");
         }
     }

@@ -1,5 +1,8 @@
 //! What the database must hold: every row's versions, by the commits that were observed.
 
+use crate::shape::{Definition, Shape};
+use crate::simulated::Answer;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A table of the simulation.
@@ -28,6 +31,11 @@ impl Table {
         }
     }
 
+    /// Whether each user has rows of its own.
+    pub fn is_scoped(self) -> bool {
+        [Table::User, Table::Stream].contains(&self)
+    }
+
     pub fn of_name(name: &str) -> Option<Table> {
         Some(match name {
             "t" => Table::Shared,
@@ -47,16 +55,52 @@ pub type Key = (Table, String, i64);
 pub struct Row {
     pub n: i64,
     pub body: Option<String>,
+    /// NULL too where there is no such column.
+    pub extra: Option<i64>,
+}
+
+impl Row {
+    /// A row of an answer, with its id.
+    pub fn of(answer: &Answer, at: usize) -> (i64, Row) {
+        let place = |name: &str| answer.columns.iter().position(|column| column == name);
+        let text = |name: &str| answer.rows[at][place(name)?].clone();
+        let number = |name: &str| text(name).map(|text| text.parse().expect("a number"));
+        let (id, n) = (number("id").expect("an id"), number("n").expect("a number"));
+        (id, Row { n, body: text("body"), extra: number("extra") })
+    }
 }
 
 /// What a write found, as far as its answer tells.
 #[derive(Clone, Debug)]
 pub enum Before {
     Absent,
-    /// A row with this number, and with this body where that was not changed.
-    Was(i64, Option<Option<String>>),
+    /// A row with this number, and with these columns where they were not changed.
+    Was {
+        n: i64,
+        body: Option<Option<String>>,
+        extra: Option<Option<i64>>,
+    },
     /// A STREAM row may expire under a transaction.
     Unknown,
+}
+
+impl Before {
+    /// This very row.
+    pub fn row(row: &Row) -> Before {
+        Before::Was { n: row.n, body: Some(row.body.clone()), extra: Some(row.extra) }
+    }
+
+    fn fits(&self, found: Option<&Row>) -> bool {
+        match (self, found) {
+            (Before::Unknown, _) | (Before::Absent, None) => true,
+            (Before::Was { n, body, extra }, Some(row)) => {
+                row.n == *n
+                    && body.as_ref().is_none_or(|body| *body == row.body)
+                    && extra.is_none_or(|extra| extra == row.extra)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// One row's write as the client was told of it.
@@ -67,19 +111,23 @@ pub struct Effect {
     pub after: Option<Row>,
 }
 
-/// Something else that a transaction does.
-#[derive(Clone, Debug, PartialEq)]
+/// Something that a transaction does.
+#[derive(Clone, Debug)]
 pub enum Deed {
     Write(Effect),
-    Create(u32),
-    Drop(u32),
+    Define(Table, Definition),
     /// It acknowledges a message of the group.
     Ack(u64),
 }
 
-impl PartialEq for Effect {
-    fn eq(&self, other: &Effect) -> bool {
-        self.key == other.key && self.after == other.after
+impl Deed {
+    /// The table that it changes.
+    pub fn table(&self) -> Option<Table> {
+        match self {
+            Deed::Write(effect) => Some(effect.key.0),
+            Deed::Define(table, _) => Some(*table),
+            Deed::Ack(_) => None,
+        }
     }
 }
 
@@ -93,15 +141,84 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// The rows that it has written, newest last.
-    pub fn overlay(&self) -> BTreeMap<Key, Option<Row>> {
-        let mut rows = BTreeMap::new();
-        for deed in &self.deeds {
-            if let Deed::Write(effect) = deed {
-                rows.insert(effect.key.clone(), effect.after.clone());
+    /// Whether a row was written.
+    pub fn has_written(&self, key: &Key) -> bool {
+        self.deeds.iter().any(|deed| matches!(deed, Deed::Write(effect) if effect.key == *key))
+    }
+}
+
+/// What was written of rows: each as it was before and as it is after.
+pub type Written = BTreeMap<Key, (Option<Row>, Option<Row>)>;
+
+/// What a transaction writes while the rows stay in one storage.
+#[derive(Clone)]
+pub struct Era {
+    /// The version that rows have at its end, in whose terms it tells of them.
+    pub version: u16,
+    pub written: Written,
+}
+
+/// What a transaction makes of one table.
+pub struct Outcome {
+    /// None where it is dropped.
+    pub shape: Option<Shape>,
+    pub rows: BTreeMap<Key, Row>,
+    /// What it wrote between the definitions that put the rows into another storage: each tells of its own.
+    pub eras: Vec<Era>,
+    /// All that the table looked like on the way.
+    shapes: Vec<Shape>,
+    definitions: Vec<Definition>,
+}
+
+impl Outcome {
+    /// Whether it was made and dropped again, so that nobody else knows of it.
+    pub fn is_nothing(&self) -> bool {
+        self.shape.is_none() && self.definitions.first() == Some(&Definition::Create)
+    }
+
+    fn write(&mut self, effect: &Effect) {
+        let before = self.rows.get(&effect.key).cloned();
+        match &effect.after {
+            Some(row) => self.rows.insert(effect.key.clone(), row.clone()),
+            None => self.rows.remove(&effect.key),
+        };
+        let era = self.eras.last_mut().expect("there is always one");
+        era.written.entry(effect.key.clone()).or_insert((before, None)).1 = effect.after.clone();
+    }
+
+    fn define(&mut self, table: Table, definition: &Definition) {
+        match (definition, &mut self.shape) {
+            (Definition::Create, shape @ None) => *shape = Some(Shape::new()),
+            (Definition::Drop, shape @ Some(_)) => *shape = None,
+            (Definition::Create, _) | (_, None) => panic!("{definition:?} of {table:?}"),
+            (_, Some(shape)) => {
+                let replaced = shape.is_replaced_by(definition);
+                shape.define(definition);
+                self.next_era(definition, replaced);
             }
         }
-        rows
+        self.rows.retain(|_, row| match definition.of_row(row) {
+            Some(after) => {
+                *row = after;
+                true
+            }
+            None => false,
+        });
+        self.shapes.extend(self.shape.clone());
+        self.definitions.push(definition.clone());
+    }
+
+    fn next_era(&mut self, definition: &Definition, replaced: bool) {
+        let version = self.shape.as_ref().map_or(0, |shape| shape.version);
+        if replaced {
+            self.eras.push(Era { version, written: Written::new() });
+        }
+        let era = self.eras.last_mut().expect("there is always one");
+        era.version = version;
+        for (before, after) in era.written.values_mut() {
+            *before = before.as_ref().and_then(|row| definition.of_row(row));
+            *after = after.as_ref().and_then(|row| definition.of_row(row));
+        }
     }
 }
 
@@ -112,10 +229,14 @@ pub type Message = (u64, String, i64);
 pub struct Model {
     versions: BTreeMap<Key, Vec<(u64, Option<Row>)>>,
     now: BTreeMap<Key, Row>,
-    bodies: BTreeMap<(Table, String, String), i64>,
+    shapes: BTreeMap<Table, Shape>,
+    /// What tables looked like under each version of their rows.
+    layouts: BTreeMap<(Table, u16), Shape>,
+    definitions: BTreeMap<Table, Vec<(u64, Definition)>>,
+    /// The last commit that put a table's rows into another storage.
+    replaced: BTreeMap<Table, u64>,
     /// When a STREAM row vanishes at the earliest.
     pub expires: BTreeMap<Key, i64>,
-    pub extras: BTreeSet<u32>,
     /// Transactions whose COMMIT was sent and not answered, or answered with a failure of the log.
     pub pending: BTreeMap<i64, Tx>,
     /// Clients whose COMMIT was sent and not answered.
@@ -131,80 +252,148 @@ pub struct Model {
     pub ids: BTreeSet<i64>,
     /// The numbers of the sequence that clients have seen.
     pub numbers: BTreeSet<i64>,
+    /// Definitions that were committed, by their kinds.
+    pub defined: BTreeMap<&'static str, u64>,
 }
 
 impl Model {
-    pub fn row(&self, key: &Key) -> Option<&Row> {
-        self.now.get(key)
+    /// The tables that are there from the beginning.
+    pub fn new() -> Model {
+        let mut model = Model::default();
+        for table in [Table::Shared, Table::User, Table::Stream, Table::Ledger] {
+            model.shapes.insert(table, Shape::new());
+            model.layouts.insert((table, 0), Shape::new());
+        }
+        model
     }
 
-    fn set(&mut self, seq: u64, key: &Key, row: Option<Row>) {
-        let (table, user, id) = key;
-        if let Some(Row { body: Some(body), .. }) = self.now.get(key) {
-            self.bodies.remove(&(*table, user.clone(), body.clone()));
+    /// What a table looks like; none where it is not there.
+    pub fn shape(&self, table: Table) -> Option<&Shape> {
+        self.shapes.get(&table)
+    }
+
+    /// The tables that are there.
+    pub fn tables(&self) -> impl Iterator<Item = (Table, &Shape)> {
+        self.shapes.iter().map(|(table, shape)| (*table, shape))
+    }
+
+    /// The numbers of the extra tables.
+    pub fn extras(&self) -> Vec<u32> {
+        let number = |table: &Table| if let Table::Extra(number) = table { Some(*number) } else { None };
+        self.shapes.keys().filter_map(number).collect()
+    }
+
+    /// A stored row with its id.
+    pub fn decode(&self, table: Table, row: &Bytes) -> (i64, Row) {
+        let version = tertulia::encoding::row::version(row);
+        let layout = self.layouts.get(&(table, version));
+        layout.unwrap_or_else(|| panic!("{table:?} never had rows of version {version}")).decode(row)
+    }
+
+    /// The same in the terms of a version that the row has come to by definitions, in the same storage.
+    pub fn decode_as(&self, table: Table, row: &Bytes, version: u16) -> Option<(i64, Row)> {
+        let (id, mut decoded) = self.decode(table, row);
+        let stored = tertulia::encoding::row::version(row);
+        if stored > version {
+            return None;
         }
-        match &row {
-            Some(row) => {
-                if let Some(body) = &row.body
-                    && *table != Table::Stream
-                {
-                    let taken = self.bodies.insert((*table, user.clone(), body.clone()), *id);
-                    assert!(taken.is_none(), "{key:?} and {taken:?} both have the unique body {body}");
+        for next in stored + 1..=version {
+            let made = self.layouts[&(table, next)].made.as_ref().expect("a later version is made by a definition");
+            if self.layouts[&(table, next - 1)].is_replaced_by(made) {
+                return None;
+            }
+            decoded = made.of_row(&decoded)?;
+        }
+        Some((id, decoded))
+    }
+
+    /// What a table is after some deeds over what is committed. `check` is given what each write found.
+    pub fn outcome(&self, table: Table, deeds: &[Deed], mut check: impl FnMut(&Effect, Option<&Row>)) -> Outcome {
+        let shape = self.shapes.get(&table).cloned();
+        let version = shape.as_ref().map_or(0, |shape| shape.version);
+        let mut outcome = Outcome {
+            shape,
+            rows: self.now_of(table).map(|(key, row)| (key.clone(), row.clone())).collect(),
+            eras: vec![Era { version, written: Written::new() }],
+            shapes: Vec::new(),
+            definitions: Vec::new(),
+        };
+        for deed in deeds.iter().filter(|deed| deed.table() == Some(table)) {
+            match deed {
+                Deed::Write(effect) => {
+                    check(effect, outcome.rows.get(&effect.key));
+                    outcome.write(effect);
                 }
-                self.now.insert(key.clone(), row.clone());
-            }
-            None => {
-                self.now.remove(key);
+                Deed::Define(_, definition) => outcome.define(table, definition),
+                Deed::Ack(_) => {}
             }
         }
-        let versions = self.versions.entry(key.clone()).or_default();
-        match versions.last_mut() {
-            Some((at, version)) if *at == seq => *version = row,
-            _ => versions.push((seq, row)),
-        }
+        outcome
+    }
+
+    fn now_of(&self, table: Table) -> impl Iterator<Item = (&Key, &Row)> {
+        self.now.range((table, String::new(), i64::MIN)..).take_while(move |(key, _)| key.0 == table)
     }
 
     /// What a transaction does, at its position.
-    pub fn apply(&mut self, seq: u64, tx: &Tx, recovered: bool) {
-        // a unique body may move between rows of one transaction: only its end counts
-        let mut net: BTreeMap<Key, Option<Row>> = BTreeMap::new();
+    pub fn apply(&mut self, seq: u64, tx: &Tx, recovered: bool) -> BTreeMap<Table, Outcome> {
+        let tables: BTreeSet<Table> = tx.deeds.iter().filter_map(Deed::table).collect();
+        let mut outcomes = BTreeMap::new();
+        for table in tables.into_iter().filter(|table| !(recovered && *table == Table::Stream)) {
+            let outcome = self.outcome(table, &tx.deeds, |effect, found| {
+                let id = tx.id;
+                assert!(
+                    effect.before.fits(found),
+                    "commit {seq} of transaction {id} was made over another row: {effect:?} over {found:?}"
+                );
+            });
+            self.settle(seq, table, &outcome);
+            outcomes.insert(table, outcome);
+        }
         for deed in &tx.deeds {
-            match deed {
-                Deed::Write(effect) if effect.key.0 == Table::Stream && recovered => {}
-                Deed::Write(effect) => {
-                    let found = net.get(&effect.key).cloned().unwrap_or_else(|| self.row(&effect.key).cloned());
-                    check_before(seq, tx.id, effect, found.as_ref());
-                    net.insert(effect.key.clone(), effect.after.clone());
-                }
-                Deed::Create(number) => assert!(self.extras.insert(*number), "x{number} is made twice"),
-                Deed::Drop(number) => {
-                    assert!(self.extras.remove(number), "x{number} is dropped twice");
-                    let rows = self.keys(Table::Extra(*number), "");
-                    net.extend(rows.into_iter().map(|key| (key, None)));
-                }
-                Deed::Ack(offset) => assert!(self.acked.insert(*offset), "message {offset} is acknowledged twice"),
+            if let Deed::Ack(offset) = deed {
+                assert!(self.acked.insert(*offset), "message {offset} is acknowledged twice");
             }
-        }
-        net.iter().filter(|(_, row)| row.is_none()).for_each(|(key, _)| self.set(seq, key, None));
-        // those that keep their id but give up their body make room for it first
-        let changed: Vec<_> = net.iter().filter(|(_, row)| row.is_some()).collect();
-        for (key, _) in &changed {
-            if let Some(Row { body: Some(body), .. }) = self.now.get(*key) {
-                self.bodies.remove(&(key.0, key.1.clone(), body.clone()));
-            }
-        }
-        for (key, row) in changed {
-            let kept = self.now.remove(key);
-            self.set(seq, key, row.clone());
-            drop(kept);
         }
         self.committed.insert(tx.id, seq);
+        outcomes
     }
 
-    /// A table's keys of one user.
-    pub fn keys(&self, table: Table, user: &str) -> Vec<Key> {
-        let range = (table, user.to_owned(), i64::MIN)..=(table, user.to_owned(), i64::MAX);
-        self.now.range(range).map(|(key, _)| key.clone()).collect()
+    fn settle(&mut self, seq: u64, table: Table, outcome: &Outcome) {
+        let before: BTreeMap<Key, Row> = self.now_of(table).map(|(key, row)| (key.clone(), row.clone())).collect();
+        let written = outcome.eras.iter().flat_map(|era| era.written.keys());
+        let keys: BTreeSet<&Key> = written.chain(before.keys()).collect();
+        for key in keys {
+            let (row, written) = (outcome.rows.get(key), outcome.eras.iter().any(|era| era.written.contains_key(key)));
+            if row == before.get(key) && !written {
+                continue;
+            }
+            match row {
+                Some(row) => self.now.insert(key.clone(), row.clone()),
+                None => self.now.remove(key),
+            };
+            self.versions.entry(key.clone()).or_default().push((seq, row.cloned()));
+        }
+        for definition in &outcome.definitions {
+            *self.defined.entry(definition.kind()).or_default() += 1;
+            self.definitions.entry(table).or_default().push((seq, definition.clone()));
+        }
+        self.layouts.extend(outcome.shapes.iter().map(|shape| ((table, shape.version), shape.clone())));
+        if outcome.eras.len() > 1 {
+            self.replaced.insert(table, seq);
+        }
+        match &outcome.shape {
+            Some(shape) => self.shapes.insert(table, shape.clone()),
+            None => self.shapes.remove(&table),
+        };
+        if let (Some(shape), false) = (&outcome.shape, table == Table::Stream) {
+            let users: BTreeSet<&String> = outcome.rows.keys().map(|(_, user, _)| user).collect();
+            for user in users {
+                let rows = outcome.rows.iter().filter(|(key, _)| key.1 == *user).map(|(key, row)| (key.2, row));
+                let duplicate = shape.duplicate(rows);
+                assert_eq!(duplicate, None, "rows of {table:?} have the same unique values after commit {seq}");
+            }
+        }
     }
 
     /// A table's rows of one user as of a commit.
@@ -220,21 +409,27 @@ impl Model {
         rows
     }
 
+    /// The same as who reads by an older snapshot sees them now: definitions hold for everybody, and what was put into
+    /// another storage since then is not seen, as in PostgreSQL.
+    pub fn rows_of_snapshot(&self, table: Table, user: &str, seq: u64) -> BTreeMap<i64, Row> {
+        if self.replaced.get(&table).is_some_and(|replaced| *replaced > seq) {
+            return BTreeMap::new();
+        }
+        let mut rows = self.rows_at(table, user, seq);
+        let definitions = self.definitions.get(&table).into_iter().flatten().filter(|(at, _)| *at > seq);
+        for (_, definition) in definitions {
+            rows = rows.into_iter().filter_map(|(id, row)| Some((id, definition.of_row(&row)?))).collect();
+        }
+        rows
+    }
+
     /// The STREAM rows are gone.
     pub fn forget_streams(&mut self) {
         let keys: Vec<Key> = self.now.keys().filter(|key| key.0 == Table::Stream).cloned().collect();
         for key in keys {
-            self.set(self.last, &key, None);
+            self.now.remove(&key);
+            self.versions.entry(key).or_default().push((self.last, None));
         }
         self.expires.clear();
     }
-}
-
-fn check_before(seq: u64, tx: i64, effect: &Effect, found: Option<&Row>) {
-    let fits = match (&effect.before, found) {
-        (Before::Unknown, _) | (Before::Absent, None) => true,
-        (Before::Was(n, body), Some(row)) => row.n == *n && body.as_ref().is_none_or(|body| *body == row.body),
-        _ => false,
-    };
-    assert!(fits, "commit {seq} of transaction {tx} was made over another row: {effect:?} over {found:?}");
 }

@@ -1,19 +1,20 @@
 //! Follows the commits as they are published, and reads them back from the log after a restart.
 
-use crate::model::{Deed, Key, Model, Row, Table, Tx};
+use crate::check;
+use crate::model::{Era, Model, Outcome, Table, Tx};
 use crate::world::USERS;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tertulia::change::{Change, ChangeKind, Commit};
-use tertulia::table::Model as TableModel;
 use tertulia::txn::{Engine, FeedReader};
-use tertulia::types::{CommitSeq, Oid, ScopeId, Value};
+use tertulia::types::{CommitSeq, Oid, ScopeId};
 
 #[derive(Default)]
 pub struct Observer {
     feed: Option<FeedReader>,
     /// Tables by their OID, dropped ones too.
-    tables: BTreeMap<Oid, (Table, Arc<TableModel>)>,
+    tables: BTreeMap<Oid, Table>,
     /// The durable changes of each commit that was observed, as text.
     seen: BTreeMap<u64, String>,
     /// Notifications by their commits.
@@ -31,11 +32,7 @@ impl Observer {
 
     fn learn(&mut self, engine: &Arc<Engine>) {
         for relation in engine.catalog().relations() {
-            if let Some(table) = Table::of_name(&relation.name)
-                && !self.tables.contains_key(&relation.oid)
-            {
-                self.tables.insert(relation.oid, (table, TableModel::new(relation).expect("a model")));
-            }
+            self.tables.extend(Table::of_name(&relation.name).map(|table| (relation.oid, table)));
         }
     }
 
@@ -49,6 +46,7 @@ impl Observer {
         let mut count = 0;
         for commit in commits {
             count += u64::from(self.apply(engine, model, &commit, false));
+            commit.catalog.iter().for_each(|catalog| check::catalog(model, catalog));
         }
         count
     }
@@ -68,18 +66,19 @@ impl Observer {
         model.committing.clear();
         model.last = current;
         self.feed = Some(engine.feed());
-        self.check_log(engine);
+        check::catalog(model, &engine.catalog());
+        self.check_log(engine, model);
         count
     }
 
     /// The log tells of each commit as it was published.
-    pub fn check_log(&self, engine: &Arc<Engine>) {
+    pub fn check_log(&self, engine: &Arc<Engine>, model: &Model) {
         let times = engine.log_times().expect("the log can be read");
         let oldest = times.first().map_or(engine.current().0, |(_, seq)| seq.0);
         let mut wanted = self.seen.range(oldest + 1..);
         for commit in engine.logged_commits_after(CommitSeq(oldest)).expect("the log can be read") {
             let commit = commit.expect("the log can be read");
-            let shown = self.show(&self.whole(engine, &commit));
+            let shown = self.show(model, &self.whole(engine, &commit));
             if shown.is_empty() {
                 continue;
             }
@@ -112,81 +111,51 @@ impl Observer {
         model.last = seq;
         let notified = commit.notifications.iter().filter(|one| one.channel.as_str() == "tx");
         self.notified.extend(notified.map(|one| (seq, one.payload.to_string())));
-        let shown = self.show(commit);
-        if !shown.is_empty() {
-            self.seen.insert(seq, shown);
-        }
-        let Some(id) = self.transaction(commit) else {
+        let Some(id) = self.transaction(model, commit) else {
             assert!(commit.changes.is_empty(), "commit {seq} of nobody has changes: {:?}", commit.changes);
             return false;
         };
         let known = model.pending.remove(&id);
         let tx = known.unwrap_or_else(|| panic!("commit {seq} is of transaction {id}, which did not commit"));
         assert!(recovered || !tx.doubtful, "transaction {id} was refused and is published as {seq}");
-        let before: BTreeMap<Key, Option<Row>> =
-            tx.overlay().into_keys().map(|key| (key.clone(), model.row(&key).cloned())).collect();
-        model.apply(seq, &tx, recovered);
-        self.compare(commit, &tx, &before, recovered);
+        let outcomes = model.apply(seq, &tx, recovered);
+        self.compare(model, commit, &tx, &outcomes);
+        let shown = self.show(model, commit);
+        if !shown.is_empty() {
+            self.seen.insert(seq, shown);
+        }
         self.tell(model, commit);
         true
     }
 
     /// Which transaction a commit is of: it notifies, and names itself in the ledger.
-    fn transaction(&self, commit: &Commit) -> Option<i64> {
+    fn transaction(&self, model: &Model, commit: &Commit) -> Option<i64> {
         let notified = commit.notifications.iter().find(|one| one.channel.as_str() == "tx");
         if let Some(notified) = notified {
             return notified.payload.as_str().parse().ok();
         }
-        let ledger = |change: &&Change| matches!(self.tables.get(&change.relation), Some((Table::Ledger, _)));
+        let ledger = |change: &&Change| self.tables.get(&change.relation) == Some(&Table::Ledger);
         let row = commit.changes.iter().find(ledger)?.new.clone()?;
-        let (_, table) = &self.tables[&commit.changes.iter().find(ledger)?.relation];
-        match table.decode(&row).expect("a row").first() {
-            Some(Value::Int(id)) => Some(*id),
-            other => panic!("{other:?} is no id"),
-        }
-    }
-
-    fn decode(&self, change: &Change, row: &bytes::Bytes) -> (i64, Row) {
-        let (_, table) = &self.tables[&change.relation];
-        let values = table.decode(row).expect("a row");
-        let (Value::Int(id), Value::Int(n)) = (&values[0], &values[1]) else { panic!("{values:?}") };
-        let body = match &values[2] {
-            Value::Text(body) => Some(body.to_string()),
-            _ => None,
-        };
-        (*id, Row { n: *n, body })
+        Some(model.decode(Table::Ledger, &row).0)
     }
 
     /// The commit's changes are the transaction's net effect.
-    fn compare(&self, commit: &Commit, tx: &Tx, before: &BTreeMap<Key, Option<Row>>, recovered: bool) {
-        let mut left: BTreeMap<Key, Option<Row>> = tx.overlay();
-        left.retain(|key, _| !(recovered && key.0 == Table::Stream));
-        let dropped = |key: &Key| matches!(key.0, Table::Extra(number) if tx.deeds.contains(&Deed::Drop(number)));
+    fn compare(&self, model: &Model, commit: &Commit, tx: &Tx, outcomes: &BTreeMap<Table, Outcome>) {
+        let eras = outcomes.iter().flat_map(|(table, outcome)| outcome.eras.iter().map(|era| (*table, era.clone())));
+        let mut left: Vec<(Table, Era)> = eras.collect();
         for change in &commit.changes {
-            let Some((table, _)) = self.tables.get(&change.relation) else { continue };
-            let owner = |key: &Key| key.0 == *table;
-            let old = change.old.as_ref().map(|row| self.decode(change, row));
-            let new = change.new.as_ref().map(|row| self.decode(change, row));
-            let (id, row) = new.clone().or(old.clone()).expect("a change has a row");
-            let keys: Vec<Key> = left.keys().filter(|key| owner(key) && key.2 == id).cloned().collect();
-            assert_eq!(keys.len(), 1, "commit {} changes {table:?} {id}: {tx:?}", commit.seq);
-            let after = left.remove(&keys[0]).expect("it was just found");
-            assert_eq!(after, new.as_ref().map(|_| row), "commit {} changes {:?}", commit.seq, keys[0]);
-            if let Some((old_id, old)) = old
-                && *table != Table::Stream
-            {
-                let key = (keys[0].0, keys[0].1.clone(), old_id);
-                assert_eq!(before.get(&key).cloned().flatten(), Some(old), "the old row of {key:?}");
-                if old_id != id {
-                    let gone = left.remove(&key);
-                    assert_eq!(gone, Some(None), "commit {} moves {key:?}", commit.seq);
-                }
+            let Some(&table) = self.tables.get(&change.relation) else { continue };
+            if !left.iter_mut().any(|(of, era)| *of == table && take(era, table, model, change)) {
+                let [old, new] = [&change.old, &change.new].map(|row| row.as_ref().map(|row| model.decode(table, row)));
+                panic!("commit {} changes {old:?} of {table:?} to {new:?}, not as {tx:?}", commit.seq);
             }
         }
         // what is left was there before as it is now, or was never there
-        for (key, row) in left {
-            let same = before.get(&key).cloned().flatten() == row || key.0 == Table::Stream || dropped(&key);
-            assert!(same, "commit {} of {tx:?} says nothing of {key:?}: {row:?}", commit.seq);
+        for (table, era) in left {
+            for (key, (before, after)) in era.written {
+                let same = before == after || table == Table::Stream || outcomes[&table].is_nothing();
+                assert!(same, "commit {} of {tx:?} says nothing of {key:?}: {before:?} to {after:?}", commit.seq);
+            }
         }
     }
 
@@ -196,7 +165,7 @@ impl Observer {
             model.bulk.insert(commit.seq.0);
         }
         for change in &commit.changes {
-            if !matches!(self.tables.get(&change.relation), Some((Table::Shared, _))) {
+            if self.tables.get(&change.relation) != Some(&Table::Shared) {
                 continue;
             }
             let row = change.new.as_ref().or(change.old.as_ref()).expect("a change has a row");
@@ -205,21 +174,21 @@ impl Observer {
                 ChangeKind::Update => "update",
                 ChangeKind::Delete => "delete",
             };
-            let (id, _) = self.decode(change, row);
+            let (id, _) = model.decode(Table::Shared, row);
             model.messages.push((commit.seq.0, op.to_owned(), id));
         }
     }
 
     /// A commit's durable changes as text, without what a drop makes of them.
-    fn show(&self, commit: &Commit) -> String {
+    fn show(&self, model: &Model, commit: &Commit) -> String {
         let mut shown = String::new();
         for change in &commit.changes {
-            let Some((table, _)) = self.tables.get(&change.relation) else { continue };
-            if *table == Table::Stream {
+            let Some(&table) = self.tables.get(&change.relation) else { continue };
+            if table == Table::Stream {
                 continue;
             }
-            let old = change.old.as_ref().map(|row| self.decode(change, row));
-            let new = change.new.as_ref().map(|row| self.decode(change, row));
+            let old = change.old.as_ref().map(|row| model.decode(table, row));
+            let new = change.new.as_ref().map(|row| model.decode(table, row));
             shown.push_str(&format!("{table:?} {:?} {:?} {old:?} {new:?}\n", change.scope, change.kind));
         }
         shown
@@ -233,4 +202,32 @@ impl Observer {
         let fits = (from..=to).any(|seq| since(seq) == heard.iter().collect::<Vec<_>>());
         assert!(fits, "heard {heard:?}, not {:?} from {from}..{to}", since(from));
     }
+}
+
+/// Takes a change out of what is to be told. False where it is not the one that was to be told of that row.
+fn take(era: &mut Era, table: Table, model: &Model, change: &Change) -> bool {
+    let decode = |row: &Option<Bytes>| match row {
+        Some(row) => model.decode_as(table, row, era.version).map(Some),
+        None => Some(None),
+    };
+    let (Some(old), Some(new)) = (decode(&change.old), decode(&change.new)) else { return false };
+    let wanted = match (old, new) {
+        (Some((from, old)), Some((to, new))) if from != to => vec![(from, Some(old), None), (to, None, Some(new))],
+        (old, new) => {
+            let id = old.as_ref().or(new.as_ref()).expect("a change has a row").0;
+            vec![(id, old.map(|(_, row)| row), new.map(|(_, row)| row))]
+        }
+    };
+    let mut keys = Vec::new();
+    for (id, old, new) in wanted {
+        let Some(key) = era.written.keys().find(|key| key.2 == id).cloned() else { return false };
+        let (before, after) = &era.written[&key];
+        // a STREAM row may have expired meanwhile
+        if *after != new || *before != old && table != Table::Stream {
+            return false;
+        }
+        keys.push(key);
+    }
+    keys.iter().for_each(|key| drop(era.written.remove(key)));
+    true
 }

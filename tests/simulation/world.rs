@@ -18,6 +18,8 @@ use tertulia::storage::log::LogOptions;
 use tertulia::txn::{CommitStep, Engine, EngineOptions, Patience};
 use tertulia::types::CommitSeq;
 
+/// Where the engine's files are.
+pub const DIR: &str = "/simulated";
 const START: i64 = 1_700_000_000_000_000;
 pub const USERS: [&str; 3] = ["tertulia", "alice", "bob"];
 /// Bounds, lowered so that a simulation meets them: one of each a seed.
@@ -27,6 +29,8 @@ const FOLD_PART_BYTES: [usize; 2] = [256, 2 << 10];
 const SEGMENT_BYTES: [u64; 3] = [256, 1 << 10, 16 << 10];
 /// Bytes of a write set that is spilled, in half of the seeds.
 const WRITE_SET_CHUNK_BYTES: [usize; 2] = [2 << 10, 1 << 20];
+/// Once in how many of its choices an owner defines something, in one of each a seed.
+const DEFINITIONS: [u64; 4] = [2, 3, 8, 60];
 /// How long faults cluster at one place at most, in steps.
 const STORM_STEPS_MAX: u64 = 60;
 /// The longest wait that the clock jumps over.
@@ -45,11 +49,13 @@ pub struct Stats {
     pub folds: u64,
     /// Recoveries that found a torn end of the log.
     pub tails: u64,
+    /// Definitions that were committed, by their kinds.
+    pub defined: BTreeMap<&'static str, u64>,
 }
 
 /// How large things may become.
 #[derive(Clone, Copy)]
-struct Sizes {
+pub struct Sizes {
     generation: usize,
     fold_part: usize,
     segment: u64,
@@ -57,39 +63,42 @@ struct Sizes {
     chunk: usize,
 }
 
-struct Machine {
-    engine: Arc<Engine>,
-    services: Arc<Services>,
-    reader: Reader,
-    clients: Vec<Client>,
+/// The machine while it runs.
+pub struct Machine {
+    pub engine: Arc<Engine>,
+    pub services: Arc<Services>,
+    pub reader: Reader,
+    pub clients: Vec<Client>,
 }
 
 /// All of it.
 pub struct World {
-    random: Random,
-    env: Arc<ManualEnv>,
-    faults: Faults,
-    disk: FaultDisk,
-    index: MemoryIndex,
-    model: Model,
-    observer: Observer,
-    claims: BTreeMap<u64, (usize, u64)>,
-    next_tx: i64,
-    next_extra: u32,
-    machine: Option<Machine>,
-    rates: FaultRates,
+    pub random: Random,
+    pub env: Arc<ManualEnv>,
+    pub faults: Faults,
+    pub disk: FaultDisk,
+    pub index: MemoryIndex,
+    pub model: Model,
+    pub observer: Observer,
+    pub claims: BTreeMap<u64, (usize, u64)>,
+    pub next_tx: i64,
+    pub next_name: u32,
+    /// Once in how many of its choices an owner defines something.
+    pub definitions: u64,
+    pub machine: Option<Machine>,
+    pub rates: FaultRates,
     /// Whether faults cluster now and then; where they do now, and for how many steps still.
-    stormy: bool,
-    storm: Option<(Storm, u64)>,
-    no_room: u64,
-    sizes: Sizes,
+    pub stormy: bool,
+    pub storm: Option<(Storm, u64)>,
+    pub no_room: u64,
+    pub sizes: Sizes,
     /// The latest that the wall clock has said: what expired by it may be gone.
-    latest: i64,
-    closing: bool,
+    pub latest: i64,
+    pub closing: bool,
     /// The log has refused to write; since when in steps.
-    poisoned: Option<u64>,
+    pub poisoned: Option<u64>,
     pub stats: Stats,
-    verbose: bool,
+    pub verbose: bool,
 }
 
 impl Sizes {
@@ -110,7 +119,7 @@ impl Sizes {
             fold_part_bytes: self.fold_part,
             log: LogOptions { segment_bytes: self.segment, threads: false, salt: 1 },
             change_retention: Duration::from_secs(60),
-            ..EngineOptions::new("/simulated")
+            ..EngineOptions::new(DIR)
         }
     }
 
@@ -134,11 +143,12 @@ impl World {
             disk: FaultDisk::new(faults.clone()),
             index: MemoryIndex::with_faults(faults.clone()),
             faults,
-            model: Model::default(),
+            model: Model::new(),
             observer: Observer::default(),
             claims: BTreeMap::new(),
             next_tx: 0,
-            next_extra: 0,
+            next_name: 0,
+            definitions: random.pick(&DEFINITIONS),
             machine: None,
             rates: FaultRates::default(),
             stormy: !random.once_in(3),
@@ -195,12 +205,12 @@ impl World {
     }
 
     /// Nothing goes wrong until [`blow`](Self::blow).
-    fn calm(&self) {
+    pub fn calm(&self) {
         self.faults.set_rates(FaultRates::default());
         self.faults.set_storm(None);
     }
 
-    fn blow(&self) {
+    pub fn blow(&self) {
         self.faults.set_rates(self.rates);
         self.faults.set_storm(self.storm.map(|(storm, _)| storm));
     }
@@ -229,7 +239,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, what: &str) {
+    pub fn say(&mut self, what: &str) {
         if what.is_empty() {
             return;
         }
@@ -254,7 +264,7 @@ impl World {
     }
 
     /// Opens the engine, however often that fails.
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         for attempt in 0.. {
             let calm = attempt > 6;
             if calm {
@@ -283,16 +293,16 @@ impl World {
         }
     }
 
-    fn session(&self, user: &str, pid: i32) -> Session {
+    pub fn session(&self, user: &str, pid: i32) -> Session {
         simulated::session(&self.machine().services, user, pid)
     }
 
-    fn machine(&self) -> &Machine {
+    pub fn machine(&self) -> &Machine {
         self.machine.as_ref().expect("the machine runs")
     }
 
     /// Runs a statement of the world's own, alone.
-    fn run(&self, session: &mut Session, sql: &str) -> Answer {
+    pub fn run(&self, session: &mut Session, sql: &str) -> Answer {
         let mut answer = Answer::default();
         session.start(Request::Query(sql.to_owned()));
         let mut idle = 0;
@@ -335,7 +345,7 @@ impl World {
     }
 
     /// Connects the clients.
-    fn join(&mut self) {
+    pub fn join(&mut self) {
         let count = 2 + self.random.below(4) as usize;
         let clients = (0..count).map(|number| {
             let user = USERS[number % USERS.len()];
@@ -368,7 +378,7 @@ impl World {
     }
 
     /// What holds after each step.
-    fn after(&mut self) {
+    pub fn after(&mut self) {
         self.latest = self.latest.max(self.env.now());
         if !self.faults.has_crashed() {
             self.observe();
@@ -382,7 +392,7 @@ impl World {
         }
     }
 
-    fn observe(&mut self) {
+    pub fn observe(&mut self) {
         let engine = self.machine().engine.clone();
         self.calm();
         self.stats.commits += self.observer.read(&engine, &mut self.model);
@@ -394,7 +404,7 @@ impl World {
         assert!(recent <= RECENT_BYTES_MAX + COMMIT_BYTES, "{recent} bytes of recent commits");
     }
 
-    fn step_client(&mut self) {
+    pub fn step_client(&mut self) {
         let monotonic = self.env.monotonic();
         let mut machine = self.machine.take().expect("the machine runs");
         let ready: Vec<usize> =
@@ -410,7 +420,8 @@ impl World {
             model: &mut self.model,
             claims: &mut self.claims,
             next_tx: &mut self.next_tx,
-            next_extra: &mut self.next_extra,
+            next_name: &mut self.next_name,
+            definitions: self.definitions,
             current: machine.engine.current().0,
             now: self.env.now(),
             latest: self.latest,
@@ -428,7 +439,7 @@ impl World {
         self.say(&said);
     }
 
-    fn step_commits(&mut self) {
+    pub fn step_commits(&mut self) {
         let patience = if self.no_room > 30 { Patience::Over } else { Patience::Left };
         let step = self.machine().engine.step_commits(patience);
         match step {
@@ -439,7 +450,7 @@ impl World {
         self.say(&format!("commits: {step:?}"));
     }
 
-    fn step_fold(&mut self) {
+    pub fn step_fold(&mut self) {
         let folded = self.machine().engine.fold();
         if !matches!(folded, Ok(false)) {
             self.stats.folds += 1;
@@ -447,7 +458,7 @@ impl World {
         }
     }
 
-    fn step_reader(&mut self) {
+    pub fn step_reader(&mut self) {
         let machine = self.machine.as_mut().expect("the machine runs");
         machine.reader.step();
     }
@@ -513,146 +524,5 @@ impl World {
             5 if self.random.once_in(3) => self.restart_process(),
             _ => {}
         }
-    }
-
-    fn forget_machine(&mut self) {
-        let machine = self.machine.take().expect("the machine runs");
-        machine.services.hub.stop();
-        let weak = Arc::downgrade(&machine.engine);
-        drop(machine);
-        assert_eq!(weak.strong_count(), 0, "something holds the engine after its end");
-    }
-
-    /// The machine has stopped: whatever the disk permits is left.
-    fn restart(&mut self) {
-        self.forget_machine();
-        self.disk.restart();
-        self.recover();
-    }
-
-    /// The process is killed, or ends in order: the machine goes on, with all that was written.
-    fn restart_process(&mut self) {
-        let orderly = self.random.once_in(2) && self.poisoned.is_none();
-        self.say(if orderly { "shutdown" } else { "kill" });
-        if orderly {
-            self.calm();
-            self.faults.set_capacity(u64::MAX);
-            let ended = self.machine().engine.shutdown();
-            // the log may have failed with nobody told yet
-            let log_failed = ended.as_ref().is_err_and(|error| error.code() == SqlState::IO_ERROR);
-            assert!(ended.is_ok() || log_failed, "shutdown fails: {ended:?}");
-            self.observe();
-        }
-        self.forget_machine();
-        self.recover();
-        if self.faults.has_crashed() {
-            self.restart();
-        }
-    }
-
-    fn recover(&mut self) {
-        self.poisoned = None;
-        self.no_room = 0;
-        self.claims.clear();
-        self.stats.recoveries += 1;
-        self.start();
-        if self.machine.is_none() {
-            return;
-        }
-        self.calm();
-        self.faults.set_capacity(u64::MAX);
-        let engine = self.machine().engine.clone();
-        self.stats.commits += self.observer.recover(&engine, &mut self.model);
-        self.check_tables();
-        self.blow();
-        drop(engine);
-        self.join();
-    }
-
-    /// All tables hold what the model says.
-    fn check_tables(&self) {
-        for user in USERS {
-            let mut session = self.session(user, 2);
-            let run = |session: &mut Session, sql: &str| self.run(session, sql);
-            crate::check::tables(user, &self.model, &mut |sql| run(&mut session, sql));
-        }
-        let mut session = self.session("tertulia", 3);
-        crate::check::topic(&self.model, &mut |sql| self.run(&mut session, sql));
-    }
-
-    /// Lets everything end, then compares all that can be compared.
-    pub fn finish(mut self) -> (Stats, u64, FaultCounts) {
-        self.closing = true;
-        (self.rates, self.storm) = (FaultRates::default(), None);
-        self.blow();
-        self.faults.set_capacity(u64::MAX);
-        if self.poisoned.is_some() {
-            self.restart_process();
-        }
-        for round in 0.. {
-            let done = self.machine().clients.iter().all(Client::is_idle);
-            if done || self.poisoned.is_some() {
-                break;
-            }
-            assert!(round < 3_000, "somebody waits for ever: {:#?}", self.machine().engine.lock_report());
-            self.step_client();
-            self.step_commits();
-            self.step_fold();
-            self.step_reader();
-            let monotonic = self.env.monotonic();
-            if self.machine().clients.iter().all(|client| client.is_idle() || !client.is_ready(monotonic)) {
-                self.env.advance(100_000);
-            }
-            self.after();
-        }
-        if self.poisoned.is_some() {
-            // the last to hear of a failure before the faults ended
-            self.restart_process();
-        }
-        self.level();
-        self.check_tables();
-        self.drain();
-        self.observe();
-        let machine = self.machine.as_mut().expect("the machine runs");
-        machine.clients.clear();
-        assert_eq!(machine.engine.open_snapshots(), 0, "snapshots are left");
-        let engine = machine.engine.clone();
-        self.observer.check_log(&engine);
-        drop(engine);
-        self.machine().engine.shutdown().expect("the disk is well");
-        self.forget_machine();
-        let faults = self.faults();
-        (self.stats, self.faults.trace(), faults)
-    }
-
-    /// Lets the live reader catch up, and compares what sessions have heard.
-    fn level(&mut self) {
-        self.observe();
-        let machine = self.machine.as_mut().expect("the machine runs");
-        while machine.reader.step() {}
-        for client in &mut machine.clients {
-            client.hear(&self.model);
-            if let Some(live) = &client.live {
-                live.check_level(&self.model);
-                self.stats.live_events += live.events;
-            }
-            if let Some((from, to, heard)) = &client.listening {
-                self.observer.check_heard(*from, *to, heard);
-            }
-        }
-    }
-
-    /// Nothing is locked, and exactly the messages that nobody acknowledged come again.
-    fn drain(&mut self) {
-        self.machine.as_mut().expect("the machine runs").clients.clear();
-        self.env.advance(60_000_000);
-        let mut session = self.session("tertulia", 4);
-        crate::check::group(&self.model, &mut |sql| self.run(&mut session, sql));
-        let before = self.env.monotonic();
-        for sql in ["BEGIN", "UPDATE t SET n = n + 1", "DELETE FROM s", "DELETE FROM ledger", "ROLLBACK"] {
-            let answer = self.run(&mut session, sql);
-            assert_eq!(answer.error, None, "{sql}");
-        }
-        assert_eq!(self.env.monotonic(), before, "a lock is left");
     }
 }

@@ -43,6 +43,8 @@ pub fn session(services: &Arc<Services>, role: &str, pid: i32) -> Session {
 /// What a client has of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
+    /// The names of the rows' columns.
+    pub columns: Vec<String>,
     /// The rows that have gone out.
     pub rows: Vec<Vec<Option<String>>>,
     pub tag: Option<String>,
@@ -84,7 +86,9 @@ impl Output for Answer {
 
     fn parameter_description(&mut self, _types: &[SqlType]) {}
 
-    fn row_description(&mut self, _columns: &[ResultColumn], _formats: &[Format]) {}
+    fn row_description(&mut self, columns: &[ResultColumn], _formats: &[Format]) {
+        self.columns = columns.iter().map(|column| column.name.to_string()).collect();
+    }
 
     fn no_data(&mut self) {}
 
