@@ -161,7 +161,7 @@ pub const SAVEPOINTS_MAX: usize = 10_000;
 /// with the byte that ends it); longer: its start.
 pub const ACTIVITY_QUERY_BYTES_MAX: usize = 1_023;
 
-/// Parameters of a statement: the wire protocol counts them in 16 bits; full: 54023.
+/// Parameters of a statement: the wire protocol counts them in 16 bits; full: 42P02, as in PostgreSQL.
 pub const PARAMETERS_MAX: usize = 65_535;
 
 /// Bytes of an identifier; longer ones are cut with a NOTICE, as PostgreSQL's NAMEDATALEN does.

@@ -349,7 +349,7 @@ fn bodies_that_end_too_early_or_too_late_are_08p01_and_the_session_goes_on() {
 fn parameters_that_do_not_fit_have_postgresql_s_codes() {
     /// Parameter formats, parameters, result formats.
     type Bind<'a> = (&'a [i16], &'a [Option<&'a [u8]>], &'a [i16]);
-    let cases: [(&str, Bind, &str, &str); 14] = [
+    let cases: [(&str, Bind, &str, &str); 24] = [
         (
             "SELECT $1::int, $2::int",
             (&[], &[Some(b"1")], &[]),
@@ -399,6 +399,41 @@ fn parameters_that_do_not_fit_have_postgresql_s_codes() {
             "value \"99999999999\" is out of range for type integer",
         ),
         ("SELECT $1::uuid", (&[1], &[Some(b"short")], &[]), "08P01", "insufficient data left in message"),
+        ("SELECT $1::bool", (&[1], &[Some(b"")], &[]), "08P01", "no data left in message"),
+        ("SELECT $1::numeric", (&[1], &[Some(b"\0\x01")], &[]), "08P01", "insufficient data left in message"),
+        (
+            "SELECT $1::numeric",
+            (&[1], &[Some(b"\0\0\0\0\x12\x34\0\0")], &[]),
+            "22P03",
+            "invalid sign in external \"numeric\" value",
+        ),
+        (
+            "SELECT $1::numeric",
+            (&[1], &[Some(b"\0\0\0\0\0\0\x7f\0")], &[]),
+            "22P03",
+            "invalid scale in external \"numeric\" value",
+        ),
+        (
+            "SELECT $1::numeric",
+            (&[1], &[Some(b"\0\x01\0\0\0\0\0\0\x7f\xff")], &[]),
+            "22P03",
+            "invalid digit in external \"numeric\" value",
+        ),
+        (
+            "SELECT $1::numeric",
+            (&[1], &[Some(b"\0\0\0\0\0\0\0\0more")], &[]),
+            "22P03",
+            "incorrect binary data format in bind parameter 1",
+        ),
+        ("SELECT $1::date", (&[1], &[Some(b"\x7f\xff\xff\xf0")], &[]), "22008", "date out of range"),
+        (
+            "SELECT $1::timestamp",
+            (&[1], &[Some(b"\x7f\xff\xff\xff\xff\xff\xff\xf0")], &[]),
+            "22008",
+            "timestamp out of range",
+        ),
+        ("SELECT $1::jsonb", (&[1], &[Some(b"\x02{}")], &[]), "XX000", "unsupported jsonb version number 2"),
+        ("SELECT $1::jsonb", (&[1], &[Some(b"")], &[]), "08P01", "insufficient data left in message"),
     ];
     on_both(|target| {
         let mut client = target.client();

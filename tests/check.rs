@@ -2,12 +2,11 @@
 
 mod support;
 
-use heed::types::Bytes;
-use heed::{Database, EnvOpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::client::Client;
 use support::process::{PASSWORD, Running};
+use support::store::{is_of, tamper};
 
 /// What a check printed, and whether it found nothing.
 fn check(data: &Path) -> (String, bool) {
@@ -61,33 +60,6 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     paths.sort();
     paths
-}
-
-/// Changes LMDB behind the server's back.
-fn tamper(data: &Path, change: impl FnOnce(&mut Vec<(Vec<u8>, Vec<u8>)>)) {
-    let mut options = EnvOpenOptions::new();
-    options.map_size(4 << 30).max_dbs(4);
-    // SAFETY: no server has the directory, and each test has one of its own
-    let env = unsafe { options.open(data.join("index")) }.unwrap();
-    let txn = env.write_txn().unwrap();
-    let opened = env.create_databases_and_commit(txn, |opener, txn| -> heed::Result<_> {
-        Ok(heed::CommitOrAbort::<_, ()>::Commit(opener.create_database::<Bytes, Bytes>(txn, Some("map"))?))
-    });
-    let map: Database<Bytes, Bytes> = opened.unwrap().unwrap_commit();
-    let mut txn = env.write_txn().unwrap();
-    let entries = map.iter(&txn).unwrap().map(|entry| entry.unwrap());
-    let mut entries: Vec<_> = entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
-    change(&mut entries);
-    map.clear(&mut txn).unwrap();
-    for (key, value) in entries {
-        map.put(&mut txn, &key, &value).unwrap();
-    }
-    txn.commit().unwrap();
-}
-
-/// The space of an entry: rows are 3, index entries 4, messages 5.
-fn is_of(space: u8) -> impl Fn(&(Vec<u8>, Vec<u8>)) -> bool {
-    move |(key, _)| key[0] == space
 }
 
 #[test]

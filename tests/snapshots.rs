@@ -9,6 +9,7 @@ use support::client::{Client, Event};
 use support::server::{PASSWORD, Tertulia};
 use tertulia::env::SystemEnv;
 use tertulia::error::SqlState;
+use tertulia::limits::PORTAL_SPILL_BYTES_MAX;
 use tertulia::txn::{Engine, EngineOptions, Isolation, TxnOptions};
 
 /// How long a test waits for what must come.
@@ -145,6 +146,24 @@ fn an_error_in_rows_that_nobody_has_asked_for_is_told_to_who_asks() {
     eventually("the portal is lost", || server.engine().open_snapshots() == 0);
     assert_eq!(client.rows("SELECT 1").len(), 1, "the transaction goes on");
     assert_eq!(error_code(&fetch(&mut client, "p", 1)), Some("22012"));
+    client.run("ROLLBACK");
+}
+
+#[test]
+fn a_portal_whose_rows_do_not_fit_its_file_fails_for_who_asks_for_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Tertulia::start_with(directory.path(), "tertulia", |config| config.snapshot_age_max = SHORT);
+    let mut client = connect(&server);
+    client.run("CREATE TABLE t (id int PRIMARY KEY, body text)");
+    client.run("INSERT INTO t SELECT g, repeat('x', 1000000) FROM generate_series(0, 25) AS g");
+    client.run("BEGIN");
+    let megabytes = (PORTAL_SPILL_BYTES_MAX >> 20) / 25 + 10;
+    let sql = format!("SELECT CASE WHEN id > 0 THEN repeat(body, {megabytes}) END FROM t ORDER BY id");
+    assert_eq!(rows(&open(&mut client, "p", &sql, 1)), [[None]]);
+    eventually("the portal is lost", || server.engine().open_snapshots() == 0);
+    assert_eq!(spill_files(directory.path()), 0, "what cannot be had takes no room");
+    assert_eq!(client.rows("SELECT 1").len(), 1, "the transaction goes on");
+    assert_eq!(error_code(&fetch(&mut client, "p", 1)), Some("53400"));
     client.run("ROLLBACK");
 }
 

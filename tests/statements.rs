@@ -117,6 +117,7 @@ impl Database {
                     catalog: &catalog,
                     role: Oid(10),
                     search_path: &path,
+                    database: "tertulia",
                     text: sql,
                     params: &[],
                     open_params: true,

@@ -247,7 +247,8 @@ fn from_jsonb(document: &str, to: SqlType) -> Result<Value> {
             })
         }
         _ => {
-            let message = format!("cannot cast jsonb {} to type {}", json.type_name(), to.base_name());
+            let from = if let Json::Number(_) = json { "numeric" } else { json.type_name() };
+            let message = format!("cannot cast jsonb {from} to type {}", to.base_name());
             Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message))
         }
     }

@@ -221,8 +221,8 @@ fn declared_type(oid: Oid) -> Result<SqlType> {
 }
 
 fn at_parameter(error: Error, index: usize) -> Error {
-    if error.code() == SqlState::INVALID_BINARY_REPRESENTATION {
-        let message = format!("incorrect binary data format in bind parameter {}", index + 1);
+    if error.fields().message == binary::TOO_LONG {
+        let message = format!("{} in bind parameter {}", binary::TOO_LONG, index + 1);
         return Error::new(SqlState::INVALID_BINARY_REPRESENTATION, message);
     }
     error

@@ -9,7 +9,7 @@ use super::prepared::Prepared;
 use crate::catalog::Catalog;
 use crate::limits::{CACHED_TEXT_BYTES_MAX, CACHED_TEXTS_MAX, CACHED_VARIANTS_MAX};
 use crate::sql::bind::BindContext;
-use crate::types::{Oid, SqlType, Zone};
+use crate::types::{Oid, SqlType, Str, Zone};
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::num::NonZeroUsize;
@@ -22,6 +22,8 @@ pub(super) struct Environment {
     pub role: Oid,
     /// Schemas to search, `$user` resolved.
     pub search_path: Vec<String>,
+    /// The database's name.
+    pub database: Str,
     /// The time zone.
     pub zone: Zone,
 }
@@ -36,7 +38,8 @@ impl Environment {
         open_params: bool,
     ) -> BindContext<'a> {
         let (search_path, zone) = (&self.search_path[..], &self.zone);
-        BindContext { catalog, role: self.role, search_path, text, params, open_params, zone }
+        let database = &self.database;
+        BindContext { catalog, role: self.role, search_path, database, text, params, open_params, zone }
     }
 
     /// Whether a text means the same in both.

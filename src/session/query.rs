@@ -134,7 +134,12 @@ impl Session {
         match self.known() {
             Ok(known) => known.environment.clone(),
             // the role is gone: nothing is found, and the statement that needs more says why
-            Err(_) => Arc::new(Environment { role: self.who.role, search_path: Vec::new(), zone: Zone::utc() }),
+            Err(_) => Arc::new(Environment {
+                role: self.who.role,
+                search_path: Vec::new(),
+                database: self.services.database.as_str().into(),
+                zone: Zone::utc(),
+            }),
         }
     }
 
@@ -181,7 +186,12 @@ impl Session {
             session_role: self.who.session_role,
             scope: self.services.engine.scope_of(&identity.user_id)?,
             identity: Arc::new(identity),
-            environment: Arc::new(Environment { role: self.who.role, search_path, zone: self.settings.zone().clone() }),
+            environment: Arc::new(Environment {
+                role: self.who.role,
+                search_path,
+                database: self.services.database.as_str().into(),
+                zone: self.settings.zone().clone(),
+            }),
         })
     }
 

@@ -6,6 +6,7 @@ use super::identity::Followed;
 use super::portal::{Portal, State};
 use super::query::{Acting, Silent, check_setting};
 use super::sequences::Remembered;
+use super::settings::joined;
 use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::bind::{Definitions, bind_arguments};
@@ -123,7 +124,7 @@ impl Session {
     }
 
     fn set(&mut self, set: &Set, output: &mut dyn Output) -> Result<Outcome> {
-        let value = set.values.as_ref().map(|values| values.join(", "));
+        let value = set.values.as_ref().map(|values| joined(&set.name, values)).transpose()?;
         if set.local && !self.block.is_explicit() {
             let message = "SET LOCAL can only be used in transaction blocks";
             self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);

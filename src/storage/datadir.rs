@@ -37,8 +37,12 @@ impl DataDir {
     /// made, F0000 where the directory holds something else.
     pub fn open(path: &Path) -> Result<DataDir> {
         fs::create_dir_all(path).map_err(|error| of_directory(path, error))?;
-        let lock = lock(path)?;
         let version = path.join("VERSION");
+        // also before the lock's file is made in it
+        if !version.try_exists()? {
+            refuse_foreign(path)?;
+        }
+        let lock = lock(path)?;
         let fresh = match fs::read_to_string(&version) {
             Ok(found) => {
                 check_version(path, found.trim_end())?;

@@ -52,8 +52,19 @@ fn failed(error: heed::Error) -> Error {
                 .hint("Close suspended portals and end transactions; max_connections says how many there may be.")
         }
         heed::Error::Io(error) => error.into(),
+        heed::Error::Mdb(
+            error @ (heed::MdbError::Corrupted
+            | heed::MdbError::Invalid
+            | heed::MdbError::PageNotFound
+            | heed::MdbError::VersionMismatch),
+        ) => damaged(&error.to_string()),
         other => Error::internal(format!("LMDB: {other}")),
     }
+}
+
+fn damaged(what: &str) -> Error {
+    let message = format!("the folded store is damaged: {what}");
+    Error::new(SqlState::DATA_CORRUPTED, message).hint("Restore the data directory from a backup.")
 }
 
 impl Lmdb {
@@ -103,7 +114,7 @@ impl Lmdb {
         match self.meta.get(&txn, POSITION).map_err(failed)? {
             None => Ok(CommitSeq::ZERO),
             Some(bytes) => {
-                let bytes = bytes.try_into().map_err(|_| Error::internal("LMDB: the position is damaged"))?;
+                let bytes = bytes.try_into().map_err(|_| damaged("its position cannot be read"))?;
                 Ok(CommitSeq(u64::from_le_bytes(bytes)))
             }
         }

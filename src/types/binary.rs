@@ -17,6 +17,7 @@ const NUMERIC_NEGATIVE_INFINITY: u16 = 0xf000;
 /// Reads a binary parameter; text and bytea share the buffer. 22P03 on a wrong form, 22021 on bad UTF-8.
 pub fn decode(bytes: &Bytes, ty: SqlType) -> Result<Value> {
     let value = match ty.base() {
+        SqlType::BOOL if bytes.is_empty() => return Err(no_data()),
         SqlType::BOOL => Value::Bool(exactly::<1>(bytes)?[0] != 0),
         SqlType::INT2 => Value::Int(i16::from_be_bytes(exactly(bytes)?).into()),
         SqlType::INT4 => Value::Int(i32::from_be_bytes(exactly(bytes)?).into()),
@@ -60,8 +61,16 @@ pub fn decode(bytes: &Bytes, ty: SqlType) -> Result<Value> {
     text::apply_modifier(value, ty, false)
 }
 
+/// What is said of a value with bytes after its end; whoever knows the parameter adds its number.
+pub const TOO_LONG: &str = "incorrect binary data format";
+
 fn invalid(message: &str) -> Error {
     Error::new(SqlState::INVALID_BINARY_REPRESENTATION, message)
+}
+
+/// As PostgreSQL says it where a single byte is missing.
+fn no_data() -> Error {
+    Error::new(SqlState::PROTOCOL_VIOLATION, "no data left in message")
 }
 
 fn insufficient() -> Error {
@@ -100,7 +109,7 @@ fn exactly<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
     if bytes.len() < N {
         return Err(insufficient());
     }
-    bytes.try_into().map_err(|_| invalid("incorrect binary data format"))
+    bytes.try_into().map_err(|_| invalid(TOO_LONG))
 }
 
 /// Checks text from a client: UTF-8 without zero bytes.
@@ -156,7 +165,7 @@ fn decode_numeric(bytes: &[u8]) -> Result<Numeric> {
         }
     }
     if bytes.len() != 8 + 2 * usize::from(count) {
-        return Err(invalid("incorrect binary data format"));
+        return Err(invalid(TOO_LONG));
     }
     // The digits have a leading zero more than the weight counts.
     let exponent = 4 * (i32::from(weight) + 1) + 1;

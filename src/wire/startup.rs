@@ -116,11 +116,19 @@ fn pairs(body: &[u8]) -> Result<Vec<(&str, &str)>> {
 }
 
 fn refuse_replication(value: &str) -> Result<()> {
-    match value.to_ascii_lowercase().as_str() {
-        "false" | "off" | "no" | "0" => Ok(()),
-        _ => Err(Error::fatal(SqlState::FEATURE_NOT_SUPPORTED, "replication connections are not supported")
-            .hint("Changes can be read with SUBSCRIBE and CONSUME.")),
+    let lower = value.to_ascii_lowercase();
+    // PostgreSQL's Booleans may be cut
+    let is = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
+    if lower == "0" || is("false", 1) || is("no", 1) || is("off", 2) {
+        return Ok(());
     }
+    if lower == "1" || value == "database" || is("true", 1) || is("yes", 1) || is("on", 2) {
+        return Err(Error::fatal(SqlState::FEATURE_NOT_SUPPORTED, "replication connections are not supported")
+            .hint("Changes can be read with SUBSCRIBE and CONSUME."));
+    }
+    let message = format!("invalid value for parameter \"replication\": \"{value}\"");
+    Err(Error::fatal(SqlState::INVALID_PARAMETER_VALUE, message)
+        .hint("Valid values are: \"false\", 0, \"true\", 1, \"database\"."))
 }
 
 /// The settings of `options`: PostgreSQL's `-c name=value` and `--name=value`, words parted by white space, a backslash
@@ -133,14 +141,14 @@ fn command_line_settings(options: &str) -> Result<Vec<(String, String)>> {
     let mut settings = Vec::new();
     let mut words = words(options).into_iter();
     while let Some(word) = words.next() {
-        let assignment = match word.strip_prefix("-c") {
-            Some("") => words.next().ok_or_else(|| invalid(&word))?,
-            Some(rest) => rest.to_owned(),
-            None => word.strip_prefix("--").ok_or_else(|| invalid(&word))?.to_owned(),
+        let (flag, assignment) = match word.strip_prefix("-c") {
+            Some("") => ("-c ", words.next().ok_or_else(|| invalid(&word))?),
+            Some(rest) => ("-c ", rest.to_owned()),
+            None => ("--", word.strip_prefix("--").ok_or_else(|| invalid(&word))?.to_owned()),
         };
         let (name, value) = assignment
             .split_once('=')
-            .ok_or_else(|| Error::fatal(SqlState::SYNTAX_ERROR, format!("-c {assignment} requires a value")))?;
+            .ok_or_else(|| Error::fatal(SqlState::SYNTAX_ERROR, format!("{flag}{assignment} requires a value")))?;
         settings.push((name.replace('-', "_"), value.to_owned()));
     }
     Ok(settings)

@@ -14,4 +14,5 @@ pub mod relation;
 pub mod server;
 pub mod simulated;
 pub mod spec;
+pub mod store;
 pub mod transcript;

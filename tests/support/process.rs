@@ -30,16 +30,12 @@ pub struct Running {
 impl Process {
     /// Starts `serve` on a data directory and a free port, with these flags besides.
     pub fn spawn(data: &Path, flags: &[&str]) -> Process {
-        Process::spawn_by(Command::new(env!("CARGO_BIN_EXE_tertulia")), data, flags)
+        Process::spawn_by(program(), data, flags)
     }
 
     /// The same by a command that becomes the server.
     pub fn spawn_by(mut command: Command, data: &Path, flags: &[&str]) -> Process {
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("TERTULIA_") {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(flags);
         if !flags.contains(&"--map-size") {
             // what a test writes fits, and many servers at once find the address space
@@ -131,6 +127,21 @@ impl Running {
             self.process.log.push(line);
         }
         &self.process.log
+    }
+}
+
+/// The program, whose settings are not those of the tests.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tertulia"));
+    without_settings(&mut command);
+    command
+}
+
+fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TERTULIA_") {
+            command.env_remove(name);
+        }
     }
 }
 

@@ -439,6 +439,7 @@ fn to_timestamp(args: &Args, _: &EvalContext) -> Result<Value> {
     }
     // 4714 BC to 294276 AD, in seconds of the Unix epoch.
     if !(-210_866_803_200.0..9_224_318_016_000.0).contains(&seconds) {
+        let seconds = crate::types::text::to_string(&Value::Float(seconds), FLOAT8, &Zone::utc());
         let message = format!("timestamp out of range: \"{seconds}\"");
         return Err(Error::new(SqlState::DATETIME_VALUE_OUT_OF_RANGE, message));
     }

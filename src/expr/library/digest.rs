@@ -78,6 +78,10 @@ fn decode(args: &Args, _: &EvalContext) -> Result<Value> {
             if let Some(symbol) = dense.chars().find(foreign) {
                 return Err(invalid(format!("invalid symbol \"{symbol}\" found while decoding base64 sequence")));
             }
+            // padding stands for the third symbol of four, or for the fourth
+            if dense.find('=').is_some_and(|at| at % 4 < 2) {
+                return Err(invalid("unexpected \"=\" while decoding base64 sequence".into()));
+            }
             STANDARD.decode(dense).map_err(|_| {
                 invalid("invalid base64 end sequence".into())
                     .hint("Input data is missing padding, is truncated, or is otherwise corrupted.")

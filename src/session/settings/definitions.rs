@@ -1,6 +1,7 @@
 //! Which settings there are, what they may hold and how they are shown.
 
 use crate::error::{Error, Result, SqlState};
+use crate::expr::quote_identifier;
 use crate::types::Zone;
 
 /// One setting.
@@ -216,7 +217,11 @@ impl Definition {
                 } else if unsupported.contains(&lower.as_str()) {
                     Err(self.unsupported(value, &format!("Supported values: {}.", values.join(", "))))
                 } else {
-                    let all = [*values, *unsupported].concat().join(", ");
+                    let all = [*values, *unsupported].concat();
+                    if all == ["on", "off"] {
+                        return Err(self.not_boolean());
+                    }
+                    let all = all.join(", ");
                     Err(self.invalid(value).hint(format!("Available values: {all}.")))
                 }
             }
@@ -231,8 +236,22 @@ impl Definition {
         } else if lower == "0" || is_prefix("false", 1) || is_prefix("no", 1) || is_prefix("off", 2) {
             Ok("off".to_owned())
         } else {
-            let message = format!("parameter \"{}\" requires a Boolean value", self.name);
-            Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message))
+            Err(self.not_boolean())
+        }
+    }
+
+    fn not_boolean(&self) -> Error {
+        let message = format!("parameter \"{}\" requires a Boolean value", self.name);
+        Error::new(SqlState::INVALID_PARAMETER_VALUE, message)
+    }
+
+    /// The values of a SET as one text: names of a list are quoted where they need it, as in PostgreSQL. 22023 for
+    /// several where there is no list.
+    fn joined(&self, values: &[String], name: &str) -> Result<String> {
+        match self.kind {
+            Kind::Path => Ok(values.iter().map(|value| quote_identifier(value)).collect::<Vec<_>>().join(", ")),
+            _ if values.len() > 1 && self.name != "DateStyle" => Err(one_argument(name)),
+            _ => Ok(values.join(", ")),
         }
     }
 
@@ -253,6 +272,9 @@ impl Definition {
             }
         };
         let millis = (number * factor).round();
+        if millis > f64::from(i32::MAX) {
+            return Err(self.invalid(value).hint("Value exceeds integer range."));
+        }
         if !(0.0..=f64::from(i32::MAX)).contains(&millis) {
             let range = format!("{millis} ms is outside the valid range for parameter \"{}\"", self.name);
             let message = format!("{range} (0 .. 2147483647)");
@@ -267,6 +289,8 @@ impl Definition {
             return Err(self.unsupported(value, "Floats are always shown with all the digits they need."));
         }
         if !(least..=most).contains(&number) {
+            // those that are not supported are in PostgreSQL's range
+            let least = if self.name == "extra_float_digits" { -15 } else { least };
             let message = format!("{number} is outside the valid range for parameter \"{}\"", self.name);
             return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("{message} ({least} .. {most})")));
         }
@@ -293,7 +317,7 @@ impl Definition {
                 "dmy" | "ymd" | "european" | "sql" | "postgres" | "german" => {
                     return Err(self.unsupported(value, "Supported is \"ISO, MDY\"."));
                 }
-                _ => return Err(self.invalid(value)),
+                other => return Err(self.invalid(value).detail(format!("Unrecognized key word: \"{other}\"."))),
             }
         }
         Ok(format!("ISO, {order}"))
@@ -309,6 +333,22 @@ impl Definition {
             None => "0".to_owned(),
         }
     }
+}
+
+/// The values of a SET as one text.
+///
+/// # Errors
+/// 22023 for several values of a setting that is no list.
+pub fn joined(name: &str, values: &[String]) -> Result<String> {
+    match definition(name) {
+        Some(definition) => definition.joined(values, name),
+        None if values.len() > 1 => Err(one_argument(name)),
+        None => Ok(values.join(", ")),
+    }
+}
+
+fn one_argument(name: &str) -> Error {
+    Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("SET {name} takes only one argument"))
 }
 
 /// Splits a list of identifiers as PostgreSQL's SplitIdentifierString does; none where its syntax is wrong.
@@ -333,13 +373,12 @@ pub(super) fn split_identifiers(list: &str) -> Option<Vec<String>> {
                 }
             };
             (name, &quoted[end..])
+        } else if rest.is_empty() || rest.starts_with(',') {
+            return None;
         } else {
             let end = rest.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(rest.len());
             (rest[..end].to_lowercase(), &rest[end..])
         };
-        if name.is_empty() {
-            return None;
-        }
         names.push(name);
         rest = after.trim_start();
         if rest.is_empty() {

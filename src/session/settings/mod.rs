@@ -5,7 +5,7 @@
 
 mod definitions;
 
-pub use definitions::{Definition, definition};
+pub use definitions::{Definition, definition, joined};
 
 use super::block::isolation_named;
 use crate::error::{Error, Result, Severity, SqlState};

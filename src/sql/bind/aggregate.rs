@@ -71,8 +71,9 @@ impl Binder<'_> {
             None => None,
             Some(filter) => {
                 let clause = std::mem::replace(&mut names.clause, Clause::Filter);
+                names.in_aggregate = false;
                 let condition = self.condition(filter, names);
-                names.clause = clause;
+                (names.clause, names.in_aggregate) = (clause, true);
                 Some(condition?)
             }
         };

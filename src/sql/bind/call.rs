@@ -7,7 +7,7 @@ use super::library::Operand;
 use super::names::Names;
 use super::sequence::takes_sequence;
 use crate::error::{Error, Result, SqlState};
-use crate::expr::{Expr, resolve_function};
+use crate::expr::{Expr, check_comparable, resolve_function};
 use crate::types::{SqlType, Value};
 use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
@@ -127,6 +127,9 @@ impl Binder<'_> {
             return Ok(value);
         }
         let written = written(call, at)?;
+        if written.star && written.distinct {
+            return Err(Error::syntax_near("*").at(super::position::after(self.cx.text, at, "*")));
+        }
         if name == "array_agg" {
             return Err(Error::unsupported("an array").hint("Use json_agg or string_agg.").at(at));
         }
@@ -165,6 +168,7 @@ impl Binder<'_> {
                 let construct = if name == "greatest" { "GREATEST" } else { "LEAST" };
                 let args = self.unify(args, construct)?;
                 let ty = args[0].ty();
+                check_comparable(ty)?;
                 Ok(Expr::Extreme { greatest: name == "greatest", args, ty })
             }
             ("nullif", 2) => self.null_if(args, at),

@@ -51,6 +51,7 @@ impl Definitions<'_> {
             catalog,
             role: self.role,
             search_path: self.search_path,
+            database: &self.eval.identity.database,
             text: self.text,
             params: &[],
             open_params: false,

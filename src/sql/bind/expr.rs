@@ -3,6 +3,7 @@
 use super::Binder;
 use super::ident::fold;
 use super::names::{Clause, Names};
+use super::scope::ColumnKind;
 use crate::error::{Error, Result, SqlState};
 use crate::expr::{Expr, Written};
 use crate::limits::NESTING_MAX;
@@ -127,7 +128,13 @@ impl Binder<'_> {
             [name] => names.scope.resolve(name, at)?,
             [table, name] => names.scope.resolve_in(None, table, name, at)?,
             [schema, table, name] => names.scope.resolve_in(Some(schema), table, name, at)?,
-            [_, schema, table, name] => names.scope.resolve_in(Some(schema), table, name, at)?,
+            [database, schema, table, name] if database == self.cx.database => {
+                names.scope.resolve_in(Some(schema), table, name, at)?
+            }
+            [_, _, _, _] => {
+                let message = format!("cross-database references are not implemented: {}", folded.join("."));
+                return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+            }
             _ => {
                 let message = format!("improper qualified name (too many dotted names): {}", folded.join("."));
                 return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(at));
@@ -139,6 +146,10 @@ impl Binder<'_> {
         }
         names.reads = true;
         let (_, column) = names.scope.column(index).expect("the scope has just found it");
+        if names.clause == Clause::Check && column.kind == ColumnKind::System {
+            let message = format!("system column \"{}\" reference in check constraint is invalid", column.name);
+            return Err(Error::new(SqlState::INVALID_COLUMN_REFERENCE, message).at(at));
+        }
         Ok(Expr::Column { index, ty: column.ty, at: Written(at) })
     }
 

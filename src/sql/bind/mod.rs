@@ -56,6 +56,8 @@ pub struct BindContext<'a> {
     pub role: Oid,
     /// Schemas to look in for unqualified names, in order, `$user` resolved. pg_catalog is looked in first unless named.
     pub search_path: &'a [String],
+    /// The database's name: the first of three parts of a relation's name may be no other.
+    pub database: &'a str,
     /// The whole query string, for the positions in errors.
     pub text: &'a str,
     /// Types that the client declared for parameters; [`SqlType::UNKNOWN`] or missing ones are inferred.

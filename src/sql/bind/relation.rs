@@ -43,6 +43,12 @@ impl Binder<'_> {
 
     /// The relation of a name's parts.
     pub(crate) fn find_named(&mut self, parts: &[String], at: Option<u32>) -> Result<Found> {
+        if let [database, _, _] = parts
+            && database != self.cx.database
+        {
+            let message = format!("cross-database references are not implemented: \"{}\"", parts.join("."));
+            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(at));
+        }
         let found = match parts {
             [table] => self.find_unqualified(table),
             [schema, table] | [_, schema, table] => self.find_in(schema, table).map_err(|error| error.at(at))?,

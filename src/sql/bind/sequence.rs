@@ -33,7 +33,17 @@ impl Binder<'_> {
             return Ok((bound, at));
         }
         let parts = split_name(text).map_err(|error| error.at(at))?;
+        if let [schema, _] | [_, schema, _] = parts.as_slice()
+            && self.cx.catalog.schema_by_name(schema).is_none()
+        {
+            let message = format!("schema \"{schema}\" does not exist");
+            return Err(Error::new(SqlState::UNDEFINED_SCHEMA, message).at(at));
+        }
         let found = self.find_named(&parts, at).map_err(|error| match (error.code(), parts.last()) {
+            (SqlState::SYNTAX_ERROR, _) => {
+                let message = format!("improper relation name (too many dotted names): {}", parts.join("."));
+                Error::new(SqlState::SYNTAX_ERROR, message).at(at)
+            }
             (SqlState::WRONG_OBJECT_TYPE, Some(name)) => {
                 Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is not a sequence"))
             }

@@ -39,6 +39,7 @@ pub fn bind_text(catalog: &Arc<Catalog>, relation: &Arc<Relation>, text: &str, k
         catalog,
         role: Oid::INVALID,
         search_path: &[],
+        database: "",
         text,
         params: &[],
         open_params: false,

@@ -2,7 +2,7 @@
 
 use super::Definer;
 use super::alter::space_of;
-use super::names::{is_system, noun};
+use super::names::{is_system, noun, refuse_system_relation};
 use crate::catalog::{Catalog, CatalogKey, Relation, RelationKind, Topic, oids_in};
 use crate::encoding::key::Space;
 use crate::error::{Error, Result, SqlState};
@@ -32,6 +32,7 @@ impl Definer<'_, '_> {
                         Error::new(SqlState::WRONG_OBJECT_TYPE, message).hint("Use DROP INDEX to remove an index.")
                     );
                 }
+                refuse_system_relation(name)?;
                 self.missing(wanted, name, if_exists)?;
                 continue;
             };

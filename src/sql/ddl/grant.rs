@@ -76,10 +76,13 @@ impl Definer<'_, '_> {
     fn grant_on_schema(&mut self, grant: &Grant, schema: &Arc<Schema>, grantees: &[Oid]) -> Result<()> {
         let wanted = wanted(grant, Privileges::ALL_ON_SCHEMA, "schema")?;
         let (grantor, allowed) = self.grantor(schema.owner, &schema.acl, wanted);
-        if allowed.is_empty() {
+        if allowed.is_empty() && !self.has_any(&schema.acl) {
             return Err(denied_schema(schema));
         }
         self.warn_partial(grant, allowed, wanted, &schema.name);
+        if allowed.is_empty() {
+            return Ok(());
+        }
         let mut changed = Schema::clone(schema);
         change(grant, &mut changed.acl, grantees, grantor, allowed, schema.owner)?;
         self.put(CatalogEntry::Schema(Arc::new(changed)))
@@ -91,17 +94,20 @@ impl Definer<'_, '_> {
     }
 
     fn grant_on_relation(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {
-        if relation.sequence().is_none() {
-            let wanted = wanted(grant, Privileges::ALL_ON_TABLE, "relation")?;
-            return self.grant_these(grant, relation, grantees, wanted);
-        }
-        // named without saying that it is a sequence: what it has not is passed over with a warning, as in PostgreSQL
+        // whether it is a sequence need not be said
         let all = Privileges::ALL_ON_TABLE.with(Privileges::ALL_ON_SEQUENCE);
         let named = wanted(grant, all, "relation")?;
+        if relation.sequence().is_none() {
+            let wanted = wanted(grant, Privileges::ALL_ON_TABLE, "table")?;
+            return self.grant_these(grant, relation, grantees, wanted);
+        }
         let possible = Privileges(named.0 & Privileges::ALL_ON_SEQUENCE.0);
         if possible != named && grant.privileges.is_some() {
             let message = format!("sequence \"{}\" only supports USAGE, SELECT, and UPDATE privileges", relation.name);
             self.notices.push(Error::warning(SqlState::INVALID_GRANT_OPERATION, message));
+        }
+        if possible.is_empty() {
+            return Ok(());
         }
         self.grant_these(grant, relation, grantees, possible)
     }
@@ -114,10 +120,13 @@ impl Definer<'_, '_> {
         wanted: Privileges,
     ) -> Result<()> {
         let (grantor, allowed) = self.grantor(relation.owner, &relation.acl, wanted);
-        if allowed.is_empty() {
+        if allowed.is_empty() && !self.has_any(&relation.acl) {
             return Err(denied_relation(relation));
         }
         self.warn_partial(grant, allowed, wanted, &relation.name);
+        if allowed.is_empty() {
+            return Ok(());
+        }
         let mut changed = Relation::clone(relation);
         change(grant, &mut changed.acl, grantees, grantor, allowed, relation.owner)?;
         self.put_relation(changed)
@@ -136,15 +145,24 @@ impl Definer<'_, '_> {
         (self.cx.role, Privileges(wanted.0 & options.0))
     }
 
+    /// Whether the current role has any privilege: then that it may grant none is a warning, and otherwise an error.
+    fn has_any(&self, acl: &[AclItem]) -> bool {
+        let roles = self.catalog().effective_roles(self.cx.role);
+        let is_own = |item: &AclItem| item.grantee == Role::PUBLIC || roles.contains(&item.grantee);
+        acl.iter().any(|item| is_own(item) && !item.privileges.is_empty())
+    }
+
     fn warn_partial(&mut self, grant: &Grant, allowed: Privileges, wanted: Privileges, name: &str) {
-        if allowed == wanted || grant.privileges.is_none() {
-            return;
-        }
-        let (code, what) = match grant.revoke {
-            true => (SqlState::WARNING_PRIVILEGE_NOT_REVOKED, "revoked"),
-            false => (SqlState::WARNING_PRIVILEGE_NOT_GRANTED, "granted"),
+        let some = match (allowed.is_empty(), allowed == wanted || grant.privileges.is_none()) {
+            (true, _) => "no",
+            (false, true) => return,
+            (false, false) => "not all",
         };
-        self.notices.push(Error::warning(code, format!("not all privileges were {what} for \"{name}\"")));
+        let (code, what) = match grant.revoke {
+            true => (SqlState::WARNING_PRIVILEGE_NOT_REVOKED, "could be revoked"),
+            false => (SqlState::WARNING_PRIVILEGE_NOT_GRANTED, "were granted"),
+        };
+        self.notices.push(Error::warning(code, format!("{some} privileges {what} for \"{name}\"")));
     }
 
     pub(super) fn grant_role(&mut self, grant: &GrantRole) -> Result<()> {

@@ -4,6 +4,7 @@ use super::Definer;
 use crate::catalog::{Catalog, Privilege, Privileges, Relation, RelationKind, Role, Schema};
 use crate::error::{Error, Result, SqlState};
 use crate::sql::parse::{ObjectName, RoleName};
+use crate::sql::system;
 use crate::txn::LockMode;
 use crate::types::Oid;
 use std::sync::Arc;
@@ -113,6 +114,18 @@ pub fn lockable(catalog: &Catalog, role: Oid, search_path: &[String], name: &Obj
     Err(wrong_kind(format!("cannot lock relation \"{}\"", name.name), other))
 }
 
+/// 42501 for the name of a system relation, which no definition touches.
+pub(super) fn refuse_system_relation(name: &ObjectName) -> Result<()> {
+    let schema = name.schema.as_deref().unwrap_or("pg_catalog");
+    match system::find(schema, &name.name) {
+        None => Ok(()),
+        Some(relation) => {
+            let message = format!("permission denied: \"{}\" is a system catalog", relation.name);
+            Err(Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message))
+        }
+    }
+}
+
 /// 42809 for what cannot be done with relations of a kind.
 pub(super) fn wrong_kind(message: String, plural: &str) -> Error {
     Error::new(SqlState::WRONG_OBJECT_TYPE, message).detail(format!("This operation is not supported for {plural}."))
@@ -178,6 +191,7 @@ impl Definer<'_, '_> {
         if let Some(relation) = self.find_relation(name)? {
             return Ok(relation);
         }
+        refuse_system_relation(name)?;
         Err(match self.find_indexed(name) {
             Some(_) => Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is an index", name.name)),
             None => {

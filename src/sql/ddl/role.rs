@@ -17,8 +17,8 @@ impl Definer<'_, '_> {
         self.catalog().role(self.cx.role).cloned().ok_or_else(|| no_role("current_user"))
     }
 
-    pub(super) fn create_role(&mut self, name: &RoleName, login: bool, options: &[RoleOption]) -> Result<()> {
-        let name = new_name(name)?;
+    pub(super) fn create_role(&mut self, name: &str, login: bool, options: &[RoleOption]) -> Result<()> {
+        refuse_reserved(name)?;
         let current = self.current()?;
         if !current.superuser && !current.create_role {
             return Err(denied("permission denied to create role"));
@@ -64,7 +64,8 @@ impl Definer<'_, '_> {
         let own_password =
             role.oid == current.oid && options.iter().all(|option| matches!(option, RoleOption::Password(_)));
         if !current.superuser && !own_password && (!current.create_role || role.superuser) {
-            let message = match role.superuser {
+            let is_superusers = options.iter().any(|option| matches!(option, RoleOption::Superuser(_)));
+            let message = match role.superuser || is_superusers {
                 true => "must be superuser to alter superuser roles or change superuser attribute",
                 false => "permission denied",
             };
@@ -136,14 +137,17 @@ impl Definer<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn rename_role(&mut self, name: &RoleName, to: &RoleName) -> Result<()> {
+    pub(super) fn rename_role(&mut self, name: &RoleName, to: &str) -> Result<()> {
         let role = self.role(name)?;
         let current = self.current()?;
-        let to = new_name(to)?;
+        refuse_reserved(to)?;
         if role.oid == self.cx.session_role {
             return Err(Error::unsupported("renaming the session user"));
         }
-        if !current.superuser && (!current.create_role || role.superuser) {
+        if !current.superuser && role.superuser {
+            return Err(denied("must be superuser to rename superusers"));
+        }
+        if !current.superuser && !current.create_role {
             return Err(denied("permission denied to rename role"));
         }
         if self.catalog().role_by_name(to).is_some() {
@@ -251,20 +255,10 @@ fn denied(message: &str) -> Error {
     Error::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
 }
 
-fn new_name(name: &RoleName) -> Result<&str> {
-    match name {
-        RoleName::Named(name, position) if name.starts_with("pg_") => {
-            Err(Error::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
-                .detail("Role names starting with \"pg_\" are reserved.")
-                .at(*position))
-        }
-        RoleName::Named(name, _) => Ok(name),
-        RoleName::Public => Err(Error::new(SqlState::RESERVED_NAME, "role name \"public\" is reserved")),
-        RoleName::Current => {
-            Err(Error::new(SqlState::RESERVED_NAME, "CURRENT_USER cannot be used as a role name here"))
-        }
-        RoleName::Session => {
-            Err(Error::new(SqlState::RESERVED_NAME, "SESSION_USER cannot be used as a role name here"))
-        }
+fn refuse_reserved(name: &str) -> Result<()> {
+    match name.starts_with("pg_") {
+        true => Err(Error::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+            .detail("Role names starting with \"pg_\" are reserved.")),
+        false => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ impl Definer<'_, '_> {
         if_not_exists: bool,
         options: &[SequenceOption],
     ) -> Result<()> {
-        let schema = self.target_schema(name)?;
+        let schema = self.target_schema(name).map_err(Error::nowhere)?;
         if self.passes_over(schema.oid, &name.name, if_not_exists)? {
             return Ok(());
         }

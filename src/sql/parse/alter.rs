@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::table::{cascade, column, role_name, table_constraint};
 use super::types::sql_type;
 use super::{AlterTable, ColumnName, Definition};
-use crate::error::{Result, SqlState};
+use crate::error::{Error, Result, SqlState};
 use sqlparser::tokenizer::Token;
 
 /// What follows ALTER TABLE.
@@ -116,7 +116,44 @@ fn alter_column(cursor: &mut Cursor, name: ColumnName) -> Result<AlterTable> {
         };
         return Ok(AlterTable::Type { name, ty, using });
     }
-    Err(cursor.unsupported("this form of ALTER TABLE … ALTER COLUMN"))
+    Err(other_column_action(cursor))
+}
+
+/// What PostgreSQL's ALTER COLUMN also knows after its first word.
+const OTHER_COLUMN_SETTINGS: [&str; 14] = [
+    "statistics",
+    "storage",
+    "compression",
+    "generated",
+    "as",
+    "cache",
+    "cycle",
+    "increment",
+    "maxvalue",
+    "minvalue",
+    "no",
+    "owned",
+    "start",
+    "restart",
+];
+
+/// 0A000 for a form of ALTER COLUMN that PostgreSQL has; otherwise it is a syntax error.
+fn other_column_action(cursor: &mut Cursor) -> Error {
+    const WHAT: &str = "this form of ALTER TABLE … ALTER COLUMN";
+    if ["reset", "restart", "options"].iter().any(|word| cursor.is_next(&[word])) {
+        return cursor.unsupported(WHAT);
+    }
+    let forms: [(&str, &[&str]); 3] =
+        [("set", &OTHER_COLUMN_SETTINGS), ("drop", &["identity", "expression"]), ("add", &["generated"])];
+    let Some((word, others)) = forms.into_iter().find(|(word, _)| cursor.is_next(&[word])) else {
+        return cursor.unexpected();
+    };
+    let is_option_list = word == "set" && cursor.peek(1) == Some(&Token::LParen);
+    if is_option_list || others.iter().any(|other| cursor.is_next(&[word, other])) {
+        return cursor.unsupported(WHAT);
+    }
+    cursor.at += 1;
+    cursor.unexpected()
 }
 
 fn add(cursor: &mut Cursor, table: &str) -> Result<AlterTable> {

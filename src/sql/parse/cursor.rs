@@ -176,6 +176,10 @@ impl Cursor<'_> {
         while self.accept_token(&Token::Period) {
             parts.push(self.label()?);
         }
+        if parts.len() > 3 {
+            let message = format!("improper qualified name (too many dotted names): {}", parts.join("."));
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+        }
         let name = parts.pop().expect("there is one part");
         let schema = parts.pop();
         match parts.pop() {

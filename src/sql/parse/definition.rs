@@ -136,7 +136,7 @@ pub enum Definition {
     /// CREATE ROLE, CREATE USER
     CreateRole {
         /// Name.
-        name: RoleName,
+        name: String,
         /// Spelled CREATE USER: LOGIN unless said otherwise.
         login: bool,
         /// Attributes.
@@ -154,7 +154,7 @@ pub enum Definition {
         /// The old name.
         name: RoleName,
         /// The new name.
-        to: RoleName,
+        to: String,
     },
     /// DROP ROLE, DROP USER
     DropRole {

@@ -9,6 +9,9 @@ use sqlparser::tokenizer::Token;
 /// Access methods that PostgreSQL has beside btree.
 const OTHER_METHODS: [&str; 5] = ["hash", "gist", "spgist", "gin", "brin"];
 
+/// What PostgreSQL's ALTER INDEX knows beside RENAME.
+const OTHER_ACTIONS: [&str; 6] = ["set", "reset", "attach", "alter", "depends", "no"];
+
 /// CREATE [UNIQUE] INDEX, ALTER INDEX and DROP INDEX.
 pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
     if cursor.accept(&["drop", "index"]) {
@@ -22,7 +25,7 @@ pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
     if cursor.accept(&["alter", "index"]) {
         let if_exists = cursor.accept(&["if", "exists"]);
         let name = cursor.object_name()?;
-        if !cursor.is_next(&["rename"]) {
+        if OTHER_ACTIONS.iter().any(|word| cursor.is_next(&[word])) {
             return Err(cursor.unsupported("this form of ALTER INDEX"));
         }
         cursor.expect(&["rename", "to"])?;

@@ -20,19 +20,34 @@ pub fn statement(cursor: &mut Cursor) -> Result<Definition> {
         let if_exists = cursor.accept(&["if", "exists"]);
         return Ok(Definition::DropRole { names: cursor.list(role_name)?, if_exists });
     }
-    let name = role_name(cursor)?;
     if is_create {
+        let name = new_role_name(cursor)?;
         cursor.accept(&["with"]);
         return Ok(Definition::CreateRole { name, login: is_user, options: options(cursor)? });
     }
+    let name = role_name(cursor)?;
     if cursor.accept(&["rename", "to"]) {
-        return Ok(Definition::RenameRole { name, to: role_name(cursor)? });
+        return Ok(Definition::RenameRole { name, to: new_role_name(cursor)? });
     }
     if cursor.is_next(&["set"]) || cursor.is_next(&["reset"]) || cursor.is_next(&["in", "database"]) {
         return Err(cursor.unsupported("ALTER ROLE … SET"));
     }
     cursor.accept(&["with"]);
     Ok(Definition::AlterRole { name, options: options(cursor)? })
+}
+
+/// The name of a role that is to be: none of the words that stand for one.
+fn new_role_name(cursor: &mut Cursor) -> Result<String> {
+    let position = cursor.position();
+    let is_current_role = cursor.is_next(&["current_role"]);
+    let message = match role_name(cursor)? {
+        RoleName::Named(name, _) => return Ok(name),
+        RoleName::Public => "role name \"public\" is reserved",
+        RoleName::Current if is_current_role => "CURRENT_ROLE cannot be used as a role name here",
+        RoleName::Current => "CURRENT_USER cannot be used as a role name here",
+        RoleName::Session => "SESSION_USER cannot be used as a role name here",
+    };
+    Err(Error::new(SqlState::RESERVED_NAME, message).at(position))
 }
 
 fn options(cursor: &mut Cursor) -> Result<Vec<RoleOption>> {

@@ -33,8 +33,11 @@ fn action(cursor: &mut Cursor) -> Result<AlterSequence> {
     if cursor.accept(&["set", "schema"]) {
         return cursor.name().map(AlterSequence::Schema);
     }
-    if cursor.is_next(&["set"]) {
+    if cursor.is_next(&["set", "logged"]) || cursor.is_next(&["set", "unlogged"]) {
         return Err(cursor.unsupported("SET LOGGED of a sequence"));
+    }
+    if cursor.accept(&["set"]) {
+        return Err(cursor.unexpected());
     }
     match cursor.is_done() {
         true => Err(cursor.unexpected()),

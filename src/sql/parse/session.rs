@@ -151,6 +151,9 @@ fn modes(cursor: &mut Cursor) -> Result<TransactionModes> {
             modes.deferrable = Some(true);
         } else if cursor.accept(&["not", "deferrable"]) {
             modes.deferrable = Some(false);
+        } else if ["isolation", "read", "not"].iter().any(|word| cursor.is_next(&[word])) {
+            cursor.at += 1;
+            return Err(cursor.unexpected());
         } else {
             return Ok(modes);
         }
@@ -327,59 +330,93 @@ fn execute(cursor: &mut Cursor) -> Result<Statement> {
 /// EXPLAIN
 pub fn explain(cursor: &mut Cursor) -> Result<Statement> {
     cursor.expect(&["explain"])?;
-    let mut explain = (false, false, true, true, ExplainFormat::Text);
+    let mut options = ExplainOptions::default();
     if cursor.peek(0) == Some(&Token::LParen) && !cursor.is_word_at(1, "select") && !cursor.is_word_at(1, "values") {
         cursor.at += 1;
-        cursor.list(|cursor| explain_option(cursor, &mut explain))?;
+        cursor.list(|cursor| options.take(cursor))?;
         cursor.expect_token(&Token::RParen)?;
+        options.check()?;
     } else {
-        explain.0 = cursor.accept(&["analyze"]) || cursor.accept(&["analyse"]);
-        explain.1 = cursor.accept(&["verbose"]);
+        options.analyze = cursor.accept(&["analyze"]) || cursor.accept(&["analyse"]);
+        if cursor.is_next(&["verbose"]) {
+            return Err(cursor.unsupported("EXPLAIN option verbose"));
+        }
     }
-    let (analyze, verbose, costs, timing, format) = explain;
     let statement = inner(cursor)?;
-    Ok(Statement::Explain(Box::new(Explain { analyze, verbose, costs, timing, format, statement })))
+    Ok(Statement::Explain(Box::new(Explain { analyze: options.analyze, format: options.format, statement })))
 }
 
-fn explain_option(cursor: &mut Cursor, into: &mut (bool, bool, bool, bool, ExplainFormat)) -> Result<()> {
-    let position = cursor.position();
-    let name = cursor.label()?;
-    let word = match cursor.peek(0) {
-        Some(Token::Comma | Token::RParen) => None,
-        _ => Some(value(cursor)?.to_ascii_lowercase()),
-    };
-    if name == "format" {
-        into.4 = match word.as_deref() {
-            Some("text") => ExplainFormat::Text,
-            Some("json") => ExplainFormat::Json,
-            other => {
-                let what = format!("EXPLAIN format {}", other.unwrap_or_default());
-                return Err(Error::unsupported(what).at(position));
+/// EXPLAIN's options as they are read.
+#[derive(Default)]
+struct ExplainOptions {
+    analyze: bool,
+    timing: bool,
+    wal: bool,
+    format: ExplainFormat,
+    /// The first one that is not supported, refused unless something is wrong with them.
+    refused: Option<Error>,
+}
+
+impl ExplainOptions {
+    fn take(&mut self, cursor: &mut Cursor) -> Result<()> {
+        let position = cursor.position();
+        let name = cursor.label()?;
+        let word = match cursor.peek(0) {
+            Some(Token::Comma | Token::RParen) => None,
+            _ => Some(value(cursor)?.to_ascii_lowercase()),
+        };
+        match name.as_str() {
+            "format" => return self.take_format(word.as_deref(), position),
+            "analyze" | "verbose" | "costs" | "timing" | "summary" | "buffers" | "wal" | "settings" => {}
+            _ => {
+                let message = format!("unrecognized EXPLAIN option \"{name}\"");
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
+            }
+        }
+        let on = match word.as_deref() {
+            None | Some("true" | "on" | "1") => true,
+            Some("false" | "off" | "0") => false,
+            Some(_) => {
+                let message = format!("{name} requires a Boolean value");
+                return Err(Error::new(SqlState::SYNTAX_ERROR, message));
             }
         };
-        return Ok(());
+        match name.as_str() {
+            "analyze" => self.analyze = on,
+            "timing" => self.timing = on,
+            "wal" => self.wal = on,
+            _ if on => self.refuse(format!("EXPLAIN option {name}"), position),
+            _ => {}
+        }
+        Ok(())
     }
-    let on = match word.as_deref() {
-        None | Some("true" | "on" | "1") => true,
-        Some("false" | "off" | "0") => false,
-        Some(_) => {
-            let message = format!("{name} requires a Boolean value");
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+
+    fn take_format(&mut self, word: Option<&str>, position: Option<u32>) -> Result<()> {
+        match word {
+            Some("text") => self.format = ExplainFormat::Text,
+            Some("json") => self.format = ExplainFormat::Json,
+            Some(known @ ("xml" | "yaml")) => self.refuse(format!("EXPLAIN format {known}"), position),
+            Some(other) => {
+                let message = format!("unrecognized value for EXPLAIN option \"format\": \"{other}\"");
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message).at(position));
+            }
+            None => return Err(Error::new(SqlState::SYNTAX_ERROR, "format requires a parameter")),
         }
-    };
-    match name.as_str() {
-        "analyze" => into.0 = on,
-        "verbose" => into.1 = on,
-        "costs" => into.2 = on,
-        "timing" => into.3 = on,
-        "summary" | "buffers" | "wal" | "settings" if !on => {}
-        "summary" | "buffers" | "wal" | "settings" => {
-            return Err(Error::unsupported(format!("EXPLAIN option {name}")).at(position));
-        }
-        _ => {
-            let message = format!("unrecognized EXPLAIN option \"{name}\"");
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message).at(position));
-        }
+        Ok(())
     }
-    Ok(())
+
+    fn refuse(&mut self, what: String, position: Option<u32>) {
+        self.refused.get_or_insert_with(|| Error::unsupported(what).at(position));
+    }
+
+    /// What only makes sense together, in PostgreSQL's order.
+    fn check(&mut self) -> Result<()> {
+        for (on, name) in [(self.wal, "WAL"), (self.timing, "TIMING")] {
+            if on && !self.analyze {
+                let message = format!("EXPLAIN option {name} requires ANALYZE");
+                return Err(Error::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+        }
+        self.refused.take().map_or(Ok(()), Err)
+    }
 }

@@ -162,12 +162,6 @@ pub struct LockTables {
 pub struct Explain {
     /// ANALYZE
     pub analyze: bool,
-    /// VERBOSE
-    pub verbose: bool,
-    /// COSTS, on unless switched off.
-    pub costs: bool,
-    /// TIMING, on unless switched off.
-    pub timing: bool,
     /// FORMAT
     pub format: ExplainFormat,
     /// What to explain.
@@ -175,9 +169,10 @@ pub struct Explain {
 }
 
 /// EXPLAIN's formats that we have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExplainFormat {
     /// TEXT
+    #[default]
     Text,
     /// JSON
     Json,

@@ -108,7 +108,13 @@ pub enum Dropped {
 /// What follows DROP TABLE, DROP TOPIC or DROP SEQUENCE.
 pub fn drop_relation(cursor: &mut Cursor, kind: Dropped) -> Result<Definition> {
     let if_exists = cursor.accept(&["if", "exists"]);
-    let names = cursor.list(Cursor::object_name)?;
+    let names = cursor.list(|cursor| {
+        cursor.object_name().map_err(|error| match error.code() {
+            // PostgreSQL makes such a name of a list of words, which has no place
+            SqlState::FEATURE_NOT_SUPPORTED => error.nowhere(),
+            _ => error,
+        })
+    })?;
     Ok(Definition::DropRelation { kind, names, if_exists, cascade: cascade(cursor) })
 }
 

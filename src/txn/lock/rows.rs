@@ -83,7 +83,7 @@ impl RowShard {
             }
             None => {
                 if self.single.len() >= ROW_LOCKS_MAX / LOCK_SHARDS {
-                    return Err(full());
+                    return Err(full(HINT));
                 }
                 self.single.insert(key, Single::new(who.owner, wanted));
                 Ok(Attempt::Granted(Some(0)))
@@ -94,7 +94,7 @@ impl RowShard {
     /// The lock as an entry that several can hold and wait for.
     pub(super) fn share(&mut self, key: RowKey, party_of: impl Fn(OwnerId) -> Party) -> Result<&mut Entry> {
         if !self.shared.contains_key(&key) && self.shared.len() >= SHARED_ROW_LOCKS_MAX / LOCK_SHARDS {
-            return Err(full());
+            return Err(full(HINT));
         }
         let entry = self.shared.entry(key).or_default();
         if let Some(single) = self.single.remove(&key) {
@@ -203,7 +203,43 @@ impl RowShard {
 }
 
 /// 53200, as PostgreSQL says it of its lock table.
-pub(super) fn full() -> Error {
-    Error::new(SqlState::OUT_OF_MEMORY, "out of shared memory")
-        .hint("Too many rows are locked at once; commit in smaller pieces.")
+pub(super) fn full(hint: &str) -> Error {
+    Error::new(SqlState::OUT_OF_MEMORY, "out of shared memory").hint(hint)
+}
+
+const HINT: &str = "Too many rows are locked at once; commit in smaller pieces.";
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Secret;
+    use super::super::mode::LockMode;
+    use super::*;
+    use crate::env::ManualEnv;
+
+    fn ask(shard: &mut RowShard, key: RowKey, owner: u64) -> Option<SqlState> {
+        let party = |owner: OwnerId| Party::of(owner.0 as i32, owner.0);
+        let who = Asker { owner: OwnerId(owner), party: party(OwnerId(owner)) };
+        let request = Request { mode: LockMode::AccessShare, writes: false, after_writers: false };
+        match shard.attempt(key, who, request, None, party) {
+            Ok(Attempt::Granted(_)) => None,
+            Ok(Attempt::Busy) => panic!("nobody is in the way"),
+            Err(error) => Some(error.code()),
+        }
+    }
+
+    #[test]
+    fn a_full_part_refuses_what_is_new_and_nothing_that_is_held() {
+        let secret = Secret::new(&ManualEnv::new(0, 7));
+        let (most, shared_most) = (ROW_LOCKS_MAX / LOCK_SHARDS, SHARED_ROW_LOCKS_MAX / LOCK_SHARDS);
+        let keys: Vec<RowKey> = (0..=most as u64).map(|row| secret.row(&row.to_be_bytes())).collect();
+        let mut shard = RowShard::default();
+        assert!(keys[..most].iter().all(|key| ask(&mut shard, *key, 1).is_none()));
+        assert_eq!(ask(&mut shard, keys[most], 1), Some(SqlState::OUT_OF_MEMORY));
+        assert_eq!(ask(&mut shard, keys[0], 1), None);
+        assert!(keys[..shared_most].iter().all(|key| ask(&mut shard, *key, 2).is_none()));
+        assert_eq!(ask(&mut shard, keys[shared_most], 2), Some(SqlState::OUT_OF_MEMORY));
+        assert_eq!(ask(&mut shard, keys[most], 1), None, "what is shared now has left room");
+        shard.restore(keys[0], OwnerId(2), RowHold::default(), &mut Woken::new());
+        assert_eq!(ask(&mut shard, keys[shared_most], 2), None, "so has what was given back");
+    }
 }

@@ -313,7 +313,7 @@ impl LockTable {
             Place::Object(object) => {
                 let mut shard = self.object_shard(&object);
                 if shard.len() >= OBJECT_LOCKS_MAX / OBJECT_LOCK_SHARDS && !shard.contains_key(&object) {
-                    return Err(full());
+                    return Err(full("Too many relations and advisory locks are held at once; give some back."));
                 }
                 let entry = shard.entry(object).or_default();
                 let held = entry.modes_of(who.owner);
@@ -662,6 +662,29 @@ mod tests {
         }
         assert_eq!(pieces, 10);
         table.release(&mut a);
+        assert!(is_empty(&table));
+    }
+
+    #[test]
+    fn a_full_part_of_the_objects_refuses_what_is_new_and_nothing_that_is_held() {
+        let table = table();
+        let [mut a, mut b] = owners(&table);
+        let in_first = |key: &AdvisoryKey| {
+            (table.secret.object(&Object::Advisory(*key)) as usize).is_multiple_of(OBJECT_LOCK_SHARDS)
+        };
+        let most = OBJECT_LOCKS_MAX / OBJECT_LOCK_SHARDS;
+        let keys = (0..).map(AdvisoryKey::of_bigint).filter(in_first).map(LockKey::Advisory);
+        let keys: Vec<LockKey> = keys.take(most + 1).collect();
+        let ask = |owner: &mut LockOwner, key: usize| {
+            let locked = table.lock(owner, &keys[key], LockMode::Exclusive, LockPolicy::Wait);
+            locked.map(|locked| matches!(locked, Locked::Granted)).map_err(|error| error.code())
+        };
+        assert!((0..most).all(|key| ask(&mut a, key) == Ok(true)));
+        assert_eq!(ask(&mut a, most), Err(SqlState::OUT_OF_MEMORY));
+        assert_eq!((ask(&mut a, 0), ask(&mut b, 0)), (Ok(true), Ok(false)), "held, and waited for");
+        table.release(&mut a);
+        assert_eq!(ask(&mut b, most), Ok(true));
+        table.release(&mut b);
         assert!(is_empty(&table));
     }
 }

@@ -150,6 +150,10 @@ pub fn extract_interval(field: &str, interval: Interval) -> Result<Option<Numeri
             let quarter_days = 1_461 * i128::from(years) + 120 * i128::from(months) + 4 * i128::from(interval.days);
             return Ok(Some(decimal(quarter_days * i128::from(DAY / 4) + i128::from(micros), 6)));
         }
+        unit @ ("week" | "dow" | "doy" | "isodow" | "isoyear" | "timezone" | "timezone_hour" | "timezone_minute") => {
+            let message = format!("unit \"{unit}\" not supported for type interval");
+            return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+        }
         _ => return Err(unrecognized(field, "interval")),
     };
     Ok(Some(numeric::from_i64(whole)))
