@@ -89,10 +89,12 @@ impl Bench {
         rows
     }
 
-    /// Tertulia, with room for all connections.
+    /// Tertulia, with room for all connections, and for all live queries of the one user whose they are.
     async fn alone(&self) -> (Tertulia, Server) {
         let connections = (self.options.sockets() + 100).to_string();
-        let process = Tertulia::start(&[servers::TERTULIA_FLAGS, &["--max-connections", &connections]].concat());
+        let live = (self.options.subscriptions + 100).to_string();
+        let room = ["--max-connections", &connections, "--live-queries-per-user-max", &live];
+        let process = Tertulia::start(&[servers::TERTULIA_FLAGS, &room].concat());
         let server = process.server().await;
         (process, server)
     }

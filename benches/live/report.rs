@@ -26,7 +26,7 @@ fn markdown(machine: &Machine, rows: &[Row], options: &Options) -> String {
         // writing into a string cannot fail
         let _ = writeln!(out, "- {line}");
     }
-    let _ = writeln!(out, "- Tertulia: {}", TERTULIA_FLAGS.join(" "));
+    let _ = writeln!(out, "- Tertulia: {}, and room for the connections and live queries", TERTULIA_FLAGS.join(" "));
     let _ = writeln!(out, "- PostgreSQL 15: {}", POSTGRES_SETTINGS.join(", "));
     let _ = writeln!(out, "- {} rounds of {} ms on each in turn\n", options.rounds, options.round.as_millis());
     out.push_str(
