@@ -8,30 +8,10 @@ use std::time::{Duration, Instant};
 use support::client::{Client, Event};
 use support::postgres::Postgres;
 use support::random::Random;
-use support::server::{PASSWORD, Tertulia};
+use support::server::World;
 
 /// Inputs that are compared with PostgreSQL, unless `TERTULIA_COPY_INPUTS` says how many.
 const INPUTS: usize = 600;
-
-struct World {
-    server: Tertulia,
-    _directory: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> World {
-        let directory = tempfile::tempdir().unwrap();
-        World { server: Tertulia::start(directory.path(), "tertulia"), _directory: directory }
-    }
-
-    fn connect(&self) -> Client {
-        self.connect_as("tertulia", PASSWORD)
-    }
-
-    fn connect_as(&self, user: &str, password: &str) -> Client {
-        Client::connect(self.server.address(), user, password, "tertulia").unwrap()
-    }
-}
 
 /// A COPY to try: its table, its statement, its data in pieces.
 struct Input {

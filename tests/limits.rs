@@ -5,27 +5,11 @@
 mod support;
 
 use support::client::{Client, Event, Report};
-use support::server::{PASSWORD, Tertulia};
+use support::server::World;
 use tertulia::limits::{
     CHANNEL_NAME_BYTES_MAX, COPY_LINE_BYTES_MAX, NOTIFY_PAYLOAD_BYTES_MAX, PORTALS_MAX, PREPARED_STATEMENTS_MAX,
     ROW_BYTES_MAX, SAVEPOINTS_MAX, USER_ID_BYTES_MAX, WORK_MEMORY_BYTES, WRITE_SET_BYTES_MAX,
 };
-
-struct World {
-    server: Tertulia,
-    _directory: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> World {
-        let directory = tempfile::tempdir().unwrap();
-        World { server: Tertulia::start(directory.path(), "tertulia"), _directory: directory }
-    }
-
-    fn connect(&self) -> Client {
-        Client::connect(self.server.address(), "tertulia", PASSWORD, "tertulia").unwrap()
-    }
-}
 
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())

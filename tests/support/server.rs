@@ -1,5 +1,6 @@
 //! A server in the test's own process, on a data directory and a free port.
 
+use super::client::Client;
 use std::path::Path;
 use std::sync::Arc;
 use tertulia::config::Config;
@@ -52,5 +53,27 @@ impl Drop for Tertulia {
     fn drop(&mut self) {
         let server = self.server.take().unwrap();
         self.runtime.block_on(server.shutdown()).unwrap();
+    }
+}
+
+/// A server on an empty directory of its own.
+pub struct World {
+    pub server: Tertulia,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        World { server: Tertulia::start(directory.path(), "tertulia"), _directory: directory }
+    }
+
+    /// A session of the superuser.
+    pub fn connect(&self) -> Client {
+        self.connect_as("tertulia", PASSWORD)
+    }
+
+    pub fn connect_as(&self, user: &str, password: &str) -> Client {
+        Client::connect(self.server.address(), user, password, "tertulia").unwrap()
     }
 }
