@@ -32,9 +32,11 @@ class Started:
         self.log = []
         self.port = None
         self._is_ready = threading.Event()
+        # The server takes TERTULIA_… for settings; those around us belong to whoever runs the tests.
+        around = {name: value for name, value in os.environ.items() if not name.startswith("TERTULIA_")}
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **(environment or {})},
+            env={**around, **(environment or {})},
         )
         threading.Thread(target=self._read, args=[re.compile(ready)], daemon=True).start()
         if not self._is_ready.wait(PATIENCE_S) or self.port is None:
