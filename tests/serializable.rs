@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use support::graph::Graph;
 use support::random::Random;
 use tertulia::encoding::key::{Space, prefix};
 use tertulia::env::SystemEnv;
@@ -150,34 +151,21 @@ impl World {
 /// Whether the committed transactions depend on one another in a circle.
 fn has_cycle(actors: &[Actor]) -> bool {
     let done = |at: &usize| actors[*at].committed.is_some();
-    let mut after: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    let mut edge = |from: usize, to: usize| {
-        if from != to {
-            after.entry(from).or_default().insert(to);
-        }
-    };
+    let mut graph = Graph::default();
     for key in 0..KEYS {
         let mut writers: Vec<usize> =
             (0..actors.len()).filter(done).filter(|at| actors[*at].wrote.contains(&key)).collect();
         writers.sort_by_key(|at| actors[*at].committed);
-        writers.windows(2).for_each(|pair| edge(pair[0], pair[1]));
+        writers.windows(2).for_each(|pair| graph.replaced(pair[0], pair[1]));
         for reader in (0..actors.len()).filter(done) {
             let Some(&seen) = actors[reader].read.get(&key) else { continue };
             let version = writers.iter().position(|at| *at as u64 + 1 == seen);
             assert!(seen == 0 || version.is_some(), "a version of a transaction that did not commit was read");
-            version.into_iter().for_each(|at| edge(writers[at], reader));
             let next = version.map_or(0, |at| at + 1);
-            writers.get(next).into_iter().for_each(|writer| edge(reader, *writer));
+            graph.read(reader, version.map(|at| writers[at]), writers.get(next).copied());
         }
     }
-    // who has nobody before it goes first; what cannot go is in a circle
-    let mut left: BTreeSet<usize> = (0..actors.len()).filter(done).collect();
-    while let Some(first) =
-        left.iter().copied().find(|at| !left.iter().any(|other| after.get(other).is_some_and(|to| to.contains(at))))
-    {
-        left.remove(&first);
-    }
-    !left.is_empty()
+    !graph.circle().is_empty()
 }
 
 #[test]

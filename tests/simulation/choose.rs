@@ -27,10 +27,15 @@ impl Client {
                 5 if self.live.is_none() => Kind::Subscribe(common.random.pick(&[Table::Shared, Table::User])),
                 5 => Kind::Unlisten,
                 6 if self.listening.is_none() => Kind::Listen,
-                n => Kind::Begin { repeatable: n % 4 == 0 },
+                _ => Kind::Begin(common.random.pick(common.levels)),
             }),
             Some(open) if open.failed && !open.savepoints.is_empty() && !random.once_in(3) => Some(Kind::RollbackTo),
             Some(open) if open.failed => Some(Kind::Rollback),
+            Some(open) if open.level.only_reads() => Some(match random.below(if common.closing { 1 } else { 4 }) {
+                0 if random.once_in(8) => Kind::Rollback,
+                0 => Kind::Commit,
+                _ => self.select(common),
+            }),
             Some(open) if !open.named => Some(Kind::Ledger),
             Some(open) if self.may_define() && !open.volatile_only && random.once_in(common.definitions) => {
                 Some(self.definition(common))
@@ -76,10 +81,10 @@ impl Client {
         let tables = common.model.tables().filter(|(_, shape)| shape.version > 0 || !shape.indexes.is_empty());
         let defined: Vec<Table> = tables.map(|(table, _)| table).collect();
         let table = match random.below(12) {
-            0 => return Kind::Define(Table::Extra(*common.next_name), Definition::Create),
-            1 | 2 if !extras.is_empty() => return Kind::Define(Table::Extra(random.pick(&extras)), Definition::Drop),
-            3 | 4 if !extras.is_empty() => Table::Extra(random.pick(&extras)),
-            5..=8 if !defined.is_empty() => random.pick(&defined),
+            1 if !extras.is_empty() => return Kind::Define(Table::Extra(random.pick(&extras)), Definition::Drop),
+            0 | 1 => return Kind::Define(Table::Extra(*common.next_name), Definition::Create),
+            2 | 3 if !extras.is_empty() => Table::Extra(random.pick(&extras)),
+            4..=8 if !defined.is_empty() => random.pick(&defined),
             9 => Table::User,
             _ => Table::Shared,
         };

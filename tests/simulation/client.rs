@@ -4,7 +4,7 @@ use crate::live::Live;
 use crate::model::{Before, Deed, Effect, Key, Model, Row, Table, Tx};
 use crate::random::Random;
 use crate::simulated::Answer;
-use crate::statement::{Kind, Statement, VISIBILITY_MS};
+use crate::statement::{Kind, Level, Statement, VISIBILITY_MS};
 use std::collections::BTreeMap;
 use tertulia::error::SqlState;
 use tertulia::session::{Flow, Request, Session};
@@ -20,10 +20,14 @@ pub struct Common<'a> {
     pub model: &'a mut Model,
     pub claims: &'a mut BTreeMap<u64, (usize, u64)>,
     pub next_tx: &'a mut i64,
-    /// Numbers of tables and indexes.
+    /// The last number of a table or an index.
     pub next_name: &'a mut u32,
     /// Once in how many of its choices an owner defines something.
     pub definitions: u64,
+    /// How transactions are isolated: one of these.
+    pub levels: &'static [Level],
+    /// Transactions that might not have run one after the other and were refused.
+    pub refused: &'a mut u64,
     /// The last published commit.
     pub current: u64,
     pub now: i64,
@@ -43,7 +47,7 @@ pub struct Open {
     pub tx: Tx,
     pub named: bool,
     pub volatile_only: bool,
-    pub repeatable: bool,
+    pub level: Level,
     /// The position that its statements read, where that is one for all.
     pub pinned: Option<u64>,
     /// How many deeds and claims there were at each.
@@ -181,7 +185,7 @@ impl Client {
             Kind::Auto => {
                 *common.next_tx += 1;
                 let id = *common.next_tx;
-                let tx = Tx { id, deeds: vec![self.signature(id)], doubtful: false };
+                let tx = Tx { id, deeds: vec![self.signature(id)], ..Tx::default() };
                 common.model.pending.insert(id, tx.clone());
                 self.open = Some(Open::new(tx, common.now));
                 format!("INSERT INTO ledger VALUES ({id}, {}, NULL)", self.number)
@@ -204,13 +208,14 @@ impl Client {
             return;
         }
         match &statement.kind {
-            Kind::Begin { repeatable } => {
+            Kind::Begin(level) => {
                 *common.next_tx += 1;
                 let mut open = Open::new(Tx { id: *common.next_tx, ..Tx::default() }, common.now);
                 open.volatile_only = common.random.once_in(5);
                 open.named = false;
-                open.repeatable = *repeatable;
-                open.pinned = repeatable.then(|| answer.number(0, 0) as u64);
+                open.level = *level;
+                open.pinned = level.is_pinned().then(|| answer.number(0, 0) as u64);
+                open.tx.snapshot = open.pinned.filter(|_| level.is_serializable());
                 self.open = Some(open);
             }
             Kind::Ledger => {
@@ -224,8 +229,11 @@ impl Client {
                 assert_ne!(answer.tag.as_deref(), Some("ROLLBACK"));
                 let open = self.open.take().expect("it was open");
                 let known = common.model.committed.contains_key(&open.tx.id);
-                let nothing = open.tx.deeds.is_empty() && open.volatile_only;
+                let nothing = open.tx.deeds.is_empty() && (open.volatile_only || open.level.only_reads());
                 assert!(known || nothing, "transaction {} is acknowledged and not published", open.tx.id);
+                if !known {
+                    common.model.serials.extend(open.tx.serial());
+                }
                 common.model.pending.remove(&open.tx.id);
                 common.model.expires.extend(open.expires);
             }
@@ -271,8 +279,12 @@ impl Client {
             }
             Kind::Unlisten => self.live = None,
             Kind::Listen => self.listening = Some((statement.from, common.current, Vec::new())),
-            Kind::Select(table, filter) => self.selected(&statement, *table, filter, &answer, common),
+            Kind::Select(table, filter) => {
+                self.note_read(&statement.kind, common.model);
+                self.selected(&statement, *table, filter, &answer, common);
+            }
             _ => {
+                self.note_read(&statement.kind, common.model);
                 self.check_complete(&statement, &answer, common);
                 self.wrote(&statement, &answer, common);
             }
@@ -285,6 +297,7 @@ impl Client {
 
     fn failed(&mut self, statement: &Statement, code: SqlState, message: &str, common: &mut Common) {
         assert!(self.may_fail(statement, code, common), "{} fails: {code}: {message}", statement.sql);
+        *common.refused += u64::from(message.contains("read/write dependencies"));
         if matches!(statement.kind, Kind::Commit | Kind::Auto) {
             let open = self.open.take().expect("it was open");
             let doubtful = code == SqlState::IO_ERROR;
@@ -333,7 +346,7 @@ impl Open {
             tx,
             named: true,
             volatile_only: false,
-            repeatable: false,
+            level: Level::Committed,
             pinned: None,
             savepoints: Vec::new(),
             failed: false,

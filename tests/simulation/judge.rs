@@ -1,7 +1,8 @@
 //! What a simulated client makes of rows and errors: whether they are what the model says.
 
-use crate::client::{Client, Common, TTL_MICROS};
+use crate::client::{Client, Common, Open, TTL_MICROS};
 use crate::model::{Before, Deed, Effect, Key, Model, Row, Table};
+use crate::serial::Read;
 use crate::shape::{Definition, Shape, duplicate};
 use crate::simulated::Answer;
 use crate::statement::{Also, Filter, Kind, Statement};
@@ -31,7 +32,7 @@ impl Client {
     pub fn may_fail(&self, statement: &Statement, code: SqlState, common: &Common) -> bool {
         let kind = &statement.kind;
         let shape = || kind.table().and_then(|table| self.shape(table, common.model));
-        let is_repeatable = self.open.as_ref().is_some_and(|open| open.repeatable);
+        let is_pinned = self.open.as_ref().is_some_and(|open| open.level.is_pinned());
         match code {
             SqlState::IO_ERROR | SqlState::DISK_FULL => {
                 // what is spilled needs the disk
@@ -43,7 +44,7 @@ impl Client {
                 let table = kind.table().expect("it is about a table");
                 statement.from != common.current || table == Table::Stream || self.violates(kind, table, common.model)
             }
-            SqlState::T_R_SERIALIZATION_FAILURE => is_repeatable,
+            SqlState::T_R_SERIALIZATION_FAILURE => is_pinned,
             SqlState::T_R_DEADLOCK_DETECTED => true,
             SqlState::UNDEFINED_TABLE => shape().is_none(),
             SqlState::UNDEFINED_COLUMN => kind.names_extra() && shape().is_none_or(|shape| !shape.has_extra()),
@@ -100,10 +101,23 @@ impl Client {
         })
     }
 
+    /// Notes what a statement of a serializable transaction has looked for.
+    pub fn note_read(&mut self, kind: &Kind, model: &Model) {
+        let (Some(table), Some(filter)) = (kind.table(), kind.filter()) else { return };
+        let user = self.scope(table);
+        let Some(Open { tx, pinned: Some(pinned), .. }) = &mut self.open else { return };
+        // what expires is no write; and as in PostgreSQL, definitions look past the snapshot, and take rows away from
+        // older ones
+        let is_defined = tx.deeds.iter().any(|deed| matches!(deed, Deed::Define(of, _) if *of == table));
+        if tx.snapshot.is_some() && table != Table::Stream && !is_defined && !model.is_replaced_since(table, *pinned) {
+            tx.reads.push(Read { table, user, filter });
+        }
+    }
+
     /// What a statement must see as of a commit, own writes over it.
     pub fn view(&self, table: Table, filter: &Filter, seq: u64, model: &Model) -> BTreeMap<i64, Row> {
         let scope = self.scope(table);
-        let mut rows = match self.open.as_ref().is_some_and(|open| open.repeatable) {
+        let mut rows = match self.open.as_ref().is_some_and(|open| open.level.is_pinned()) {
             true => model.rows_of_snapshot(table, &scope, seq),
             false => model.rows_at(table, &scope, seq),
         };
@@ -168,7 +182,7 @@ impl Client {
         common: &Common,
     ) {
         let seqs = said.map_or(statement.from..=common.current, |seq| seq..=seq);
-        if self.open.as_ref().is_some_and(|open| open.repeatable) {
+        if self.open.as_ref().is_some_and(|open| open.level.is_pinned()) {
             return;
         }
         let fits = |seq: u64| {
@@ -191,7 +205,7 @@ impl Client {
         let (Kind::Bump(table, filter, _) | Kind::Delete(table, filter)) = &statement.kind else { return };
         if statement.from != common.current
             || *table == Table::Stream
-            || self.open.as_ref().is_some_and(|open| open.repeatable)
+            || self.open.as_ref().is_some_and(|open| open.level.is_pinned())
         {
             return;
         }

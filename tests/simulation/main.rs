@@ -11,6 +11,8 @@
 mod check;
 mod choose;
 mod client;
+#[path = "../support/graph.rs"]
+mod graph;
 mod judge;
 mod live;
 mod model;
@@ -19,6 +21,7 @@ mod observer;
 #[expect(dead_code, reason = "other test programs use the rest")]
 mod random;
 mod restart;
+mod serial;
 mod shape;
 #[path = "../support/simulated.rs"]
 #[expect(dead_code, reason = "other test programs use the rest")]
@@ -80,6 +83,8 @@ impl Sum {
         self.stats.live_events += stats.live_events;
         self.stats.folds += stats.folds;
         self.stats.tails += stats.tails;
+        self.stats.serializable += stats.serializable;
+        self.stats.refused += stats.refused;
         for (kind, count) in &stats.defined {
             *self.stats.defined.entry(kind).or_default() += count;
         }
@@ -89,13 +94,24 @@ impl Sum {
     }
 
     fn report(&self) {
-        let Stats { statements, commits, recoveries, recovered_commits, live_events, folds, tails, defined } =
-            &self.stats;
+        let Stats {
+            statements,
+            commits,
+            recoveries,
+            recovered_commits,
+            live_events,
+            folds,
+            tails,
+            serializable,
+            refused,
+            defined,
+        } = &self.stats;
         eprintln!(
             "{} seeds: {statements} statements, {commits} commits, {folds} folds, {live_events} live events",
             self.seeds
         );
         eprintln!("{recoveries} recoveries, {recovered_commits} commits replayed, {tails} torn ends of the log cut");
+        eprintln!("{serializable} serializable transactions, {refused} refused");
         for (what, count) in defined.iter().chain(&self.faults) {
             eprintln!("{count:>10} {what}");
         }

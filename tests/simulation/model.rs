@@ -1,5 +1,6 @@
 //! What the database must hold: every row's versions, by the commits that were observed.
 
+use crate::serial::{Read, Serial};
 use crate::shape::{Definition, Shape};
 use crate::simulated::Answer;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ pub enum Table {
     Stream,
     /// `ledger`: one row for each transaction that wrote durably.
     Ledger,
-    /// `x<number>`, made and dropped.
+    /// `x<number>`, made and dropped; the first is there from the beginning.
     Extra(u32),
 }
 
@@ -136,11 +137,19 @@ impl Deed {
 pub struct Tx {
     pub id: i64,
     pub deeds: Vec<Deed>,
+    /// What a serializable one read, and the position that it read.
+    pub reads: Vec<Read>,
+    pub snapshot: Option<u64>,
     /// It was refused by a log that failed: it may be there after a restart, and not before.
     pub doubtful: bool,
 }
 
 impl Tx {
+    /// Itself, if it is a serializable one.
+    pub fn serial(&self) -> Option<Serial> {
+        self.snapshot.map(|snapshot| Serial { tx: self.id, snapshot, reads: self.reads.clone() })
+    }
+
     /// Whether a row was written.
     pub fn has_written(&self, key: &Key) -> bool {
         self.deeds.iter().any(|deed| matches!(deed, Deed::Write(effect) if effect.key == *key))
@@ -225,9 +234,17 @@ impl Outcome {
 /// A message that a topic must have: the commit, the change's kind, the row's id.
 pub type Message = (u64, String, i64);
 
+/// A row from a commit on; none where it is not there.
+pub struct Version {
+    pub seq: u64,
+    pub row: Option<Row>,
+    /// The transaction that wrote it, unless it is a definition's doing.
+    pub author: Option<i64>,
+}
+
 #[derive(Default)]
 pub struct Model {
-    versions: BTreeMap<Key, Vec<(u64, Option<Row>)>>,
+    pub versions: BTreeMap<Key, Vec<Version>>,
     now: BTreeMap<Key, Row>,
     shapes: BTreeMap<Table, Shape>,
     /// What tables looked like under each version of their rows.
@@ -242,6 +259,8 @@ pub struct Model {
     /// Clients whose COMMIT was sent and not answered.
     pub committing: BTreeSet<usize>,
     pub committed: BTreeMap<i64, u64>,
+    /// Serializable transactions that were committed.
+    pub serials: Vec<Serial>,
     pub messages: Vec<Message>,
     /// Commits whose changes are known in the order of their keys, not in that of their messages.
     pub bulk: BTreeSet<u64>,
@@ -260,7 +279,7 @@ impl Model {
     /// The tables that are there from the beginning.
     pub fn new() -> Model {
         let mut model = Model::default();
-        for table in [Table::Shared, Table::User, Table::Stream, Table::Ledger] {
+        for table in [Table::Shared, Table::User, Table::Stream, Table::Ledger, Table::Extra(1)] {
             model.shapes.insert(table, Shape::new());
             model.layouts.insert((table, 0), Shape::new());
         }
@@ -347,7 +366,7 @@ impl Model {
                     "commit {seq} of transaction {id} was made over another row: {effect:?} over {found:?}"
                 );
             });
-            self.settle(seq, table, &outcome);
+            self.settle(seq, tx.id, table, &outcome);
             outcomes.insert(table, outcome);
         }
         for deed in &tx.deeds {
@@ -356,10 +375,11 @@ impl Model {
             }
         }
         self.committed.insert(tx.id, seq);
+        self.serials.extend(tx.serial());
         outcomes
     }
 
-    fn settle(&mut self, seq: u64, table: Table, outcome: &Outcome) {
+    fn settle(&mut self, seq: u64, tx: i64, table: Table, outcome: &Outcome) {
         let before: BTreeMap<Key, Row> = self.now_of(table).map(|(key, row)| (key.clone(), row.clone())).collect();
         let written = outcome.eras.iter().flat_map(|era| era.written.keys());
         let keys: BTreeSet<&Key> = written.chain(before.keys()).collect();
@@ -372,7 +392,9 @@ impl Model {
                 Some(row) => self.now.insert(key.clone(), row.clone()),
                 None => self.now.remove(key),
             };
-            self.versions.entry(key.clone()).or_default().push((seq, row.cloned()));
+            let is_own = outcome.eras.len() == 1 && outcome.shape.is_some() && table != Table::Stream;
+            let author = (written && is_own).then_some(tx);
+            self.versions.entry(key.clone()).or_default().push(Version { seq, row: row.cloned(), author });
         }
         for definition in &outcome.definitions {
             *self.defined.entry(definition.kind()).or_default() += 1;
@@ -401,18 +423,23 @@ impl Model {
         let range = (table, user.to_owned(), i64::MIN)..=(table, user.to_owned(), i64::MAX);
         let mut rows = BTreeMap::new();
         for (key, versions) in self.versions.range(range) {
-            let count = versions.partition_point(|(at, _)| *at <= seq);
-            if let Some((_, Some(row))) = versions[..count].last() {
+            let count = versions.partition_point(|version| version.seq <= seq);
+            if let Some(Version { row: Some(row), .. }) = versions[..count].last() {
                 rows.insert(key.2, row.clone());
             }
         }
         rows
     }
 
+    /// Whether a table's rows were put into another storage after a commit.
+    pub fn is_replaced_since(&self, table: Table, seq: u64) -> bool {
+        self.replaced.get(&table).is_some_and(|replaced| *replaced > seq)
+    }
+
     /// The same as who reads by an older snapshot sees them now: definitions hold for everybody, and what was put into
     /// another storage since then is not seen, as in PostgreSQL.
     pub fn rows_of_snapshot(&self, table: Table, user: &str, seq: u64) -> BTreeMap<i64, Row> {
-        if self.replaced.get(&table).is_some_and(|replaced| *replaced > seq) {
+        if self.is_replaced_since(table, seq) {
             return BTreeMap::new();
         }
         let mut rows = self.rows_at(table, user, seq);
@@ -428,7 +455,7 @@ impl Model {
         let keys: Vec<Key> = self.now.keys().filter(|key| key.0 == Table::Stream).cloned().collect();
         for key in keys {
             self.now.remove(&key);
-            self.versions.entry(key).or_default().push((self.last, None));
+            self.versions.entry(key).or_default().push(Version { seq: self.last, row: None, author: None });
         }
         self.expires.clear();
     }

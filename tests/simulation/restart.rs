@@ -138,6 +138,8 @@ impl World {
         self.forget_machine();
         self.inspect();
         let faults = self.faults();
+        self.model.check_serializable();
+        self.stats.serializable = self.model.serials.len() as u64;
         self.stats.defined = std::mem::take(&mut self.model.defined);
         (self.stats, self.faults.trace(), faults)
     }

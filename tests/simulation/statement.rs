@@ -50,11 +50,47 @@ pub enum Also {
     Extra(Option<i64>),
 }
 
+/// How a transaction is isolated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    #[default]
+    Committed,
+    Repeatable,
+    Serializable,
+    /// SERIALIZABLE, and only reads.
+    ReadOnly,
+    /// The same on a snapshot that is waited for.
+    Deferrable,
+}
+
+impl Level {
+    /// Whether all its statements read one snapshot.
+    pub fn is_pinned(self) -> bool {
+        self != Level::Committed
+    }
+
+    pub fn is_serializable(self) -> bool {
+        self.is_pinned() && self != Level::Repeatable
+    }
+
+    pub fn only_reads(self) -> bool {
+        [Level::ReadOnly, Level::Deferrable].contains(&self)
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Level::Committed => "BEGIN",
+            Level::Repeatable => "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT current_seq()",
+            Level::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT current_seq()",
+            Level::ReadOnly => "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY; SELECT current_seq()",
+            Level::Deferrable => "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; SELECT current_seq()",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Begin {
-        repeatable: bool,
-    },
+    Begin(Level),
     /// Names the transaction in the ledger.
     Ledger,
     /// A transaction of one statement.
@@ -95,6 +131,15 @@ impl Kind {
         }
     }
 
+    /// The rows that it looks for.
+    pub fn filter(&self) -> Option<Filter> {
+        match self {
+            Kind::Bump(_, filter, _) | Kind::Delete(_, filter) | Kind::Select(_, filter) => Some(filter.clone()),
+            Kind::Move(_, from, _) => Some(Filter::Id(*from)),
+            _ => None,
+        }
+    }
+
     /// Whether it names the column `extra`.
     pub fn names_extra(&self) -> bool {
         match self {
@@ -111,10 +156,7 @@ impl Kind {
     /// As SQL, where that follows from it alone.
     pub fn sql(&self, random: &mut Random) -> String {
         match self {
-            Kind::Begin { repeatable: false } => "BEGIN".to_owned(),
-            Kind::Begin { repeatable: true } => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT current_seq()".to_owned()
-            }
+            Kind::Begin(level) => level.sql().to_owned(),
             Kind::Ledger | Kind::Auto => unreachable!("{self:?} names its transaction"),
             Kind::Insert(table, do_nothing, rows) => {
                 let values: Vec<String> =

@@ -5,6 +5,7 @@ use crate::model::Model;
 use crate::observer::Observer;
 use crate::random::Random;
 use crate::simulated::{self, Answer};
+use crate::statement::Level;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,16 @@ const SEGMENT_BYTES: [u64; 3] = [256, 1 << 10, 16 << 10];
 const WRITE_SET_CHUNK_BYTES: [usize; 2] = [2 << 10, 1 << 20];
 /// Once in how many of its choices an owner defines something, in one of each a seed.
 const DEFINITIONS: [u64; 4] = [2, 3, 8, 60];
+/// How transactions are isolated, in one of these ways a seed.
+const MIXED_LEVELS: &[Level] = &[Level::Committed, Level::Committed, Level::Repeatable, Level::Serializable];
+const SERIALIZABLE_LEVELS: &[Level] = &[
+    Level::Serializable,
+    Level::Serializable,
+    Level::Serializable,
+    Level::Serializable,
+    Level::ReadOnly,
+    Level::Deferrable,
+];
 /// How long faults cluster at one place at most, in steps.
 const STORM_STEPS_MAX: u64 = 60;
 /// The longest wait that the clock jumps over.
@@ -49,6 +60,9 @@ pub struct Stats {
     pub folds: u64,
     /// Recoveries that found a torn end of the log.
     pub tails: u64,
+    /// Serializable transactions that were committed, and those that were refused.
+    pub serializable: u64,
+    pub refused: u64,
     /// Definitions that were committed, by their kinds.
     pub defined: BTreeMap<&'static str, u64>,
 }
@@ -82,9 +96,12 @@ pub struct World {
     pub observer: Observer,
     pub claims: BTreeMap<u64, (usize, u64)>,
     pub next_tx: i64,
+    /// The last number of a table or an index.
     pub next_name: u32,
     /// Once in how many of its choices an owner defines something.
     pub definitions: u64,
+    /// How transactions are isolated: one of these.
+    pub levels: &'static [Level],
     pub machine: Option<Machine>,
     pub rates: FaultRates,
     /// Whether faults cluster now and then; where they do now, and for how many steps still.
@@ -147,8 +164,9 @@ impl World {
             observer: Observer::default(),
             claims: BTreeMap::new(),
             next_tx: 0,
-            next_name: 0,
+            next_name: 1,
             definitions: random.pick(&DEFINITIONS),
+            levels: random.pick(&[MIXED_LEVELS, MIXED_LEVELS, SERIALIZABLE_LEVELS]),
             machine: None,
             rates: FaultRates::default(),
             stormy: !random.once_in(3),
@@ -329,6 +347,7 @@ impl World {
             format!("CREATE TABLE t {columns}"),
             format!("CREATE TABLE u {columns} WITH (TYPE = 'USER')"),
             format!("CREATE TABLE s {columns} WITH (TYPE = 'STREAM', TTL_SECONDS = 30)"),
+            format!("CREATE TABLE x1 {columns}"),
             "CREATE TABLE ledger (id INT PRIMARY KEY, n INT NOT NULL, body TEXT)".to_owned(),
             "CREATE TOPIC evt; ALTER TOPIC evt ADD SOURCE t ON INSERT, UPDATE, DELETE".to_owned(),
             "CREATE SEQUENCE q; CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN".to_owned(),
@@ -422,6 +441,8 @@ impl World {
             next_tx: &mut self.next_tx,
             next_name: &mut self.next_name,
             definitions: self.definitions,
+            levels: self.levels,
+            refused: &mut self.stats.refused,
             current: machine.engine.current().0,
             now: self.env.now(),
             latest: self.latest,

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod golden;
+pub mod graph;
 pub mod in_process;
 pub mod isolation;
 pub mod live;
