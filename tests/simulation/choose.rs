@@ -24,7 +24,7 @@ impl Client {
                 0 => Kind::Nextval,
                 1 | 2 => Kind::Auto,
                 3 | 4 => self.select(common),
-                5 if self.live.is_none() => Kind::Subscribe(common.random.pick(&[Table::Shared, Table::User])),
+                5 | 7 if self.live.is_none() => self.subscription(common),
                 5 => Kind::Unlisten,
                 6 if self.listening.is_none() => Kind::Listen,
                 _ => Kind::Begin(common.random.pick(common.levels)),
@@ -66,6 +66,15 @@ impl Client {
     /// Definitions are the owner's.
     fn may_define(&self) -> bool {
         self.user == "tertulia"
+    }
+
+    /// A live query: one that was left, if there is one.
+    fn subscription(&self, common: &mut Common) -> Kind {
+        let own = common.left.iter().position(|live| live.user == self.scope(live.table));
+        match own {
+            Some(at) => Kind::Resume(common.left.remove(at)),
+            None => Kind::Subscribe(common.random.pick(&[Table::Shared, Table::User])),
+        }
     }
 
     fn select(&self, common: &mut Common) -> Kind {

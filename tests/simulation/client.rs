@@ -5,6 +5,7 @@ use crate::model::{Before, Deed, Effect, Key, Model, Row, Table, Tx};
 use crate::random::Random;
 use crate::simulated::Answer;
 use crate::statement::{Kind, Level, Statement, VISIBILITY_MS};
+use crate::world::Stats;
 use std::collections::BTreeMap;
 use tertulia::error::SqlState;
 use tertulia::session::{Flow, Request, Session};
@@ -26,8 +27,8 @@ pub struct Common<'a> {
     pub definitions: u64,
     /// How transactions are isolated: one of these.
     pub levels: &'static [Level],
-    /// Transactions that might not have run one after the other and were refused.
-    pub refused: &'a mut u64,
+    /// Live queries whose sessions have ended.
+    pub left: &'a mut Vec<Live>,
     /// The last published commit.
     pub current: u64,
     pub now: i64,
@@ -37,7 +38,7 @@ pub struct Common<'a> {
     pub spills: bool,
     /// Nobody begins anything new.
     pub closing: bool,
-    pub statements: &'a mut u64,
+    pub stats: &'a mut Stats,
     /// Who knows whether the machine has stopped: nobody hears an answer then.
     pub crashed: &'a Faults,
 }
@@ -116,7 +117,7 @@ impl Client {
     pub fn step(&mut self, common: &mut Common) -> String {
         self.wait = None;
         if self.running.is_none() {
-            self.hear(common.model);
+            common.stats.live_events += self.hear(common.model);
             let Some(kind) = self.choose(common) else { return String::new() };
             self.begin(kind, common);
         }
@@ -143,23 +144,34 @@ impl Client {
         }
     }
 
-    /// Takes what the session was told.
-    pub fn hear(&mut self, model: &Model) {
+    /// Its session ends, whatever is under way; what is left of its live query.
+    pub fn leave(self) -> Option<Live> {
+        match self.running {
+            Some((Statement { kind: Kind::Resume(live), .. }, _)) => Some(live),
+            _ => self.live.and_then(Live::leave),
+        }
+    }
+
+    /// Takes what the session was told. How many changes that were.
+    pub fn hear(&mut self, model: &Model) -> u64 {
+        let mut changes = 0;
         let fresh = self.session.outbox().drain().expect("nothing is lost in so short a time");
         for notification in fresh {
             let (channel, payload) = (notification.channel.as_str(), notification.payload.as_str());
             match (channel, &mut self.live, &mut self.listening) {
-                ("live", Some(live), _) => live.hear(payload, model),
+                ("live", Some(live), _) => changes += u64::from(live.hear(payload, model)),
                 ("tx", _, Some((_, _, heard))) => heard.push(payload.to_owned()),
                 // what was under way when the channel was closed
                 _ => {}
             }
         }
+        self.live.take_if(|live| live.ended);
+        changes
     }
 
     fn begin(&mut self, kind: Kind, common: &mut Common) {
         let sql = self.sql(&kind, common);
-        *common.statements += 1;
+        common.stats.statements += 1;
         if let (Kind::Commit, Some(open)) = (&kind, &self.open) {
             common.model.pending.insert(open.tx.id, open.tx.clone());
             common.model.committing.insert(self.number);
@@ -277,6 +289,11 @@ impl Client {
                 let rows = (0..answer.rows.len()).map(|row| (answer.number(row, 0), answer.number(row, 1)));
                 self.live = Some(Live::new(*table, self.scope(*table), rows.collect()));
             }
+            Kind::Resume(live) => {
+                assert!(answer.rows.is_empty(), "{} has rows", statement.sql);
+                common.stats.resumed += 1;
+                self.live = Some(live.clone());
+            }
             Kind::Unlisten => self.live = None,
             Kind::Listen => self.listening = Some((statement.from, common.current, Vec::new())),
             Kind::Select(table, filter) => {
@@ -297,7 +314,7 @@ impl Client {
 
     fn failed(&mut self, statement: &Statement, code: SqlState, message: &str, common: &mut Common) {
         assert!(self.may_fail(statement, code, common), "{} fails: {code}: {message}", statement.sql);
-        *common.refused += u64::from(message.contains("read/write dependencies"));
+        common.stats.refused += u64::from(message.contains("read/write dependencies"));
         if matches!(statement.kind, Kind::Commit | Kind::Auto) {
             let open = self.open.take().expect("it was open");
             let doubtful = code == SqlState::IO_ERROR;
@@ -309,6 +326,8 @@ impl Client {
             }
             assert!(!common.model.committed.contains_key(&open.tx.id), "a published commit is reported as failed");
             common.claims.retain(|_, (client, _)| *client != self.number);
+        } else if let Kind::Resume(live) = &statement.kind {
+            common.left.extend((code != SqlState::SNAPSHOT_TOO_OLD).then(|| live.clone()));
         } else if let Some(open) = &mut self.open {
             open.failed = true;
             // what cannot be committed any more is given back at once

@@ -38,7 +38,7 @@ impl Client {
                 // what is spilled needs the disk
                 common.spills
                     || matches!(kind, Kind::Commit | Kind::Auto | Kind::Snowflake | Kind::Nextval)
-                    || matches!(kind, Kind::Consume | Kind::Subscribe(_))
+                    || matches!(kind, Kind::Consume | Kind::Subscribe(_) | Kind::Resume(_))
             }
             SqlState::UNIQUE_VIOLATION => {
                 let table = kind.table().expect("it is about a table");
@@ -46,6 +46,9 @@ impl Client {
             }
             SqlState::T_R_SERIALIZATION_FAILURE => is_pinned,
             SqlState::T_R_DEADLOCK_DETECTED => true,
+            SqlState::SNAPSHOT_TOO_OLD => {
+                matches!(kind, Kind::Resume(live) if live.seq.is_some_and(|seq| seq < common.model.released))
+            }
             SqlState::UNDEFINED_TABLE => shape().is_none(),
             SqlState::UNDEFINED_COLUMN => kind.names_extra() && shape().is_none_or(|shape| !shape.has_extra()),
             SqlState::DUPLICATE_COLUMN => {

@@ -85,6 +85,7 @@ impl Sum {
         self.stats.tails += stats.tails;
         self.stats.serializable += stats.serializable;
         self.stats.refused += stats.refused;
+        self.stats.resumed += stats.resumed;
         for (kind, count) in &stats.defined {
             *self.stats.defined.entry(kind).or_default() += count;
         }
@@ -100,6 +101,7 @@ impl Sum {
             recoveries,
             recovered_commits,
             live_events,
+            resumed,
             folds,
             tails,
             serializable,
@@ -111,6 +113,7 @@ impl Sum {
             self.seeds
         );
         eprintln!("{recoveries} recoveries, {recovered_commits} commits replayed, {tails} torn ends of the log cut");
+        eprintln!("{resumed} live queries resumed");
         eprintln!("{serializable} serializable transactions, {refused} refused");
         for (what, count) in defined.iter().chain(&self.faults) {
             eprintln!("{count:>10} {what}");

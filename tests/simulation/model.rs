@@ -267,6 +267,8 @@ pub struct Model {
     pub acked: BTreeSet<u64>,
     /// The last commit that was observed, and the highest position that anybody has seen.
     pub last: u64,
+    /// Up to which position the log may have been given up.
+    pub released: u64,
     /// The SNOWFLAKE_IDs that clients have seen.
     pub ids: BTreeSet<i64>,
     /// The numbers of the sequence that clients have seen.
@@ -429,6 +431,11 @@ impl Model {
             }
         }
         rows
+    }
+
+    /// Whether a table was defined otherwise after a commit.
+    pub fn is_defined_since(&self, table: Table, seq: u64) -> bool {
+        self.definitions.get(&table).is_some_and(|definitions| definitions.iter().any(|(at, _)| *at > seq))
     }
 
     /// Whether a table's rows were put into another storage after a commit.

@@ -5,14 +5,20 @@ use crate::model::{Era, Model, Outcome, Table, Tx};
 use crate::world::USERS;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 use tertulia::change::{Change, ChangeKind, Commit};
+use tertulia::error::SqlState;
 use tertulia::txn::{Engine, FeedReader};
 use tertulia::types::{CommitSeq, Oid, ScopeId};
 
 #[derive(Default)]
 pub struct Observer {
     feed: Option<FeedReader>,
+    /// One that reads little at a time and goes on after a restart from where it was.
+    late: Option<FeedReader>,
+    /// How far that has come.
+    late_at: u64,
     /// Tables by their OID, dropped ones too.
     tables: BTreeMap<Oid, Table>,
     /// The durable changes of each commit that was observed, as text.
@@ -27,6 +33,8 @@ impl Observer {
         self.learn(engine);
         let feed = engine.feed_after(CommitSeq(after.max(engine.current().0)));
         model.last = engine.current().0;
+        self.late_at = model.last;
+        self.late = Some(engine.feed_after(CommitSeq(self.late_at)));
         self.feed = Some(feed);
     }
 
@@ -51,6 +59,38 @@ impl Observer {
         count
     }
 
+    /// The late follower reads on: it hears of the commits that were published, in order, however late it comes.
+    pub fn follow_late(&mut self, engine: &Arc<Engine>, model: &Model, count: usize) {
+        let late = self.late.as_mut().expect("it follows");
+        let mut commits = Vec::new();
+        match late.next(count, &mut commits) {
+            Ok(_) => {}
+            Err(error) => {
+                let gone = error.code() == SqlState::SNAPSHOT_TOO_OLD && self.late_at < model.released;
+                assert!(gone, "commits after {} cannot be followed: {error:?}", self.late_at);
+                self.late_at = model.last;
+                self.late = Some(engine.feed_after(CommitSeq(self.late_at)));
+                return;
+            }
+        }
+        let reached = late.position().0;
+        let mut wanted = self.seen.range((Excluded(self.late_at), Included(reached)));
+        for commit in commits {
+            let shown = self.show(model, &self.whole(engine, &commit));
+            if !shown.is_empty() {
+                let next = wanted.next().map(|(seq, shown)| (*seq, shown));
+                assert_eq!(Some((commit.seq.0, &shown)), next, "a late follower hears of another commit");
+            }
+        }
+        assert_eq!(wanted.next(), None, "a late follower has missed a commit");
+        self.late_at = reached;
+    }
+
+    /// The late follower has come to the end.
+    pub fn check_late(&self, model: &Model) {
+        assert_eq!(self.late_at, model.last, "the late follower does not come to the end");
+    }
+
     /// After a restart: everything that was published is there, and of the rest what the log has.
     pub fn recover(&mut self, engine: &Arc<Engine>, model: &mut Model) -> u64 {
         self.learn(engine);
@@ -66,6 +106,7 @@ impl Observer {
         model.committing.clear();
         model.last = current;
         self.feed = Some(engine.feed());
+        self.late = Some(engine.feed_after(CommitSeq(self.late_at)));
         check::catalog(model, &engine.catalog());
         self.check_log(engine, model);
         count

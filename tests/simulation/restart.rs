@@ -1,6 +1,7 @@
 //! Ends and beginnings of the simulated machine: crashes, kills, recovery, and what is compared then.
 
 use crate::client::Client;
+use crate::live::Live;
 use crate::world::{DIR, Stats, USERS, World};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ impl Progress for Unseen {
 
 impl World {
     fn forget_machine(&mut self) {
-        let machine = self.machine.take().expect("the machine runs");
+        let mut machine = self.machine.take().expect("the machine runs");
+        self.left.extend(machine.clients.drain(..).filter_map(Client::leave));
         machine.services.hub.stop();
         let weak = Arc::downgrade(&machine.engine);
         drop(machine);
@@ -50,6 +52,10 @@ impl World {
             self.observe();
         }
         self.forget_machine();
+        if self.faults.has_crashed() {
+            // the machine has stopped while the process ended
+            self.disk.restart();
+        }
         self.recover();
         if self.faults.has_crashed() {
             self.restart();
@@ -125,6 +131,7 @@ impl World {
             self.restart_process();
         }
         self.level();
+        self.resume_all();
         self.check_tables();
         self.drain();
         self.observe();
@@ -147,17 +154,38 @@ impl World {
     /// Lets the live reader catch up, and compares what sessions have heard.
     fn level(&mut self) {
         self.observe();
+        // to the end of the log, then on from there
+        self.follow_late(usize::MAX);
+        self.follow_late(usize::MAX);
+        self.observer.check_late(&self.model);
         let machine = self.machine.as_mut().expect("the machine runs");
         while machine.reader.step() {}
         for client in &mut machine.clients {
-            client.hear(&self.model);
-            if let Some(live) = &client.live {
-                live.check_level(&self.model);
-                self.stats.live_events += live.events;
-            }
+            self.stats.live_events += client.hear(&self.model);
+            client.live.iter().for_each(|live| live.check_level(&self.model));
             if let Some((from, to, heard)) = &client.listening {
                 self.observer.check_heard(*from, *to, heard);
             }
+        }
+    }
+
+    /// Live queries whose sessions have ended go on, and come to what is there.
+    fn resume_all(&mut self) {
+        for mut live in std::mem::take(&mut self.left) {
+            let mut session = self.session(if live.user.is_empty() { "tertulia" } else { &live.user }, 5);
+            let answer = self.run(&mut session, &Live::sql(live.table, live.seq, ""));
+            if let Some((code, message)) = answer.error {
+                let gone = live.seq.is_some_and(|seq| seq < self.model.released);
+                assert!(gone && code == SqlState::SNAPSHOT_TOO_OLD, "{live:?} cannot go on: {message}");
+                continue;
+            }
+            let reader = &mut self.machine.as_mut().expect("the machine runs").reader;
+            while reader.step() {}
+            for told in session.outbox().drain().expect("it is not much") {
+                self.stats.live_events += u64::from(live.hear(told.payload.as_str(), &self.model));
+            }
+            self.stats.resumed += 1;
+            live.check_level(&self.model);
         }
     }
 

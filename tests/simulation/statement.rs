@@ -1,5 +1,6 @@
 //! What simulated clients say.
 
+use crate::live::Live;
 use crate::model::{Row, Table};
 use crate::random::Random;
 use crate::shape::Definition;
@@ -112,6 +113,8 @@ pub enum Kind {
     Consume,
     Ack(Vec<u64>),
     Subscribe(Table),
+    /// A live query goes on that an earlier session had.
+    Resume(Live),
     Unlisten,
     Listen,
 }
@@ -198,7 +201,8 @@ impl Kind {
                 let offsets: Vec<String> = offsets.iter().map(u64::to_string).collect();
                 format!("ACK evt GROUP g OFFSET {}", offsets.join(", "))
             }
-            Kind::Subscribe(table) => format!("SUBSCRIBE live TO SELECT id, n FROM {}", table.name()),
+            Kind::Subscribe(table) => Live::sql(*table, None, random.pick(&["", "1"])),
+            Kind::Resume(live) => Live::sql(live.table, live.seq, random.pick(&["", "1"])),
             Kind::Unlisten => "UNLISTEN live".to_owned(),
             Kind::Listen => "LISTEN tx".to_owned(),
         }

@@ -1,6 +1,7 @@
 //! The simulated machine: disk, index, clock, an engine with its sessions, and the one thread that steps all of them.
 
 use crate::client::{Client, Common};
+use crate::live::Live;
 use crate::model::Model;
 use crate::observer::Observer;
 use crate::random::Random;
@@ -57,6 +58,8 @@ pub struct Stats {
     pub recoveries: u64,
     pub recovered_commits: u64,
     pub live_events: u64,
+    /// Live queries that went on in another session.
+    pub resumed: u64,
     pub folds: u64,
     /// Recoveries that found a torn end of the log.
     pub tails: u64,
@@ -95,6 +98,8 @@ pub struct World {
     pub model: Model,
     pub observer: Observer,
     pub claims: BTreeMap<u64, (usize, u64)>,
+    /// Live queries whose sessions have ended.
+    pub left: Vec<Live>,
     pub next_tx: i64,
     /// The last number of a table or an index.
     pub next_name: u32,
@@ -163,6 +168,7 @@ impl World {
             model: Model::new(),
             observer: Observer::default(),
             claims: BTreeMap::new(),
+            left: Vec::new(),
             next_tx: 0,
             next_name: 1,
             definitions: random.pick(&DEFINITIONS),
@@ -384,14 +390,15 @@ impl World {
             self.after();
             return;
         }
-        match self.random.below(64) {
+        match self.random.below(65) {
             0..=35 => self.step_client(),
             36..=45 => self.step_commits(),
             46..=50 => self.step_fold(),
             51..=55 => self.step_reader(),
             56..=59 => self.step_maintenance(),
             60..=62 => self.step_clock(),
-            _ => self.step_disk(),
+            63 => self.step_disk(),
+            _ => self.step_disconnect(),
         }
         self.after();
     }
@@ -442,14 +449,14 @@ impl World {
             next_name: &mut self.next_name,
             definitions: self.definitions,
             levels: self.levels,
-            refused: &mut self.stats.refused,
+            left: &mut self.left,
             current: machine.engine.current().0,
             now: self.env.now(),
             latest: self.latest,
             monotonic,
             spills: self.sizes.spills(),
             closing: self.closing,
-            statements: &mut self.stats.statements,
+            stats: &mut self.stats,
             crashed: &self.faults,
         };
         let said = machine.clients[at].step(&mut common);
@@ -480,8 +487,21 @@ impl World {
     }
 
     pub fn step_reader(&mut self) {
+        self.observe();
         let machine = self.machine.as_mut().expect("the machine runs");
         machine.reader.step();
+        if !self.faults.has_crashed() {
+            let count = self.random.below(4) as usize;
+            self.follow_late(count);
+        }
+    }
+
+    /// The late follower reads some commits, if there are so many.
+    pub fn follow_late(&mut self, count: usize) {
+        let engine = self.machine().engine.clone();
+        self.calm();
+        self.observer.follow_late(&engine, &self.model, count);
+        self.blow();
     }
 
     fn step_maintenance(&mut self) {
@@ -499,6 +519,7 @@ impl World {
             _ => {
                 let current = engine.current().0;
                 let upto = current.saturating_sub(self.random.below(60));
+                self.model.released = self.model.released.max(upto);
                 engine.release_log(CommitSeq(upto))
             }
         };
@@ -530,6 +551,20 @@ impl World {
             }
             _ => self.env.advance(self.random.below(200_000)),
         }
+    }
+
+    /// A client goes away in the middle of whatever it does, and another comes.
+    fn step_disconnect(&mut self) {
+        let machine = self.machine.as_mut().expect("the machine runs");
+        let at = self.random.below(machine.clients.len() as u64) as usize;
+        let gone = machine.clients.remove(at);
+        let (number, user) = (gone.number, gone.user);
+        self.left.extend(gone.leave());
+        self.model.committing.remove(&number);
+        self.claims.retain(|_, (client, _)| *client != number);
+        let session = self.session(user, 10 + number as i32);
+        self.machine.as_mut().expect("the machine runs").clients.insert(at, Client::new(number, user, session));
+        self.say(&format!("{number} goes away"));
     }
 
     /// The disk gets room or loses it, or the machine stops between two steps.
