@@ -31,12 +31,14 @@ pub struct Wait {
     cell: Arc<Cell>,
     /// The longest time to wait; after it the caller asks the engine again, which decides what the timeout means.
     pub limit: Option<Duration>,
+    /// An interrupt of the session that waits does not end it: there is nothing any more that could be stopped.
+    pub firm: bool,
 }
 
 /// A connected pair.
 pub fn pair(limit: Option<Duration>) -> (Signal, Wait) {
     let cell = Arc::new(Cell::default());
-    (Signal(cell.clone()), Wait { cell, limit })
+    (Signal(cell.clone()), Wait { cell, limit, firm: false })
 }
 
 impl Signal {
@@ -73,7 +75,12 @@ impl Wait {
 
     /// A wait that only its time limit ends.
     pub fn for_time(limit: Duration) -> Wait {
-        Wait { cell: Arc::default(), limit: Some(limit) }
+        Wait { cell: Arc::default(), limit: Some(limit), firm: false }
+    }
+
+    /// The same wait, which no interrupt ends.
+    pub fn firmly(self) -> Wait {
+        Wait { firm: true, ..self }
     }
 
     /// Whether the signal has been given.

@@ -99,6 +99,15 @@ fn last_words(client: &mut Client) -> Report {
     }
 }
 
+/// Opens a block that has written so much that its commit takes a while: ten times a thousand rows of two kilobytes.
+fn write_much(client: &mut Client) {
+    client.run("BEGIN");
+    for round in 0..10 {
+        let rows = format!("generate_series({}, {})", 1_000_000 + round * 1_000, 1_000_999 + round * 1_000);
+        client.run(&format!("INSERT INTO t SELECT n, repeat('x', 2000) FROM {rows} AS n"));
+    }
+}
+
 #[test]
 fn waits_show_as_what_they_are() {
     on_both(|place| {
@@ -248,5 +257,30 @@ fn a_used_sequence_is_locked_until_the_transaction_ends() {
         until_event(&mut observer, pid, "Lock relation active");
         user.run("COMMIT");
         assert!(error_of(definer.until_ready()).is_none());
+    });
+}
+
+/// What is told to be committed is not called cancelled afterwards, nor the other way round.
+#[test]
+fn a_cancel_during_a_commit_comes_too_late() {
+    on_both(|place| {
+        let [(mut writer, pid), (mut watcher, _)] = [place.known(), place.known()];
+        writer.run("CREATE TABLE t (id integer PRIMARY KEY, v text)");
+        for round in 0..2 {
+            write_much(&mut writer);
+            writer.write_parse("", "COMMIT", &[]);
+            writer.write_bind("", "", &[], 0);
+            writer.write_execute("", 0);
+            writer.write_sync();
+            writer.send();
+            until(&mut watcher, &format!("SELECT query FROM pg_stat_activity WHERE pid = {pid}"), "COMMIT");
+            watcher.run(&format!("SELECT pg_cancel_backend({pid})"));
+            let events = writer.until_ready();
+            let is_told = events.iter().any(|event| matches!(event, Event::Tag(tag) if tag == "COMMIT"));
+            let error = error_of(events);
+            let is_there = text(&mut watcher, "SELECT count(*) FROM t") == "10000";
+            assert_eq!((is_told, is_there), (error.is_none(), error.is_none()), "round {round}: {error:?}");
+            writer.run("ROLLBACK; DELETE FROM t");
+        }
     });
 }

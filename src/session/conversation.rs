@@ -284,7 +284,9 @@ impl Session {
     fn advance(&mut self, output: &mut dyn Output) -> Result<Option<Flow>> {
         if let Some(committing) = &self.committing {
             // A commit that has begun is not interrupted: its outcome is what the client must learn.
-            let Some(outcome) = committing.ticket.poll() else { return Ok(Some(Flow::Wait(committing.ticket.wait()))) };
+            let Some(outcome) = committing.ticket.poll() else {
+                return Ok(Some(Flow::Wait(committing.ticket.wait().firmly())));
+            };
             let Some(Committing { tag, chain, extended, .. }) = self.committing.take() else { return Ok(None) };
             self.skipping |= extended && outcome.is_err();
             self.end_commit(outcome)?;
@@ -330,6 +332,8 @@ impl Session {
                 Ok(None)
             }
             Work::Sync => {
+                // a cancel came too late for what is answered already, as in PostgreSQL: a COMMIT above all
+                self.interrupt.forget_cancel();
                 self.check_interrupts()?;
                 if !self.block.is_explicit() {
                     self.portals.clear();

@@ -86,7 +86,7 @@ impl Session {
             self.reserving = self.services.engine.reserve_ids().ok().flatten();
         }
         match &self.reserving {
-            Some(ticket) if ticket.poll().is_none() => return Some(Flow::Wait(ticket.wait())),
+            Some(ticket) if ticket.poll().is_none() => return Some(Flow::Wait(ticket.wait().firmly())),
             _ => self.reserving = None,
         }
         None

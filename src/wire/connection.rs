@@ -164,15 +164,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for the engine, for the limit, for an interrupt, or for the client's going away.
+    /// Waits for the engine, for the limit, for an interrupt unless it is firm, or for the client's going away.
     async fn wait(&mut self, wait: Wait) -> Result<(), End> {
         if self.output.urgent {
             self.flush().await?;
         }
-        let limit = wait.limit;
+        let (limit, firm) = (wait.limit, wait.firm);
         tokio::select! {
             _ = wait => Ok(()),
-            _ = interrupted(&self.interrupt) => Ok(()),
+            _ = interrupted(&self.interrupt), if !firm => Ok(()),
             _ = sleep(limit) => Ok(()),
             _ = self.socket.until_gone() => Err(End::Quiet),
         }
