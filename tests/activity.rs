@@ -260,6 +260,35 @@ fn a_used_sequence_is_locked_until_the_transaction_ends() {
     });
 }
 
+/// Whoever has lost a session in its COMMIT waits until it is gone, and then knows what became of the transaction.
+#[test]
+fn a_session_is_there_until_its_commit_is_over() {
+    on_both(|place| {
+        let mut watcher = place.client();
+        watcher.run("CREATE TABLE t (id integer PRIMARY KEY, v text)");
+        let mut found = Vec::new();
+        for round in 1..=15 {
+            let (mut writer, pid) = place.known();
+            if round == 10 {
+                write_much(&mut writer);
+            } else {
+                writer.run("BEGIN");
+            }
+            writer.run(&format!("INSERT INTO t VALUES ({round}, 'small')"));
+            begin(&mut writer, "COMMIT");
+            drop(writer);
+            until(&mut watcher, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "0");
+            found.push(text(&mut watcher, &format!("SELECT count(*) FROM t WHERE id = {round}")));
+            watcher.run("DELETE FROM t WHERE id >= 1000000");
+        }
+        let at_last: Vec<String> =
+            (1..=15).map(|round| text(&mut watcher, &format!("SELECT count(*) FROM t WHERE id = {round}"))).collect();
+        assert_eq!(found, at_last, "what was not there when the session was gone is never there");
+        assert_eq!(text(&mut watcher, "SELECT count(*) FROM t WHERE id >= 1000000"), "0");
+        assert!(found.contains(&"1".to_owned()), "no commit was received");
+    });
+}
+
 /// What is told to be committed is not called cancelled afterwards, nor the other way round.
 #[test]
 fn a_cancel_during_a_commit_comes_too_late() {

@@ -52,6 +52,10 @@ impl Conversation for Served {
         self.session.let_go_running(output)
     }
 
+    fn leave(&mut self) -> Option<Wait> {
+        self.session.leave()
+    }
+
     fn idle_limit(&self) -> Option<Duration> {
         self.session.idle_limit()
     }

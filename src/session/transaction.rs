@@ -7,7 +7,8 @@ use super::{Flow, Output};
 use crate::error::{Error, Result, SqlState};
 use crate::limits::SAVEPOINTS_MAX;
 use crate::sql::parse::{Isolation as Level, TransactionModes};
-use crate::txn::TxnOptions;
+use crate::txn::{CommitTicket, TxnOptions};
+use crate::wait::Wait;
 
 impl Session {
     /// How a transaction with these modes begins.
@@ -213,6 +214,20 @@ impl Session {
         // there is nothing that could be cancelled; and who is to end need not wait
         self.interrupt.forget_cancel();
         (!self.interrupt.is_set()).then(|| Flow::Wait(ticket.wait()))
+    }
+
+    /// The client has gone, or is to go: ends the transaction. Over when it holds nothing any more, committed or rolled
+    /// back; until then the others see the session, as in PostgreSQL. None when nothing is left to wait for.
+    pub fn leave(&mut self) -> Option<Wait> {
+        if let Some(committing) = &self.committing {
+            if committing.ticket.poll().is_none() {
+                return Some(committing.ticket.wait());
+            }
+            self.committing = None;
+        }
+        self.rollback();
+        self.ending.retain(|ticket| ticket.poll().is_none());
+        self.ending.first().map(CommitTicket::wait)
     }
 
     /// SET TRANSACTION

@@ -44,6 +44,10 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
             };
             let end = connection.run().await;
             connection.say_goodbye(end).await;
+            // a commit under way goes on when its client has gone
+            while let Some(wait) = connection.conversation.leave() {
+                wait.await;
+            }
         }
         Err(Refusal::Silent) => {}
         Err(Refusal::Told(error)) => {
@@ -282,7 +286,7 @@ impl Connection {
         }
     }
 
-    async fn say_goodbye(mut self, end: End) {
+    async fn say_goodbye(&mut self, end: End) {
         if let End::Told(error) = end {
             self.output.error(&error);
             // it may have gone already, and nobody is left to tell

@@ -58,6 +58,11 @@ pub trait Conversation: Send {
     fn let_go(&mut self, _output: &mut dyn Output) -> Flow {
         Flow::Done
     }
+    /// The connection ends: the session ends its transaction. What to wait for until that is done, again and again; none
+    /// when it is.
+    fn leave(&mut self) -> Option<Wait> {
+        None
+    }
     /// How long the client may yet stay silent; longer, and the session is told so as of a request.
     fn idle_limit(&self) -> Option<Duration>;
 }
