@@ -1,7 +1,7 @@
 //! What a simulated client says next.
 
 use crate::client::{Client, Common};
-use crate::model::{Row, Table};
+use crate::model::{Model, Row, Table};
 use crate::random::Random;
 use crate::shape::{Definition, Index};
 use crate::statement::{Also, Filter, Kind};
@@ -36,7 +36,12 @@ impl Client {
                 0 => Kind::Commit,
                 _ => self.select(common),
             }),
-            Some(open) if !open.named => Some(Kind::Ledger),
+            Some(open) if !open.named => {
+                if common.crowded && !open.volatile_only && !random.once_in(3) {
+                    self.queue = meeting(random, common.model);
+                }
+                Some(Kind::Ledger)
+            }
             Some(open) if self.may_define() && !open.volatile_only && random.once_in(common.definitions) => {
                 Some(self.definition(common))
             }
@@ -179,6 +184,20 @@ impl Client {
             _ => Filter::Id(random.below(IDS) as i64),
         }
     }
+}
+
+/// What brings transactions into one another's way, the last thing first: to look at rows, to write one, and to end.
+fn meeting(random: &mut Random, model: &Model) -> Vec<Kind> {
+    let id = random.below(IDS) as i64;
+    let write = match model.rows_at(Table::Shared, "", u64::MAX).contains_key(&id) {
+        true => Kind::Bump(Table::Shared, Filter::Id(id), Also::Nothing),
+        false => {
+            let row = Row { n: random.below(100) as i64, body: None, extra: None };
+            Kind::Insert(Table::Shared, true, vec![(id, row)])
+        }
+    };
+    let looked = if random.once_in(3) { Filter::Id(random.below(IDS) as i64) } else { Filter::All };
+    vec![Kind::Commit, write, Kind::Select(Table::Shared, looked)]
 }
 
 fn any_body(random: &mut Random) -> Option<String> {

@@ -29,6 +29,8 @@ pub struct Common<'a> {
     pub levels: &'static [Level],
     /// Live queries whose sessions have ended.
     pub left: &'a mut Vec<Live>,
+    /// Whether they often meet.
+    pub crowded: bool,
     /// The last published commit.
     pub current: u64,
     pub now: i64,
@@ -330,6 +332,7 @@ impl Client {
             common.left.extend((code != SqlState::SNAPSHOT_TOO_OLD).then(|| live.clone()));
         } else if let Some(open) = &mut self.open {
             open.failed = true;
+            self.queue.clear();
             // what cannot be committed any more is given back at once
             let claims = open.savepoints.last().map_or(0, |(_, claims)| *claims);
             let returned = open.claimed.split_off(claims);

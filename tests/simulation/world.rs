@@ -450,6 +450,7 @@ impl World {
             definitions: self.definitions,
             levels: self.levels,
             left: &mut self.left,
+            crowded: self.levels == SERIALIZABLE_LEVELS,
             current: machine.engine.current().0,
             now: self.env.now(),
             latest: self.latest,
