@@ -193,8 +193,10 @@ pub const LIVE_BATCH_ROWS_DEFAULT: usize = 1_000;
 /// Commits that a live query which is behind the others is shown in one turn, so that it does not hold them up.
 pub const CATCH_UP_COMMITS: usize = 256;
 
-/// Groups of live queries that catch up each by itself; full: others join the group that is nearest behind them, or wait.
-pub const FOLLOWERS_MAX: usize = 16;
+/// How many times shorter the way of live queries that catch up by themselves must be than that of any others which do:
+/// so there are few such groups, each held up little by the others. Whose way is longer joins the group that is nearest
+/// behind it, or waits.
+pub const FOLLOWER_SHARE: u64 = 4;
 
 /// Commits that a live query lets pass which are not new to it, to catch up together with others.
 pub const FOLLOWER_DETOUR_MAX: u64 = 4_096;

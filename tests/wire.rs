@@ -140,7 +140,7 @@ impl Conversation for Script {
         Ok(())
     }
 
-    fn notified(&mut self) -> Wait {
+    fn rest(&mut self) -> Wait {
         if !self.stage.notifications.lock().is_empty() {
             return Wait::ready();
         }

@@ -5,6 +5,7 @@ use super::bulk;
 use super::event;
 use super::hub::Member;
 use super::outbox::Taken;
+use super::round::Round;
 use super::subscription::{Subject, replaced};
 use crate::change::{Change, Commit, TopicArrival};
 use crate::error::{Error, Result};
@@ -34,8 +35,9 @@ pub(super) enum Gone {
 /// Those that are told nothing more.
 pub(super) type Leaving = Vec<(Arc<Member>, Gone)>;
 
-/// Tells live channels of a commit. Those that are told nothing more are not in `audiences` afterwards.
-pub(super) fn deliver(audiences: &mut Audiences, commit: &Commit, place: Place) -> Leaving {
+/// Tells live channels of a commit, and `round` whose outboxes have got something. Those that are told nothing more are
+/// not in `audiences` afterwards.
+pub(super) fn deliver(audiences: &mut Audiences, commit: &Commit, place: Place, round: &mut Round) -> Leaving {
     let mut leaving = Leaving::new();
     if audiences.is_empty() {
         return leaving;
@@ -43,7 +45,7 @@ pub(super) fn deliver(audiences: &mut Audiences, commit: &Commit, place: Place) 
     if place == Place::Behind {
         end_replaced(audiences, commit, &mut leaving);
     }
-    let mut told = Told { seq: commit.seq, place, leaving };
+    let mut told = Told { seq: commit.seq, place, leaving, round };
     let mut concerned: BTreeMap<_, Vec<&Change>> = BTreeMap::new();
     for change in &commit.changes {
         if audiences.has(change.relation, change.scope) {
@@ -59,14 +61,13 @@ pub(super) fn deliver(audiences: &mut Audiences, commit: &Commit, place: Place) 
         deliver_bulk(audiences, commit, &mut told);
     }
     for arrival in &commit.arrivals {
-        audiences
-            .of_topic(arrival.topic, |member| !member.awaits(commit.seq) || arrive(member, arrival) != Taken::Closed);
+        audiences.of_topic(arrival.topic, |member| !member.awaits(commit.seq) || told.arrive(member, arrival));
     }
     told.leaving
 }
 
 /// Those of a bulk commit's changes that concern somebody.
-fn deliver_bulk(audiences: &mut Audiences, commit: &Commit, told: &mut Told) {
+fn deliver_bulk(audiences: &mut Audiences, commit: &Commit, told: &mut Told<'_>) {
     for (relation, scope) in audiences.tables() {
         match bulk::changes(commit, relation, scope) {
             Ok(Some(changes)) => {
@@ -106,13 +107,14 @@ fn end_replaced(audiences: &mut Audiences, commit: &Commit, leaving: &mut Leavin
 }
 
 /// The telling of one commit.
-struct Told {
+struct Told<'a> {
     seq: CommitSeq,
     place: Place,
     leaving: Leaving,
+    round: &'a mut Round,
 }
 
-impl Told {
+impl Told<'_> {
     /// Tells events to the live channels of one shape.
     fn tell(&mut self, events: Result<Vec<Str>>, members: &mut Members) {
         if matches!(&events, Ok(events) if events.is_empty()) {
@@ -136,7 +138,7 @@ impl Told {
         });
     }
 
-    fn push(&self, member: &Member, events: &[Str]) -> Taken {
+    fn push(&mut self, member: &Member, events: &[Str]) -> Taken {
         let whatever_size = match self.place {
             Place::Front => false,
             // the largest commit gets through in the end
@@ -149,8 +151,19 @@ impl Told {
         let taken = member.outbox.push_live(member.id, &member.subscription.channel, events, whatever_size);
         if taken == Taken::Yes {
             member.reach(self.seq);
+            self.round.note(&member.outbox);
         }
         taken
+    }
+
+    /// Tells one of a topic's messages; false where it has ended.
+    fn arrive(&mut self, member: &Member, arrival: &TopicArrival) -> bool {
+        let Subject::Topic { name, .. } = &member.subscription.subject else { return true };
+        let last = (arrival.first + arrival.count).saturating_sub(1);
+        let payload = event::arrival(name, arrival.partition, last);
+        let taken = member.outbox.arrive(member.id, &member.subscription.channel, arrival.partition, &payload);
+        self.round.note(&member.outbox);
+        taken != Taken::Closed
     }
 
     /// All miss this commit.
@@ -158,11 +171,4 @@ impl Told {
         let missed = members.extract_if(.., |member| member.awaits(self.seq));
         self.leaving.extend(missed.map(|member| (member, Gone::Missed)));
     }
-}
-
-fn arrive(member: &Member, arrival: &TopicArrival) -> Taken {
-    let Subject::Topic { name, .. } = &member.subscription.subject else { return Taken::Yes };
-    let last = (arrival.first + arrival.count).saturating_sub(1);
-    let payload = event::arrival(name, arrival.partition, last);
-    member.outbox.arrive(member.id, &member.subscription.channel, arrival.partition, &payload)
 }

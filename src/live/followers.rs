@@ -1,15 +1,17 @@
 //! Live channels that are not yet where the reader is: those that resume, and those whose snapshot is older than what the
 //! reader has read.
 //!
-//! Those that have about the same way to go go it together, so that a thousand clients that come back after a restart
-//! read the log once. One whose session has no room steps aside and waits until it has.
+//! Those that have about the same way to go go it together: a thousand clients that come back after a restart read the log
+//! once, and who comes while others read what it needs waits until they are through, with all that come meanwhile. Only
+//! one with a much shorter way goes beside them at once. One whose session has no room steps aside and waits until it has.
 
 use super::audience::Audiences;
 use super::delivery::{Gone, Place, deliver};
 use super::hub::Member;
+use super::round::{Desk, Round};
 use crate::change::Commit;
 use crate::error::{Error, SqlState};
-use crate::limits::{CATCH_UP_COMMITS, FOLLOWER_DETOUR_MAX, FOLLOWERS_MAX};
+use crate::limits::{CATCH_UP_COMMITS, FOLLOWER_DETOUR_MAX, FOLLOWER_SHARE};
 use crate::txn::{Engine, FeedReader};
 use crate::types::CommitSeq;
 use std::collections::VecDeque;
@@ -19,12 +21,37 @@ use std::time::Duration;
 /// How long the reader sleeps while there are only live channels whose sessions must read first.
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
+/// Turns after which those that wait are looked at again though nobody has come or arrived: their sessions may have room.
+const TURNS_A_LOOK: usize = 16;
+
+/// Turns whose events are posted together, so that one to whom the commits bring an event now and then gets some at a
+/// time. A turn takes about a millisecond.
+const TURNS_A_POST: usize = 32;
+
 /// Live channels that are shown the same commits together. Some begin only at a later one than the next.
 struct Follower {
     feed: FeedReader,
     audiences: Audiences,
     /// The catalog that their rights were last looked at in.
     catalog_version: u64,
+    /// Whether one may be of a STREAM table, whose changes are not in the log.
+    has_volatile: bool,
+}
+
+impl Follower {
+    fn new(feed: FeedReader, catalog_version: u64) -> Follower {
+        Follower { feed, audiences: Audiences::default(), catalog_version, has_volatile: false }
+    }
+
+    /// Commits until the front.
+    fn way(&self, front: CommitSeq) -> u64 {
+        front.0.saturating_sub(self.feed.position().0)
+    }
+
+    fn add(&mut self, member: Arc<Member>) {
+        self.has_volatile |= member.subscription.is_volatile();
+        self.audiences.add(member);
+    }
 }
 
 /// All that are behind.
@@ -32,8 +59,13 @@ pub(super) struct Followers {
     engine: Arc<Engine>,
     /// They take turns.
     active: VecDeque<Follower>,
-    /// Those whose session has no room, or that nobody goes the way of yet.
+    /// Those whose session has no room, or whose way others go just now.
     waiting: Vec<Arc<Member>>,
+    /// Turns since those were looked at; none where it must be done anew.
+    looked: Option<usize>,
+    round: Round,
+    /// Turns since it was posted.
+    unposted: usize,
     /// Kept for its allocation.
     commits: Vec<Arc<Commit>>,
 }
@@ -50,13 +82,15 @@ pub(super) struct Outcome {
 }
 
 impl Followers {
-    pub(super) fn new(engine: Arc<Engine>) -> Followers {
-        Followers { engine, active: VecDeque::new(), waiting: Vec::new(), commits: Vec::new() }
+    pub(super) fn new(engine: Arc<Engine>, desk: Arc<Desk>) -> Followers {
+        let (active, waiting, commits) = (VecDeque::new(), Vec::new(), Vec::new());
+        Followers { engine, active, waiting, looked: None, round: Round::behind(desk), unposted: 0, commits }
     }
 
     /// Takes one that is behind.
     pub(super) fn add(&mut self, member: Arc<Member>) {
         self.waiting.push(member);
+        self.looked = None;
     }
 
     /// Forgets one.
@@ -77,9 +111,15 @@ impl Followers {
     pub(super) fn turn(&mut self, front: CommitSeq) -> Outcome {
         let mut outcome = Outcome::default();
         if self.is_empty() {
+            self.round.post();
             return outcome;
         }
-        self.set_off(&mut outcome);
+        self.looked =
+            self.looked.map(|turns| turns + 1).filter(|&turns| turns < TURNS_A_LOOK && !self.active.is_empty());
+        if self.looked.is_none() {
+            self.looked = Some(0);
+            self.set_off(front, &mut outcome);
+        }
         if let Some(mut follower) = self.active.pop_front() {
             self.check_rights(&mut follower, &mut outcome);
             if self.lead(&mut follower, front, &mut outcome) {
@@ -87,9 +127,16 @@ impl Followers {
                     member.show_up_to(follower.feed.position());
                     outcome.level.push(member);
                 }
+                self.round.post();
+                self.looked = None;
             } else if !follower.audiences.is_empty() {
                 self.active.push_back(follower);
             }
+        }
+        self.unposted += 1;
+        if self.unposted == TURNS_A_POST || self.round.is_full() || self.active.is_empty() {
+            self.unposted = 0;
+            self.round.post();
         }
         outcome.pause = match (self.active.is_empty(), self.waiting.is_empty()) {
             (false, _) => Some(Duration::ZERO),
@@ -99,12 +146,24 @@ impl Followers {
         outcome
     }
 
-    /// Those that wait set off, where they have room: with others whose way is theirs, or by themselves.
-    fn set_off(&mut self, outcome: &mut Outcome) {
+    /// Those that wait set off where they have room: with others whose way is theirs, or by themselves where that is short
+    /// beside the way of all others.
+    fn set_off(&mut self, front: CommitSeq, outcome: &mut Outcome) {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|member| member.shown());
         let catalog = self.engine.catalog();
         for member in waiting {
+            let from = member.shown();
+            let way = front.0.saturating_sub(from.0);
+            let alone = self.active.iter().all(|follower| way.saturating_mul(FOLLOWER_SHARE) <= follower.way(front));
+            let on_the_way = self.active.iter_mut().filter(|follower| follower.feed.position() <= from);
+            let nearest = on_the_way.max_by_key(|follower| follower.feed.position());
+            let joined =
+                nearest.filter(|follower| !alone || from.0 - follower.feed.position().0 <= FOLLOWER_DETOUR_MAX);
+            if joined.is_none() && !alone {
+                self.waiting.push(member);
+                continue;
+            }
             match member.outbox.has_room(member.id) {
                 None => continue,
                 Some(false) => {
@@ -117,20 +176,12 @@ impl Followers {
                 outcome.failed.push((member, error));
                 continue;
             }
-            let from = member.shown();
-            let is_full = self.active.len() >= FOLLOWERS_MAX;
-            let on_the_way = self.active.iter_mut().filter(|follower| follower.feed.position() <= from);
-            let nearest = on_the_way.max_by_key(|follower| follower.feed.position());
-            match nearest {
-                Some(follower) if is_full || from.0 - follower.feed.position().0 <= FOLLOWER_DETOUR_MAX => {
-                    follower.audiences.add(member);
-                }
-                _ if is_full => self.waiting.push(member),
-                _ => {
-                    let mut audiences = Audiences::default();
-                    audiences.add(member);
-                    let feed = self.engine.feed_after(from);
-                    self.active.push_back(Follower { feed, audiences, catalog_version: catalog.version });
+            match joined {
+                Some(follower) => follower.add(member),
+                None => {
+                    let mut follower = Follower::new(self.engine.feed_after(from), catalog.version);
+                    follower.add(member);
+                    self.active.push_back(follower);
                 }
             }
         }
@@ -158,6 +209,7 @@ impl Followers {
             self.commits.clear();
             match follower.feed.next(1, &mut self.commits) {
                 Ok(true) => {}
+                Ok(false) if !std::mem::take(&mut follower.has_volatile) => {}
                 Ok(false) => {
                     for member in follower.audiences.extract(|member| member.subscription.is_volatile()) {
                         let error = not_kept(member.since);
@@ -177,7 +229,7 @@ impl Followers {
                 }
             }
             for commit in &self.commits {
-                for (member, gone) in deliver(&mut follower.audiences, commit, Place::Behind) {
+                for (member, gone) in deliver(&mut follower.audiences, commit, Place::Behind, &mut self.round) {
                     match gone {
                         Gone::Failed(error) => outcome.failed.push((member, error)),
                         Gone::Full | Gone::Missed => {

@@ -4,6 +4,7 @@ use super::event;
 use super::listener::Listener;
 use super::outbox::Outbox;
 use super::reader::{Reader, Told};
+use super::round::{Desk, Helpers};
 use super::shape::Projections;
 use super::subscription::{Subject, Subscription};
 use crate::error::{Error, Result, SqlState};
@@ -110,6 +111,7 @@ impl Member {
     /// Ends it with a last message.
     pub(super) fn end(&self, payload: &Str) {
         self.outbox.end_live(self.id, &self.subscription.channel, payload);
+        self.outbox.post();
     }
 }
 
@@ -146,6 +148,8 @@ pub struct LiveQuery {
 pub struct Hub {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    desk: Arc<Desk>,
+    helpers: Mutex<Option<Helpers>>,
 }
 
 impl Hub {
@@ -155,6 +159,7 @@ impl Hub {
         let thread =
             std::thread::Builder::new().name("live".to_owned()).stack_size(STACK_BYTES).spawn(move || reader.run())?;
         *hub.thread.lock() = Some(thread);
+        *hub.helpers.lock() = Some(Helpers::start(hub.desk.clone())?);
         Ok(hub)
     }
 
@@ -172,8 +177,9 @@ impl Hub {
             next_live: AtomicU64::new(1),
             stopped: AtomicBool::new(false),
         });
-        let reader = Reader::new(shared.clone(), engine.clone(), feed);
-        (Hub { shared, thread: Mutex::new(None) }, reader)
+        let desk = Arc::new(Desk::default());
+        let reader = Reader::new(shared.clone(), engine.clone(), feed, desk.clone());
+        (Hub { shared, thread: Mutex::default(), desk, helpers: Mutex::default() }, reader)
     }
 
     /// The place of one session, which listens on nothing yet.
@@ -215,7 +221,7 @@ impl Hub {
         true
     }
 
-    /// Ends the reader.
+    /// Ends the reader and those who help it.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.engine.wake_followers();
@@ -224,6 +230,7 @@ impl Hub {
         {
             tracing::error!("the thread that delivers notifications panicked");
         }
+        *self.helpers.lock() = None;
         let waiting = std::mem::take(&mut self.shared.progress.lock().waiting);
         drop(waiting);
     }

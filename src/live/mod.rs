@@ -16,13 +16,14 @@ mod listener;
 mod outbox;
 mod probe;
 mod reader;
+mod round;
 mod shape;
 mod stretches;
 mod subscription;
 
 pub use hub::{Hub, LiveQuery};
 pub use listener::{Listener, channel_in_use};
-pub use outbox::Outbox;
+pub use outbox::{Line, Outbox, Sent};
 pub use reader::Reader;
 pub use shape::{Selected, Shape, World};
 pub use subscription::{Subject, Subscription};

@@ -7,9 +7,36 @@ use crate::types::Str;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a waiting notification counts beside its texts, so that empty ones are bounded too.
 const ENTRY_BYTES: usize = 64;
+
+/// Bytes of notifications that are sent over a [`Line`] at once, at most: what is more the session itself sends, bit by
+/// bit.
+const LINE_BYTES: usize = 64 << 10;
+
+/// Entries that an outbox has room for while it is empty.
+const ENTRIES_KEPT: usize = 16;
+
+/// The way to a client whose session rests: whoever has something for it sends it there and then, without waking the
+/// session. It never waits for the client.
+pub trait Line: Send + Sync {
+    /// Sends notifications as far as the client takes them at once.
+    fn send(&self, notifications: &mut dyn Iterator<Item = &Notification>) -> Sent;
+}
+
+/// How much was sent over a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    All,
+    /// A part. The line has the rest: the session must send it before anything else.
+    Part,
+    /// Nothing: the client takes nothing now.
+    Nothing,
+}
 
 /// One message, and which live channel it is of.
 struct Entry {
@@ -33,6 +60,10 @@ struct State {
     /// Something was lost: nothing more is taken, and the session ends.
     lost: bool,
     signal: Option<Signal>,
+    /// The way to the client.
+    line: Option<Weak<dyn Line>>,
+    /// The session says nothing itself just now: the line is free.
+    rests: bool,
 }
 
 /// What waits of one live channel.
@@ -63,6 +94,8 @@ impl Queue {
 #[derive(Default)]
 pub struct Outbox {
     state: Mutex<State>,
+    /// The rounds that will post it, by their bits.
+    due: AtomicU8,
 }
 
 /// What became of a live event.
@@ -77,8 +110,8 @@ pub(super) enum Taken {
 }
 
 impl Outbox {
-    /// Adds a notification and wakes the session. Beyond [`OUTBOX_BYTES_MAX`] everything is dropped and the session is
-    /// marked to end.
+    /// Adds a notification. Beyond [`OUTBOX_BYTES_MAX`] everything is dropped and the session is marked to end. What was
+    /// added here and in the other ways stays until it is [posted](Self::post) or drained.
     pub fn push(&self, notification: &Notification) {
         self.change(|state| {
             let bytes = weight(notification);
@@ -104,23 +137,56 @@ impl Outbox {
         });
     }
 
-    /// Marks the session to end, because notifications were lost on their way here.
+    /// Marks the session to end, because notifications were lost on their way here, and wakes it.
     pub fn lose(&self) {
         self.change(State::lose);
+        self.post();
     }
 
-    /// Changes the state unless the session ends anyway, then wakes the session without the lock, since that may run
-    /// the session's task.
+    /// Changes the state unless the session ends anyway.
     fn change(&self, body: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        if !state.lost {
+            body(&mut state);
+        }
+    }
+
+    /// Sends what waits, where the session rests and its client takes it; else wakes the session, without the lock, since
+    /// that may run the session's task.
+    pub fn post(&self) {
         let signal = {
             let mut state = self.state.lock();
-            if state.lost {
-                return;
-            }
-            body(&mut state);
-            if state.lost || state.has_mail() { state.signal.take() } else { None }
+            if state.lost || state.has_mail() && !state.send() { state.signal.take() } else { None }
         };
         drop(signal);
+    }
+
+    /// Marks that a round will post it; false where that is known.
+    pub(super) fn mark(&self, round: u8) -> bool {
+        self.due.fetch_or(round, Ordering::Relaxed) & round == 0
+    }
+
+    /// A round is about to post it.
+    pub(super) fn unmark(&self, round: u8) {
+        self.due.fetch_and(!round, Ordering::Relaxed);
+    }
+
+    /// Gives it the way to its client, for while the session rests.
+    pub fn connect(&self, line: Weak<dyn Line>) {
+        self.state.lock().line = Some(line);
+    }
+
+    /// The session rests: what comes is sent over the line. Over when there is something that the session itself must send
+    /// or hear. It has one such wait at a time; a new one ends the one before.
+    pub fn rest(&self) -> Wait {
+        let wait = self.wait();
+        self.state.lock().rests = !wait.is_done();
+        wait
+    }
+
+    /// The session has the line to itself again.
+    pub fn rise(&self) {
+        self.state.lock().rests = false;
     }
 
     /// Opens a live channel.
@@ -213,9 +279,7 @@ impl Outbox {
             )
             .hint("Read from the connection continually, and LISTEN again after reconnecting."));
         }
-        state.bytes = 0;
-        state.live_bytes = 0;
-        state.round += 1;
+        state.count_as_taken();
         let waiting = std::mem::take(&mut state.waiting);
         let arrivals = std::mem::take(&mut state.arrivals);
         drop(state);
@@ -237,6 +301,31 @@ impl Outbox {
 }
 
 impl State {
+    /// Sends what waits over the line; false where the session must.
+    fn send(&mut self) -> bool {
+        if !self.rests || self.bytes + self.live_bytes > LINE_BYTES {
+            return false;
+        }
+        let Some(line) = self.line.as_ref().and_then(Weak::upgrade) else { return false };
+        let waiting = self.waiting.iter().map(|entry| &entry.notification);
+        let sent = line.send(&mut waiting.chain(self.arrivals.values()));
+        if sent != Sent::Nothing {
+            self.count_as_taken();
+            self.waiting.clear();
+            self.waiting.shrink_to(ENTRIES_KEPT);
+            self.arrivals.clear();
+        }
+        self.rests = sent == Sent::All;
+        self.rests
+    }
+
+    /// All that waits is on its way.
+    fn count_as_taken(&mut self) {
+        self.bytes = 0;
+        self.live_bytes = 0;
+        self.round += 1;
+    }
+
     fn has_mail(&self) -> bool {
         !self.waiting.is_empty() || !self.arrivals.is_empty()
     }
@@ -259,6 +348,7 @@ fn weight(notification: &Notification) -> usize {
 mod tests {
     use super::*;
     use crate::types::Str;
+    use std::sync::Arc;
 
     fn notification(payload: &str) -> Notification {
         Notification { channel: Str::from_static("c"), payload: Str::from(payload), pid: 1 }
@@ -271,6 +361,8 @@ mod tests {
         assert!(!wait.is_done());
         outbox.push(&notification("1"));
         outbox.push(&notification("2"));
+        assert!(!wait.is_done());
+        outbox.post();
         assert!(wait.is_done() && outbox.wait().is_done());
         assert_eq!(outbox.drain().unwrap(), [notification("1"), notification("2")]);
         assert!(outbox.drain().unwrap().is_empty());
@@ -289,6 +381,57 @@ mod tests {
         assert!(error.is_fatal());
         assert_eq!(error.code(), SqlState::CONFIGURATION_LIMIT_EXCEEDED);
         assert!(outbox.state.lock().waiting.is_empty());
+    }
+
+    /// A client that takes so many notifications, and then a part of one.
+    struct Client {
+        takes: usize,
+        taken: Mutex<Vec<String>>,
+    }
+
+    impl Line for Client {
+        fn send(&self, notifications: &mut dyn Iterator<Item = &Notification>) -> Sent {
+            let mut taken = self.taken.lock();
+            if taken.len() >= self.takes {
+                return Sent::Nothing;
+            }
+            taken.extend(notifications.map(|notification| notification.payload.to_string()));
+            if taken.len() <= self.takes { Sent::All } else { Sent::Part }
+        }
+    }
+
+    #[test]
+    fn a_session_that_rests_is_not_woken_while_its_client_takes_all() {
+        let client = Arc::new(Client { takes: 2, taken: Mutex::default() });
+        let line: Arc<dyn Line> = client.clone();
+        let outbox = Outbox::default();
+        outbox.connect(Arc::downgrade(&line));
+        let post = |payload: &str| {
+            outbox.push(&notification(payload));
+            outbox.post();
+        };
+        post("before it rests");
+        assert!(outbox.rest().is_done());
+        assert_eq!(outbox.drain().unwrap().len(), 1);
+        let wait = outbox.rest();
+        post("1");
+        assert!(!wait.is_done());
+        outbox.push(&notification("2"));
+        post("3, in part");
+        assert!(wait.is_done());
+        assert_eq!(*client.taken.lock(), ["1", "2", "3, in part"]);
+        post("while the rest is to be sent");
+        assert_eq!(outbox.drain().unwrap().len(), 1);
+        let wait = outbox.rest();
+        post("nothing is taken");
+        assert!(wait.is_done());
+        assert_eq!(outbox.drain().unwrap(), [notification("nothing is taken")]);
+        let wait = outbox.rest();
+        outbox.rise();
+        drop((line, client));
+        post("while it speaks");
+        assert!(wait.is_done());
+        assert_eq!(outbox.state.lock().bytes, weight(&notification("while it speaks")));
     }
 
     #[test]
@@ -316,6 +459,7 @@ mod tests {
             outbox.arrive(1, &channel, 0, &Str::from(offset));
         }
         outbox.arrive(1, &channel, 1, &Str::from("7"));
+        outbox.post();
         assert!(wait.is_done());
         let sent: Vec<String> = outbox.drain().unwrap().iter().map(|sent| sent.payload.to_string()).collect();
         assert_eq!(sent, ["2", "7"]);

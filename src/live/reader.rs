@@ -10,6 +10,7 @@ use super::delivery::{Gone, Place, deliver};
 use super::event;
 use super::followers::Followers;
 use super::hub::{Member, Shared};
+use super::round::{Desk, Round};
 use crate::catalog::Catalog;
 use crate::change::Commit;
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub struct Reader {
     feed: FeedReader,
     audiences: Audiences,
     followers: Followers,
+    /// Whose outboxes have got something that is not posted.
+    round: Round,
     /// Kept for its allocation.
     commits: Vec<Arc<Commit>>,
 }
@@ -51,9 +54,10 @@ enum Progress {
 }
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, engine: Arc<Engine>, feed: FeedReader) -> Reader {
-        let followers = Followers::new(engine.clone());
-        Reader { shared, engine, feed, audiences: Audiences::default(), followers, commits: Vec::new() }
+    pub(super) fn new(shared: Arc<Shared>, engine: Arc<Engine>, feed: FeedReader, desk: Arc<Desk>) -> Reader {
+        let followers = Followers::new(engine.clone(), desk.clone());
+        let (audiences, round, commits) = (Audiences::default(), Round::front(desk), Vec::new());
+        Reader { shared, engine, feed, audiences, followers, round, commits }
     }
 
     /// Follows until it is stopped.
@@ -89,7 +93,11 @@ impl Reader {
                 }
                 for commit in &commits {
                     self.deliver(commit);
+                    if self.round.is_full() {
+                        self.round.post();
+                    }
                 }
+                self.round.post();
                 let pause = self.catch_up();
                 self.shared.reach(self.feed.position());
                 let idle = complete && commits.is_empty();
@@ -98,6 +106,7 @@ impl Reader {
             }
             Err(error) => {
                 tracing::error!(%error, "commits cannot be read; listening sessions end");
+                self.round.post();
                 self.shared.lose();
                 for member in self.audiences.take_all() {
                     self.forget(&member, &error);
@@ -192,7 +201,7 @@ impl Reader {
         if let Some(catalog) = &commit.catalog {
             self.check_rights(catalog, Some(commit.seq));
         }
-        for (member, gone) in deliver(&mut self.audiences, commit, Place::Front) {
+        for (member, gone) in deliver(&mut self.audiences, commit, Place::Front, &mut self.round) {
             match gone {
                 Gone::Failed(error) => self.forget(&member, &error),
                 Gone::Missed | Gone::Full => self.lag(&member, CommitSeq(commit.seq.0 - 1)),
@@ -201,7 +210,7 @@ impl Reader {
     }
 
     /// Plain notifications.
-    fn notify(&self, commit: &Commit) {
+    fn notify(&mut self, commit: &Commit) {
         if commit.notifications.is_empty() {
             return;
         }
@@ -210,6 +219,7 @@ impl Reader {
             let listeners = channels.get(&notification.channel).into_iter().flat_map(BTreeMap::values);
             for listening in listeners.filter(|listening| listening.since < commit.seq) {
                 listening.outbox.push(notification);
+                self.round.note(&listening.outbox);
             }
         }
     }

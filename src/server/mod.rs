@@ -6,7 +6,7 @@ mod sessions;
 use crate::config::Config;
 use crate::env::{Env, SystemEnv};
 use crate::error::{Error, Result, SqlState};
-use crate::limits::{PORTALS_MAX, STACK_BYTES};
+use crate::limits::{HANDSHAKES_MAX, PORTALS_MAX, STACK_BYTES};
 use crate::live::Hub;
 use crate::maintenance::Maintenance;
 use crate::txn::{Engine, EngineOptions, RecoveryReport};
@@ -14,7 +14,7 @@ use crate::wire::Acceptor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +35,7 @@ impl Server {
     /// is made. Must be called within [`runtime`].
     pub async fn start(config: Config, password: Option<String>, env: Arc<dyn Env>) -> Result<Server> {
         // before the data directory: a port that is taken must not touch the data
-        let listener = listen(config.listen).await?;
+        let listener = listen(config.listen, config.max_connections)?;
         let address = listener.local_addr()?;
         let options = EngineOptions {
             map_size: config.map_size,
@@ -116,11 +116,20 @@ pub fn runtime(worker_threads: usize) -> Result<Runtime> {
     Ok(runtime)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// Begins to listen, with room for all clients to come at once: one that finds none tries again only after a second.
+fn listen(address: SocketAddr, clients: usize) -> Result<TcpListener> {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "connections from other machines are not encrypted");
     }
-    TcpListener::bind(address).await.map_err(|error| {
+    // the kernel has a bound of its own (net.core.somaxconn)
+    let backlog = u32::try_from(clients.saturating_add(HANDSHAKES_MAX)).unwrap_or(u32::MAX);
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog.min(i32::MAX as u32))
+    };
+    bound().map_err(|error| {
         let code = SqlState::CONNECTION_EXCEPTION;
         Error::new(code, format!("could not listen on {address}: {error}"))
             .hint("Is another server running there? Choose another address with --listen.")

@@ -1,14 +1,15 @@
 //! Where a connection meets its session.
 
 use crate::activity::Sessions;
+use crate::change::Notification;
 use crate::config::Config;
 use crate::error::Result;
-use crate::live::Hub;
+use crate::live::{self, Hub, Sent};
 use crate::session::{CopyInput, Flow, Output, PlanCache, Request, Services, Session};
 use crate::txn::Engine;
 use crate::wait::Wait;
-use crate::wire::{Conversation, Converse, Newcomer};
-use std::sync::Arc;
+use crate::wire::{Conversation, Converse, Line, Newcomer};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A session on a connection.
@@ -40,8 +41,17 @@ impl Conversation for Served {
         Ok(())
     }
 
-    fn notified(&mut self) -> Wait {
-        self.session.outbox().wait()
+    fn connect(&mut self, line: &Arc<Line>) {
+        let line: Weak<Line> = Arc::downgrade(line);
+        self.session.outbox().connect(line);
+    }
+
+    fn rest(&mut self) -> Wait {
+        self.session.outbox().rest()
+    }
+
+    fn rise(&mut self) {
+        self.session.outbox().rise();
     }
 
     fn row_patience(&self) -> Option<Duration> {
@@ -58,6 +68,18 @@ impl Conversation for Served {
 
     fn idle_limit(&self) -> Option<Duration> {
         self.session.idle_limit()
+    }
+}
+
+impl live::Line for Line {
+    fn send(&self, notifications: &mut dyn Iterator<Item = &Notification>) -> Sent {
+        match self
+            .try_notify(notifications.map(|Notification { pid, channel, payload }| (*pid, &**channel, &**payload)))
+        {
+            (false, _) => Sent::Nothing,
+            (true, false) => Sent::Part,
+            (true, true) => Sent::All,
+        }
     }
 }
 

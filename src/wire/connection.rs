@@ -40,8 +40,10 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
                 interrupt: place.interrupt.clone(),
                 status: TransactionStatus::Idle,
                 copy_left: 0,
+                held_back: false,
                 out_of_step: false,
             };
+            connection.conversation.connect(&connection.socket.line);
             let end = connection.run().await;
             connection.say_goodbye(end).await;
             // a commit under way goes on when its client has gone
@@ -95,6 +97,8 @@ struct Connection {
     status: TransactionStatus,
     /// Bytes of a CopyData message that are still to come.
     copy_left: usize,
+    /// The last answer was not sent, since the next request was there already.
+    held_back: bool,
     /// The client has sent something else in the middle of a COPY: where its next message begins is not known.
     out_of_step: bool,
 }
@@ -117,9 +121,13 @@ impl Connection {
                     Frontend::Malformed { error, extended } => {
                         self.answer(Request::Malformed { error, extended }).await?;
                     }
-                    Frontend::Terminate => return Err(End::Quiet),
+                    Frontend::Terminate => {
+                        self.send_held_back().await?;
+                        return Err(End::Quiet);
+                    }
                 }
             }
+            self.send_held_back().await?;
             if let Heard::Nothing = self.idle().await? {
                 self.answer(Request::Overdue).await?;
             }
@@ -141,6 +149,7 @@ impl Connection {
                     if self.socket.is_gone() {
                         return Err(End::Quiet);
                     }
+                    self.send_held_back().await?;
                     tokio::task::yield_now().await;
                 }
                 Flow::End => {
@@ -161,7 +170,10 @@ impl Connection {
             self.output.put_ready(status);
             // a cancel that came too late for its statement must not hit the next one
             self.interrupt.forget_cancel();
-            self.flush().await?;
+            self.held_back = frontend::is_complete(&self.socket.input) && !self.output.is_full();
+            if !self.held_back {
+                self.flush().await?;
+            }
         } else if flush || self.output.is_full() {
             self.flush().await?;
         }
@@ -170,7 +182,7 @@ impl Connection {
 
     /// Waits for the engine, for the limit, for an interrupt unless it is firm, or for the client's going away.
     async fn wait(&mut self, wait: Wait) -> Result<(), End> {
-        if self.output.urgent {
+        if self.output.urgent || self.held_back {
             self.flush().await?;
         }
         let (limit, firm) = (wait.limit, wait.firm);
@@ -228,16 +240,26 @@ impl Connection {
     async fn idle(&mut self) -> Result<Heard, End> {
         self.socket.release();
         self.output.release();
+        let heard = self.listen().await;
+        self.conversation.rise();
+        // what somebody else began to send comes first
+        self.socket.line.take_rest(&mut self.output.buffer);
+        heard
+    }
+
+    async fn listen(&mut self) -> Result<Heard, End> {
         let limit = self.conversation.idle_limit();
         let deadline = sleep(limit);
         tokio::pin!(deadline);
         loop {
-            let notified = self.conversation.notified();
+            let rests = self.status == TransactionStatus::Idle;
+            let notified = if rests { self.conversation.rest() } else { Wait::ready() };
             tokio::select! {
                 filled = self.socket.fill() => {
                     return if filled? { Ok(Heard::Bytes) } else { Err(End::Quiet) };
                 }
-                _ = notified, if self.status == TransactionStatus::Idle => {
+                _ = notified, if rests => {
+                    self.conversation.rise();
                     self.deliver()?;
                     self.flush().await?;
                     self.output.release();
@@ -256,14 +278,21 @@ impl Connection {
     fn deliver(&mut self) -> Result<(), End> {
         self.output.acquire();
         let buffer = &mut self.output.buffer;
+        self.socket.line.take_rest(buffer);
         self.conversation.notifications(&mut |pid, channel, payload| {
             backend::notification(buffer, pid, channel, payload);
         })?;
         Ok(())
     }
 
+    /// Sends answers that were not sent with the next ones, where these take time.
+    async fn send_held_back(&mut self) -> Result<(), End> {
+        if self.held_back { self.flush().await } else { Ok(()) }
+    }
+
     async fn flush(&mut self) -> Result<(), End> {
         self.output.urgent = false;
+        self.held_back = false;
         if !self.output.buffer.is_empty() {
             self.socket.write(&mut self.output.buffer).await?;
         }
@@ -274,6 +303,7 @@ impl Connection {
     /// reads.
     async fn flush_rows(&mut self) -> Result<(), End> {
         self.output.urgent = false;
+        self.held_back = false;
         loop {
             let patience = self.conversation.row_patience();
             tokio::select! {

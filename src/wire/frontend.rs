@@ -67,6 +67,12 @@ pub(super) fn copy_piece(buffer: &mut BytesMut, left: &mut usize) -> Result<Opti
     }
 }
 
+/// Whether a whole message stands at the front of the buffer.
+pub(super) fn is_complete(buffer: &[u8]) -> bool {
+    // its length counts itself and not the type
+    matches!(buffer, &[_, a, b, c, d, ..] if (u32::from_be_bytes([a, b, c, d]) as usize) < buffer.len())
+}
+
 /// Takes the head of a CopyData message; false when it is not all there.
 fn begin_data(buffer: &mut BytesMut, left: &mut usize) -> Result<bool> {
     if buffer.len() < 5 {

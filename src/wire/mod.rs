@@ -10,6 +10,7 @@
 mod backend;
 mod connection;
 mod frontend;
+mod line;
 mod login;
 mod output;
 mod registry;
@@ -24,6 +25,7 @@ use crate::limits::HANDSHAKES_MAX;
 use crate::session::{CopyInput, Flow, Output, Request};
 use crate::txn::Engine;
 use crate::wait::Wait;
+pub use line::Line;
 use registry::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,8 +48,12 @@ pub trait Conversation: Send {
     /// # Errors
     /// The session fell behind and ends.
     fn notifications(&mut self, each: &mut dyn FnMut(i32, &str, &str)) -> Result<()>;
-    /// Over when there are notifications.
-    fn notified(&mut self) -> Wait;
+    /// Takes the way to the client on which notifications may be sent while the connection rests.
+    fn connect(&mut self, _line: &Arc<Line>) {}
+    /// The connection rests. Over when there are notifications that it must send itself.
+    fn rest(&mut self) -> Wait;
+    /// It rests no more: nothing is sent on the line from now on.
+    fn rise(&mut self) {}
     /// How long the client may take for the rows that wait for it before the running statement lets go of what it reads;
     /// none where it holds nothing.
     fn row_patience(&self) -> Option<Duration> {

@@ -4,6 +4,7 @@
 //! kept in one of just its size. So an idle connection holds none, and a busy one does not ask the allocator for
 //! kilobytes with every statement.
 
+use super::line::Line;
 use crate::limits::READ_AHEAD_BYTES;
 use bytes::BytesMut;
 use std::cell::RefCell;
@@ -11,9 +12,11 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 
 /// Bytes that a read asks for at least.
 const READ_BYTES: usize = 16 << 10;
@@ -46,7 +49,9 @@ pub(super) fn give_output(mut buffer: Vec<u8>) {
 
 /// The client's end of a connection.
 pub(super) struct Socket {
-    stream: TcpStream,
+    half: OwnedReadHalf,
+    /// The other half.
+    pub(super) line: Arc<Line>,
     /// What the client has sent and nobody has taken.
     pub(super) input: BytesMut,
     /// Bytes of the output that are written, while it is not all of it.
@@ -56,7 +61,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Where the client is; none when it has gone.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
+        self.half.peer_addr().ok()
     }
 
     /// Takes an accepted connection.
@@ -65,7 +70,8 @@ impl Socket {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        Socket { stream, input: BytesMut::new(), written: 0 }
+        let (half, line) = stream.into_split();
+        Socket { half, line: Arc::new(Line::new(line)), input: BytesMut::new(), written: 0 }
     }
 
     /// Waits for input and takes it; false when the client has gone. Nothing is lost when the future is dropped.
@@ -77,7 +83,7 @@ impl Socket {
         READ.with_borrow_mut(|buffer| {
             // tokio's own read knows from a short one that nothing is left: the next waits without asking the kernel
             let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            ready!(Pin::new(&mut self.half).poll_read(context, &mut buffer))?;
             self.input.extend_from_slice(buffer.filled());
             Poll::Ready(Ok(!buffer.filled().is_empty()))
         })
@@ -110,7 +116,7 @@ impl Socket {
     /// may have been added.
     pub(super) async fn write(&mut self, output: &mut Vec<u8>) -> io::Result<()> {
         while self.written < output.len() {
-            match self.stream.write(&output[self.written..]).await? {
+            match self.line.write(&output[self.written..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => self.written += count,
             }
@@ -132,7 +138,7 @@ impl Socket {
 
     fn try_fill(&mut self) -> io::Result<usize> {
         READ.with_borrow_mut(|buffer| {
-            let count = self.stream.try_read(buffer)?;
+            let count = self.half.try_read(buffer)?;
             self.input.extend_from_slice(&buffer[..count]);
             Ok(count)
         })
