@@ -12,6 +12,7 @@ mod connections;
 mod event;
 mod files;
 mod insert;
+mod matching;
 mod notify;
 mod options;
 mod reconnect;

@@ -28,6 +28,20 @@ struct Ring {
     notifies: bool,
 }
 
+/// Commits at the end of the ring among which a reader's place is looked for first: nearly all readers are there.
+const NEAR: usize = 8;
+
+impl Ring {
+    /// The place of the first commit after `seq`.
+    fn place_after(&self, seq: CommitSeq) -> usize {
+        let near = self.commits.iter().rev().take(NEAR).take_while(|commit| commit.seq > seq).count();
+        match near < NEAR {
+            true => self.commits.len() - near,
+            false => self.commits.partition_point(|commit| commit.seq <= seq),
+        }
+    }
+}
+
 /// A reader that waits.
 struct Waiting {
     signal: Signal,
@@ -73,13 +87,13 @@ impl Feed {
         if seq < ring.gone {
             return None;
         }
-        let first = ring.commits.partition_point(|commit| commit.seq <= seq);
+        let first = ring.place_after(seq);
         Some(ring.commits.range(first..).take(max).cloned().collect())
     }
 
     fn wait_after(&self, seq: CommitSeq, notifications_only: bool) -> Wait {
         let mut ring = self.ring.lock();
-        let first = ring.commits.partition_point(|commit| commit.seq <= seq);
+        let first = ring.place_after(seq);
         let mut unread = ring.commits.range(first..);
         let concerned = unread.any(|commit| !notifications_only || !commit.notifications.is_empty());
         if seq < ring.gone || concerned {

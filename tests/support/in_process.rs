@@ -11,7 +11,7 @@ use tertulia::change::Notification;
 use tertulia::env::SystemEnv;
 use tertulia::error::Error;
 use tertulia::interrupt::Interrupt;
-use tertulia::live::Hub;
+use tertulia::live::{Hub, Reader};
 use tertulia::maintenance::Maintenance;
 use tertulia::session::{CopyInput, Flow, Format, Output, PlanCache, Request, Services, Session, TransactionStatus};
 use tertulia::sql::plan::ResultColumn;
@@ -34,7 +34,19 @@ impl InProcess {
     /// A database of that name in an engine that is opened so.
     pub fn start_with(options: EngineOptions, database: &str) -> InProcess {
         let (engine, _) = Engine::open(options, Arc::new(SystemEnv::new())).unwrap();
-        let hub = Arc::new(Hub::start(&engine).unwrap());
+        let hub = Hub::start(&engine).unwrap();
+        InProcess::over(engine, hub, database)
+    }
+
+    /// As [`start_with`](InProcess::start_with); the caller steps the reader of commits.
+    pub fn start_stepped(options: EngineOptions, database: &str) -> (InProcess, Reader) {
+        let (engine, _) = Engine::open(options, Arc::new(SystemEnv::new())).unwrap();
+        let (hub, reader) = Hub::with_reader(&engine);
+        (InProcess::over(engine, hub, database), reader)
+    }
+
+    fn over(engine: Arc<Engine>, hub: Hub, database: &str) -> InProcess {
+        let hub = Arc::new(hub);
         let maintenance = Some(Maintenance::start(engine.clone()).unwrap());
         let services = Services {
             engine,
@@ -50,6 +62,15 @@ impl InProcess {
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.services.engine
+    }
+
+    /// How many notifications have come to all sessions since they were last asked for.
+    pub fn count_notifications(&mut self) -> usize {
+        let count = |client: &mut Client| {
+            client.collect();
+            client.waiting.drain(..).count()
+        };
+        self.sessions.values_mut().map(count).sum()
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
