@@ -212,7 +212,7 @@ impl Client {
     fn signature(&self, id: i64) -> Deed {
         let row = Row { n: self.number as i64, body: None, extra: None };
         let key = (Table::Ledger, String::new(), id);
-        Deed::Write(Effect { key, before: Before::Absent, after: Some(row) })
+        Deed::Write(Effect { key, before: Before::Absent, after: Some(row), from: None })
     }
 
     fn done(&mut self, statement: Statement, answer: Answer, common: &mut Common) {

@@ -247,7 +247,8 @@ impl Client {
                 Kind::Move(_, from, _) => {
                     let old = (key.0, key.1.clone(), *from);
                     self.effect(old, was(Before::row(&row)), None);
-                    self.effect(key, was(Before::Absent), Some(row));
+                    let (before, after, from) = (was(Before::Absent), Some(row), Some(*from));
+                    self.deed(Deed::Write(Effect { key, before, after, from }));
                 }
                 Kind::Delete(..) => self.effect(key, was(Before::row(&row)), None),
                 other => unreachable!("{other:?} returns no rows"),
@@ -256,7 +257,7 @@ impl Client {
     }
 
     fn effect(&mut self, key: Key, before: Before, after: Option<Row>) {
-        self.deed(Deed::Write(Effect { key, before, after }));
+        self.deed(Deed::Write(Effect { key, before, after, from: None }));
     }
 }
 

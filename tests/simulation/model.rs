@@ -91,6 +91,10 @@ impl Before {
         Before::Was { n: row.n, body: Some(row.body.clone()), extra: Some(row.extra) }
     }
 
+    fn is_absent(&self) -> bool {
+        matches!(self, Before::Absent)
+    }
+
     fn fits(&self, found: Option<&Row>) -> bool {
         match (self, found) {
             (Before::Unknown, _) | (Before::Absent, None) => true,
@@ -110,6 +114,8 @@ pub struct Effect {
     pub key: Key,
     pub before: Before,
     pub after: Option<Row>,
+    /// The id that the row had before, where that was changed.
+    pub from: Option<i64>,
 }
 
 /// Something that a transaction does.
@@ -165,6 +171,36 @@ pub struct Era {
     /// The version that rows have at its end, in whose terms it tells of them.
     pub version: u16,
     pub written: Written,
+    /// Where the row under a key was at its beginning: nowhere, if it was inserted. Keys that are absent hold their row.
+    origins: BTreeMap<Key, Option<Key>>,
+}
+
+impl Era {
+    fn new(version: u16) -> Era {
+        Era { version, written: Written::new(), origins: BTreeMap::new() }
+    }
+
+    fn write(&mut self, effect: &Effect, before: Option<Row>) {
+        let Effect { key, after, .. } = effect;
+        self.written.entry(key.clone()).or_insert((before, None)).1.clone_from(after);
+        if after.is_some() {
+            let from = effect.from.map(|id| (key.0, key.1.clone(), id));
+            let origin = from.and_then(|from| self.origins.insert(from.clone(), None).unwrap_or(Some(from)));
+            if origin.is_some() || effect.before.is_absent() {
+                self.origins.insert(key.clone(), origin);
+            }
+        }
+    }
+
+    /// The rows that went from one key to another, by where they are at its end: what is told of both is one. Where a key
+    /// that was left has a row again, or one that was taken had a row before, each is told for itself.
+    pub fn moves(&self) -> BTreeMap<Key, Key> {
+        let moves = self.origins.iter().filter_map(|(to, from)| Some((to, from.as_ref()?)));
+        let was_there = |key: &Key| self.written[key].0.is_some();
+        let is_there = |key: &Key| self.written[key].1.is_some();
+        let is_one = |(to, from): &(&Key, &Key)| !was_there(to) && is_there(to) && was_there(from) && !is_there(from);
+        moves.filter(is_one).map(|(to, from)| (to.clone(), from.clone())).collect()
+    }
 }
 
 /// What a transaction makes of one table.
@@ -191,8 +227,7 @@ impl Outcome {
             Some(row) => self.rows.insert(effect.key.clone(), row.clone()),
             None => self.rows.remove(&effect.key),
         };
-        let era = self.eras.last_mut().expect("there is always one");
-        era.written.entry(effect.key.clone()).or_insert((before, None)).1 = effect.after.clone();
+        self.eras.last_mut().expect("there is always one").write(effect, before);
     }
 
     fn define(&mut self, table: Table, definition: &Definition) {
@@ -220,7 +255,7 @@ impl Outcome {
     fn next_era(&mut self, definition: &Definition, replaced: bool) {
         let version = self.shape.as_ref().map_or(0, |shape| shape.version);
         if replaced {
-            self.eras.push(Era { version, written: Written::new() });
+            self.eras.push(Era::new(version));
         }
         let era = self.eras.last_mut().expect("there is always one");
         era.version = version;
@@ -335,7 +370,7 @@ impl Model {
         let mut outcome = Outcome {
             shape,
             rows: self.now_of(table).map(|(key, row)| (key.clone(), row.clone())).collect(),
-            eras: vec![Era { version, written: Written::new() }],
+            eras: vec![Era::new(version)],
             shapes: Vec::new(),
             definitions: Vec::new(),
         };

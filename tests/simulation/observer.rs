@@ -1,7 +1,7 @@
 //! Follows the commits as they are published, and reads them back from the log after a restart.
 
 use crate::check;
-use crate::model::{Era, Model, Outcome, Table, Tx};
+use crate::model::{Era, Key, Model, Outcome, Table, Tx};
 use crate::world::USERS;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -183,16 +183,19 @@ impl Observer {
     /// The commit's changes are the transaction's net effect.
     fn compare(&self, model: &Model, commit: &Commit, tx: &Tx, outcomes: &BTreeMap<Table, Outcome>) {
         let eras = outcomes.iter().flat_map(|(table, outcome)| outcome.eras.iter().map(|era| (*table, era.clone())));
-        let mut left: Vec<(Table, Era)> = eras.collect();
+        // a bulk commit tells of each key
+        let moves = |era: &Era| if commit.bulk.is_some() { BTreeMap::new() } else { era.moves() };
+        let mut left: Vec<(Table, Era, BTreeMap<Key, Key>)> =
+            eras.map(|(table, era)| (table, era.clone(), moves(&era))).collect();
         for change in &commit.changes {
             let Some(&table) = self.tables.get(&change.relation) else { continue };
-            if !left.iter_mut().any(|(of, era)| *of == table && take(era, table, model, change)) {
+            if !left.iter_mut().any(|(of, era, moves)| *of == table && take(era, moves, (table, model), change)) {
                 let [old, new] = [&change.old, &change.new].map(|row| row.as_ref().map(|row| model.decode(table, row)));
                 panic!("commit {} changes {old:?} of {table:?} to {new:?}, not as {tx:?}", commit.seq);
             }
         }
         // what is left was there before as it is now, or was never there
-        for (table, era) in left {
+        for (table, era, _) in left {
             for (key, (before, after)) in era.written {
                 let same = before == after || table == Table::Stream || outcomes[&table].is_nothing();
                 assert!(same, "commit {} of {tx:?} says nothing of {key:?}: {before:?} to {after:?}", commit.seq);
@@ -245,15 +248,16 @@ impl Observer {
     }
 }
 
-/// Takes a change out of what is to be told. False where it is not the one that was to be told of that row.
-fn take(era: &mut Era, table: Table, model: &Model, change: &Change) -> bool {
+/// Takes a change out of what is to be told. False where it is not the one that was to be told of that row, or tells of
+/// half a move.
+fn take(era: &mut Era, moves: &BTreeMap<Key, Key>, (table, model): (Table, &Model), change: &Change) -> bool {
     let decode = |row: &Option<Bytes>| match row {
         Some(row) => model.decode_as(table, row, era.version).map(Some),
         None => Some(None),
     };
     let (Some(old), Some(new)) = (decode(&change.old), decode(&change.new)) else { return false };
     let wanted = match (old, new) {
-        (Some((from, old)), Some((to, new))) if from != to => vec![(from, Some(old), None), (to, None, Some(new))],
+        (Some((from, old)), Some((to, new))) if from != to => vec![(to, None, Some(new)), (from, Some(old), None)],
         (old, new) => {
             let id = old.as_ref().or(new.as_ref()).expect("a change has a row").0;
             vec![(id, old.map(|(_, row)| row), new.map(|(_, row)| row))]
@@ -269,6 +273,11 @@ fn take(era: &mut Era, table: Table, model: &Model, change: &Change) -> bool {
         }
         keys.push(key);
     }
-    keys.iter().for_each(|key| drop(era.written.remove(key)));
-    true
+    let is_whole = match keys.as_slice() {
+        [to, from] => moves.get(to) == Some(from),
+        [key] => moves.iter().all(|(to, from)| key != to && key != from),
+        _ => false,
+    };
+    keys.iter().filter(|_| is_whole).for_each(|key| drop(era.written.remove(key)));
+    is_whole
 }
