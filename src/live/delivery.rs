@@ -142,13 +142,13 @@ impl Told<'_> {
         let whatever_size = match self.place {
             Place::Front => false,
             // the largest commit gets through in the end
-            Place::Behind => match member.outbox.has_room(member.id) {
+            Place::Behind => match member.outbox.has_room(&member.queue) {
                 None => return Taken::Closed,
                 Some(false) => return Taken::Full,
                 Some(true) => true,
             },
         };
-        let taken = member.outbox.push_live(member.id, &member.subscription.channel, events, whatever_size);
+        let taken = member.outbox.push_live(&member.queue, &member.subscription.channel, events, whatever_size);
         if taken == Taken::Yes {
             member.reach(self.seq);
             self.round.note(&member.outbox);
@@ -161,7 +161,7 @@ impl Told<'_> {
         let Subject::Topic { name, .. } = &member.subscription.subject else { return true };
         let last = (arrival.first + arrival.count).saturating_sub(1);
         let payload = event::arrival(name, arrival.partition, last);
-        let taken = member.outbox.arrive(member.id, &member.subscription.channel, arrival.partition, &payload);
+        let taken = member.outbox.arrive(&member.queue, &member.subscription.channel, arrival.partition, &payload);
         self.round.note(&member.outbox);
         taken != Taken::Closed
     }

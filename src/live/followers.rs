@@ -164,7 +164,7 @@ impl Followers {
                 self.waiting.push(member);
                 continue;
             }
-            match member.outbox.has_room(member.id) {
+            match member.outbox.has_room(&member.queue) {
                 None => continue,
                 Some(false) => {
                     self.waiting.push(member);

@@ -2,7 +2,7 @@
 
 use super::event;
 use super::listener::Listener;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Queue};
 use super::reader::{Reader, Told};
 use super::round::{Desk, Helpers};
 use super::shape::Projections;
@@ -62,6 +62,8 @@ pub(super) struct Member {
     pub(super) id: u64,
     pub(super) subscription: Subscription,
     pub(super) outbox: Arc<Outbox>,
+    /// Its place there.
+    pub(super) queue: Queue,
     /// Where it began.
     pub(super) since: CommitSeq,
     /// It was shown all commits up to here before it joined the others.
@@ -76,7 +78,8 @@ impl Member {
     pub(super) fn new(id: u64, subscription: Subscription, outbox: Arc<Outbox>, since: CommitSeq) -> Member {
         let from = || AtomicU64::new(since.0);
         let joined = AtomicBool::new(false);
-        Member { id, subscription, outbox, since, shown: from(), joined, delivered: from() }
+        let queue = Queue::new(id);
+        Member { id, subscription, outbox, queue, since, shown: from(), joined, delivered: from() }
     }
 
     /// It has been shown all commits up to a position, if not more.
@@ -110,7 +113,7 @@ impl Member {
 
     /// Ends it with a last message.
     pub(super) fn end(&self, payload: &Str) {
-        self.outbox.end_live(self.id, &self.subscription.channel, payload);
+        self.outbox.end_live(&self.queue, &self.subscription.channel, payload);
         self.outbox.post();
     }
 }
@@ -245,7 +248,7 @@ impl Drop for Hub {
 impl Shared {
     fn describe(&self, member: &Member) -> LiveQuery {
         let Subscription { channel, user_id, role, .. } = &member.subscription;
-        let queue = member.outbox.queue(member.id).unwrap_or_default();
+        let waiting = member.outbox.waiting(&member.queue).unwrap_or_default();
         let mut shown = member.shown();
         if member.joined.load(Ordering::Relaxed) {
             shown = shown.max(self.progress.lock().position);
@@ -260,9 +263,9 @@ impl Shared {
             since: member.since,
             delivered: CommitSeq(member.delivered.load(Ordering::Relaxed)),
             lag: self.engine.current().0.saturating_sub(shown.0),
-            queued: queue.events,
-            queued_bytes: queue.bytes,
-            sent: queue.sent,
+            queued: waiting.events,
+            queued_bytes: waiting.bytes,
+            sent: waiting.sent,
         }
     }
 

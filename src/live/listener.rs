@@ -72,19 +72,19 @@ impl Listener {
 
     /// The channels listened on, in no order: pg_listening_channels().
     pub fn channels(&self) -> impl Iterator<Item = &Str> {
-        let live = self.live.iter().filter(|member| self.outbox.is_open(member.id));
+        let live = self.live.iter().filter(|member| self.outbox.is_open(&member.queue));
         self.channels.iter().chain(live.map(|member| &member.subscription.channel))
     }
 
     /// Whether a live channel of that name is open.
     pub fn has_live(&self, channel: &str) -> bool {
-        let mut live = self.live.iter().filter(|member| self.outbox.is_open(member.id));
+        let mut live = self.live.iter().filter(|member| self.outbox.is_open(&member.queue));
         live.any(|member| member.subscription.channel.as_str() == channel)
     }
 
     /// Whether any live channel is open.
     pub fn is_live(&self) -> bool {
-        self.live.iter().any(|member| self.outbox.is_open(member.id))
+        self.live.iter().any(|member| self.outbox.is_open(&member.queue))
     }
 
     /// Whether a user may have another live channel of that name, beside `more` that are on their way. Those that several
@@ -96,7 +96,7 @@ impl Listener {
         if self.channels.contains(channel.as_bytes()) || self.has_live(channel) {
             return Err(channel_in_use(channel));
         }
-        let is_open = |member: &&Arc<Member>| self.outbox.is_open(member.id);
+        let is_open = |member: &&Arc<Member>| self.outbox.is_open(&member.queue);
         if self.live.len() + more >= SUBSCRIPTIONS_PER_SESSION_MAX
             && self.live.iter().filter(is_open).count() + more >= SUBSCRIPTIONS_PER_SESSION_MAX
         {
@@ -114,11 +114,10 @@ impl Listener {
         if let Subject::Rows(shape) = &mut subscription.subject {
             self.shared.projections.lock().share(Arc::make_mut(shape));
         }
-        self.live.retain(|member| self.outbox.is_open(member.id));
+        self.live.retain(|member| self.outbox.is_open(&member.queue));
         let acknowledgement = subscription.acknowledgement(since);
         let member = Arc::new(Member::new(self.shared.next_live(), subscription, self.outbox.clone(), since));
-        self.outbox.open(member.id);
-        self.outbox.push_live(member.id, &member.subscription.channel, &[acknowledgement], true);
+        self.outbox.push_live(&member.queue, &member.subscription.channel, &[acknowledgement], true);
         self.live.push(member.clone());
         self.shared.enter(&member);
         self.shared.tell(Told::Begin(member));
@@ -143,7 +142,7 @@ pub fn channel_in_use(channel: &str) -> Error {
 }
 
 fn end(shared: &Shared, outbox: &Outbox, member: Arc<Member>) {
-    outbox.close(member.id);
+    outbox.close(&member.queue);
     shared.leave(member.id);
     shared.tell(Told::End(member));
 }

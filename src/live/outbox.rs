@@ -6,9 +6,9 @@ use crate::limits::{LIVE_QUERY_BYTES_MAX, OUTBOX_BYTES_MAX};
 use crate::types::Str;
 use crate::wait::{self, Signal, Wait};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// What a waiting notification counts beside its texts, so that empty ones are bounded too.
 const ENTRY_BYTES: usize = 64;
@@ -51,8 +51,6 @@ struct State {
     bytes: usize,
     /// Bytes of live events that wait.
     live_bytes: usize,
-    /// The open live channels.
-    open: HashMap<u64, Queue>,
     /// How often all that waited was taken.
     round: u64,
     /// The newest message of each topic's partition: one that was not sent yet is replaced by a newer one.
@@ -68,7 +66,7 @@ struct State {
 
 /// What waits of one live channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Queue {
+pub(super) struct Waiting {
     /// Bytes that wait.
     pub(super) bytes: usize,
     /// Events that wait.
@@ -79,13 +77,48 @@ pub(super) struct Queue {
     round: u64,
 }
 
-impl Queue {
+impl Waiting {
     /// As it is in a round: taking all that waits touches no queue.
-    fn in_round(self, round: u64) -> Queue {
+    fn in_round(self, round: u64) -> Waiting {
         match self.round == round {
             true => self,
-            false => Queue { bytes: 0, events: 0, sent: self.sent + self.events, round },
+            false => Waiting { bytes: 0, events: 0, sent: self.sent + self.events, round },
         }
+    }
+}
+
+/// The place of one live channel in its session's outbox. It lies with the channel, since whoever tells the channel
+/// something has that at hand; read and written under the outbox's lock only, which orders what is said to it.
+#[derive(Default)]
+pub(super) struct Queue {
+    id: u64,
+    has_ended: AtomicBool,
+    bytes: AtomicUsize,
+    events: AtomicU64,
+    sent: AtomicU64,
+    round: AtomicU64,
+}
+
+impl Queue {
+    /// That of a live channel with a number.
+    pub(super) fn new(id: u64) -> Queue {
+        Queue { id, ..Queue::default() }
+    }
+
+    fn get(&self) -> Waiting {
+        Waiting {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            events: self.events.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            round: self.round.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set(&self, waiting: Waiting) {
+        self.bytes.store(waiting.bytes, Ordering::Relaxed);
+        self.events.store(waiting.events, Ordering::Relaxed);
+        self.sent.store(waiting.sent, Ordering::Relaxed);
+        self.round.store(waiting.round, Ordering::Relaxed);
     }
 }
 
@@ -189,84 +222,68 @@ impl Outbox {
         self.state.lock().rests = false;
     }
 
-    /// Opens a live channel.
-    pub(super) fn open(&self, id: u64) {
-        self.state.lock().open.insert(id, Queue::default());
-    }
-
     /// Whether a live channel is open.
-    pub(super) fn is_open(&self, id: u64) -> bool {
-        self.state.lock().open.contains_key(&id)
+    pub(super) fn is_open(&self, queue: &Queue) -> bool {
+        self.state.lock().waiting_of(queue).is_some()
     }
 
     /// What waits of a live channel; none when it has ended.
-    pub(super) fn queue(&self, id: u64) -> Option<Queue> {
-        let state = self.state.lock();
-        state.open.get(&id).map(|queue| queue.in_round(state.round))
+    pub(super) fn waiting(&self, queue: &Queue) -> Option<Waiting> {
+        self.state.lock().waiting_of(queue)
     }
 
     /// Whether a live channel that catches up may be given more; none when it has ended.
-    pub(super) fn has_room(&self, id: u64) -> Option<bool> {
+    pub(super) fn has_room(&self, queue: &Queue) -> Option<bool> {
         let state = self.state.lock();
-        let bytes = state.open.get(&id)?.in_round(state.round).bytes;
+        let bytes = state.waiting_of(queue)?.bytes;
         Some(bytes == 0 || (bytes < LIVE_QUERY_BYTES_MAX / 2 && state.live_bytes < OUTBOX_BYTES_MAX / 2))
     }
 
     /// Ends a live channel; what waits of it is dropped.
-    pub(super) fn close(&self, id: u64) {
+    pub(super) fn close(&self, queue: &Queue) {
         let mut state = self.state.lock();
-        if let Some(queue) = state.open.remove(&id) {
-            state.live_bytes -= queue.in_round(state.round).bytes;
-            state.waiting.retain(|entry| entry.live != Some(id));
-            state.arrivals.retain(|(of, _), _| *of != id);
+        if state.end(queue) {
+            state.waiting.retain(|entry| entry.live != Some(queue.id));
+            state.arrivals.retain(|(of, _), _| *of != queue.id);
         }
     }
 
     /// Adds all of a commit's events of a live channel, or none of them where there is no room. `whatever_size` is for
     /// one that [`has_room`](Self::has_room): so the largest commit gets through in the end.
-    pub(super) fn push_live(&self, id: u64, channel: &Str, payloads: &[Str], whatever_size: bool) -> Taken {
-        let mut taken = Taken::Closed;
-        self.change(|state| {
-            let Some(queue) = state.open.get_mut(&id) else { return };
-            *queue = queue.in_round(state.round);
-            let bytes: usize = payloads.iter().map(|payload| ENTRY_BYTES + channel.len() + payload.len()).sum();
-            let full = queue.bytes + bytes > LIVE_QUERY_BYTES_MAX || state.live_bytes + bytes > OUTBOX_BYTES_MAX;
-            if full && !whatever_size {
-                taken = Taken::Full;
-                return;
-            }
-            queue.bytes += bytes;
-            queue.events += payloads.len() as u64;
-            state.live_bytes += bytes;
-            let entries = payloads.iter().map(|payload| Entry { notification: own(channel, payload), live: Some(id) });
-            state.waiting.extend(entries);
-            taken = Taken::Yes;
-        });
-        taken
+    pub(super) fn push_live(&self, queue: &Queue, channel: &Str, payloads: &[Str], whatever_size: bool) -> Taken {
+        let mut state = self.state.lock();
+        let Some(mut waiting) = state.waiting_of(queue) else { return Taken::Closed };
+        let bytes: usize = payloads.iter().map(|payload| ENTRY_BYTES + channel.len() + payload.len()).sum();
+        let full = waiting.bytes + bytes > LIVE_QUERY_BYTES_MAX || state.live_bytes + bytes > OUTBOX_BYTES_MAX;
+        if full && !whatever_size {
+            return Taken::Full;
+        }
+        waiting.bytes += bytes;
+        waiting.events += payloads.len() as u64;
+        queue.set(waiting);
+        state.live_bytes += bytes;
+        let live = Some(queue.id);
+        state.waiting.extend(payloads.iter().map(|payload| Entry { notification: own(channel, payload), live }));
+        Taken::Yes
     }
 
     /// Adds the last message of a live channel, which ends with it.
-    pub(super) fn end_live(&self, id: u64, channel: &Str, payload: &Str) {
-        self.change(|state| {
-            if let Some(queue) = state.open.remove(&id) {
-                state.live_bytes -= queue.in_round(state.round).bytes;
-                state.waiting.push_back(Entry { notification: own(channel, payload), live: None });
-            }
-        });
+    pub(super) fn end_live(&self, queue: &Queue, channel: &Str, payload: &Str) {
+        let mut state = self.state.lock();
+        if state.end(queue) {
+            state.waiting.push_back(Entry { notification: own(channel, payload), live: None });
+        }
     }
 
     /// Says that a topic's partition has messages.
-    pub(super) fn arrive(&self, id: u64, channel: &Str, partition: u32, payload: &Str) -> Taken {
-        let mut taken = Taken::Closed;
-        self.change(|state| {
-            let Some(queue) = state.open.get_mut(&id) else { return };
-            *queue = queue.in_round(state.round);
-            if state.arrivals.insert((id, partition), own(channel, payload)).is_none() {
-                queue.events += 1;
-            }
-            taken = Taken::Yes;
-        });
-        taken
+    pub(super) fn arrive(&self, queue: &Queue, channel: &Str, partition: u32, payload: &Str) -> Taken {
+        let mut state = self.state.lock();
+        let Some(mut waiting) = state.waiting_of(queue) else { return Taken::Closed };
+        if state.arrivals.insert((queue.id, partition), own(channel, payload)).is_none() {
+            waiting.events += 1;
+        }
+        queue.set(waiting);
+        Taken::Yes
     }
 
     /// Takes all that waits. 53400, ending the session, when something was lost.
@@ -301,6 +318,20 @@ impl Outbox {
 }
 
 impl State {
+    /// What waits of a live channel; none when it has ended.
+    fn waiting_of(&self, queue: &Queue) -> Option<Waiting> {
+        let has_ended = self.lost || queue.has_ended.load(Ordering::Relaxed);
+        (!has_ended).then(|| queue.get().in_round(self.round))
+    }
+
+    /// Ends a live channel; false when it has ended before.
+    fn end(&mut self, queue: &Queue) -> bool {
+        let Some(waiting) = self.waiting_of(queue) else { return false };
+        self.live_bytes -= waiting.bytes;
+        queue.has_ended.store(true, Ordering::Relaxed);
+        true
+    }
+
     /// Sends what waits over the line; false where the session must.
     fn send(&mut self) -> bool {
         if !self.rests || self.bytes + self.live_bytes > LINE_BYTES {
@@ -438,14 +469,14 @@ mod tests {
     fn a_live_channel_that_overflows_takes_whole_commits_only() {
         let (outbox, channel) = (Outbox::default(), Str::from_static("c"));
         let half = Str::from("x".repeat(LIVE_QUERY_BYTES_MAX / 2));
-        outbox.open(1);
-        assert_eq!(outbox.push_live(1, &channel, std::slice::from_ref(&half), false), Taken::Yes);
-        assert_eq!(outbox.push_live(1, &channel, &[Str::from("y"), half.clone()], false), Taken::Full);
-        assert_eq!(outbox.has_room(1), Some(false));
+        let queue = Queue::new(1);
+        assert_eq!(outbox.push_live(&queue, &channel, std::slice::from_ref(&half), false), Taken::Yes);
+        assert_eq!(outbox.push_live(&queue, &channel, &[Str::from("y"), half.clone()], false), Taken::Full);
+        assert_eq!(outbox.has_room(&queue), Some(false));
         assert_eq!(outbox.drain().unwrap().len(), 1);
-        assert_eq!(outbox.push_live(1, &channel, &[half.clone(), half.clone()], true), Taken::Yes);
-        outbox.end_live(1, &channel, &Str::from("over"));
-        assert_eq!(outbox.push_live(1, &channel, &[half], true), Taken::Closed);
+        assert_eq!(outbox.push_live(&queue, &channel, &[half.clone(), half.clone()], true), Taken::Yes);
+        outbox.end_live(&queue, &channel, &Str::from("over"));
+        assert_eq!(outbox.push_live(&queue, &channel, &[half], true), Taken::Closed);
         assert_eq!(outbox.drain().unwrap().len(), 3);
         assert_eq!(outbox.state.lock().live_bytes, 0);
     }
@@ -453,18 +484,18 @@ mod tests {
     #[test]
     fn wake_ups_of_a_partition_are_one_until_they_are_sent() {
         let (outbox, channel) = (Outbox::default(), Str::from_static("c"));
-        outbox.open(1);
+        let queue = Queue::new(1);
         let wait = outbox.wait();
         for offset in ["0", "1", "2"] {
-            outbox.arrive(1, &channel, 0, &Str::from(offset));
+            outbox.arrive(&queue, &channel, 0, &Str::from(offset));
         }
-        outbox.arrive(1, &channel, 1, &Str::from("7"));
+        outbox.arrive(&queue, &channel, 1, &Str::from("7"));
         outbox.post();
         assert!(wait.is_done());
         let sent: Vec<String> = outbox.drain().unwrap().iter().map(|sent| sent.payload.to_string()).collect();
         assert_eq!(sent, ["2", "7"]);
-        outbox.close(1);
-        assert_eq!(outbox.arrive(1, &channel, 0, &Str::from("3")), Taken::Closed);
+        outbox.close(&queue);
+        assert_eq!(outbox.arrive(&queue, &channel, 0, &Str::from("3")), Taken::Closed);
         assert!(outbox.drain().unwrap().is_empty());
     }
 }
