@@ -34,13 +34,13 @@ struct Follower {
     audiences: Audiences,
     /// The catalog that their rights were last looked at in.
     catalog_version: u64,
-    /// Whether one may be of a STREAM table, whose changes are not in the log.
-    has_volatile: bool,
+    /// The first position after which one is to be told of a STREAM table, whose changes are not in the log.
+    volatile_from: Option<CommitSeq>,
 }
 
 impl Follower {
     fn new(feed: FeedReader, catalog_version: u64) -> Follower {
-        Follower { feed, audiences: Audiences::default(), catalog_version, has_volatile: false }
+        Follower { feed, audiences: Audiences::default(), catalog_version, volatile_from: None }
     }
 
     /// Commits until the front.
@@ -49,8 +49,30 @@ impl Follower {
     }
 
     fn add(&mut self, member: Arc<Member>) {
-        self.has_volatile |= member.subscription.is_volatile();
+        if member.subscription.is_volatile() {
+            self.volatile_from = self.volatile_from.into_iter().chain([member.shown()]).min();
+        }
         self.audiences.add(member);
+    }
+
+    /// Takes out those of STREAM tables that have missed something, since commits up to here came from the log. Who goes
+    /// along and begins only later has missed nothing.
+    fn extract_volatile(&mut self) -> Vec<Arc<Member>> {
+        let position = self.feed.position();
+        if self.volatile_from.is_none_or(|from| from >= position) {
+            return Vec::new();
+        }
+        let mut left = None;
+        let missed = self.audiences.extract(|member| {
+            let from = Some(member.shown()).filter(|_| member.subscription.is_volatile());
+            let has_missed = from.is_some_and(|from| from < position);
+            if !has_missed {
+                left = left.into_iter().chain(from).min();
+            }
+            has_missed
+        });
+        self.volatile_from = left;
+        missed
     }
 }
 
@@ -209,9 +231,8 @@ impl Followers {
             self.commits.clear();
             match follower.feed.next(1, &mut self.commits) {
                 Ok(true) => {}
-                Ok(false) if !std::mem::take(&mut follower.has_volatile) => {}
                 Ok(false) => {
-                    for member in follower.audiences.extract(|member| member.subscription.is_volatile()) {
+                    for member in follower.extract_volatile() {
                         let error = not_kept(member.since);
                         outcome.failed.push((member, error));
                     }
