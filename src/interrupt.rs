@@ -46,6 +46,11 @@ impl Interrupt {
         self.reason.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the session is to end.
+    pub fn is_final(&self) -> bool {
+        self.reason.load(Ordering::Relaxed) >= Reason::Shutdown as u8
+    }
+
     /// Fails with the reason's error while one is set. A cancel is thereby answered and forgotten; the others stay.
     pub fn check(&self) -> Result<()> {
         if !self.is_set() {

@@ -179,6 +179,21 @@ fn idle_sessions_are_terminated_in_every_state() {
 }
 
 #[test]
+fn a_session_whose_client_does_not_read_is_terminated() {
+    on_both(|place| {
+        let [(mut judge, _), (mut deaf, pid)] = [place.known(), place.known()];
+        deaf.run("BEGIN; SELECT pg_advisory_xact_lock(1)");
+        begin(&mut deaf, "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)");
+        until_event(&mut judge, pid, "Client ClientWrite active");
+        judge.run(&format!("SELECT pg_cancel_backend({pid})"));
+        until_event(&mut judge, pid, "Client ClientWrite active");
+        assert_eq!(text(&mut judge, &format!("SELECT pg_terminate_backend({pid})")), "t");
+        until(&mut judge, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "0");
+        assert_eq!(text(&mut judge, "SELECT pg_try_advisory_lock(1)"), "t");
+    });
+}
+
+#[test]
 fn a_session_terminates_itself() {
     on_both(|place| {
         let (mut client, _) = place.known();

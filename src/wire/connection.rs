@@ -294,9 +294,18 @@ impl Connection {
         self.output.urgent = false;
         self.held_back = false;
         if !self.output.buffer.is_empty() {
-            self.socket.write(&mut self.output.buffer).await?;
+            self.write().await?;
         }
         Ok(())
+    }
+
+    /// Writes the output. A session that is to end does not wait for a client that does not read.
+    async fn write(&mut self) -> Result<(), End> {
+        tokio::select! {
+            biased;
+            written = self.socket.write(&mut self.output.buffer) => Ok(written?),
+            _ = told_to_end(&self.interrupt) => Err(End::Quiet),
+        }
     }
 
     /// Writes rows while their statement waits. A client that does not take them keeps the statement, but not what it
@@ -307,7 +316,7 @@ impl Connection {
         loop {
             let patience = self.conversation.row_patience();
             tokio::select! {
-                written = self.socket.write(&mut self.output.buffer) => return Ok(written?),
+                written = self.write() => return written,
                 _ = sleep(patience) => {}
             }
             while let Flow::Yield = self.conversation.let_go(&mut self.output) {
@@ -327,10 +336,19 @@ impl Connection {
 
 /// Over when the session is interrupted, at once if it is already.
 async fn interrupted(interrupt: &Interrupt) {
+    until(interrupt, Interrupt::is_set).await;
+}
+
+/// Over when the session is to end, at once if it is already.
+async fn told_to_end(interrupt: &Interrupt) {
+    until(interrupt, Interrupt::is_final).await;
+}
+
+async fn until(interrupt: &Interrupt, holds: impl Fn(&Interrupt) -> bool) {
     poll_fn(|context| {
         // registered first, or a reason set between the two would wake nobody
         interrupt.register(context.waker());
-        if interrupt.is_set() { Poll::Ready(()) } else { Poll::Pending }
+        if holds(interrupt) { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
