@@ -96,13 +96,29 @@ impl Client {
         let mut client = Client::raw(address);
         frontend::startup_message(parameters.iter().copied(), &mut client.outgoing).unwrap();
         client.send();
-        client.log_in(password)?;
+        client.log_in(password).expect("the server answers")?;
         Ok(client)
+    }
+
+    /// Connects to a server that may be killed meanwhile; the outer error is the connection's.
+    pub fn try_connect(
+        address: SocketAddr,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> io::Result<Result<Client, Box<Report>>> {
+        let mut client = Client::over(TcpStream::connect(address)?);
+        frontend::startup_message([("user", user), ("database", database)], &mut client.outgoing)?;
+        client.flush()?;
+        Ok(client.log_in(password)?.map(|()| client))
     }
 
     /// A connection on which nothing has been said.
     pub fn raw(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Client::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), pid: 0, secret: 0, greeting: Vec::new() }
@@ -112,10 +128,10 @@ impl Client {
         &mut self.stream
     }
 
-    fn log_in(&mut self, password: &str) -> Result<(), Box<Report>> {
+    fn log_in(&mut self, password: &str) -> io::Result<Result<(), Box<Report>>> {
         let mut scram = None;
         loop {
-            match self.message().expect("the server answers") {
+            match self.message()? {
                 backend::Message::AuthenticationOk => {}
                 backend::Message::AuthenticationSasl(body) => {
                     let mechanisms: Vec<String> = body.mechanisms().map(|m| Ok(m.to_owned())).collect().unwrap();
@@ -123,13 +139,13 @@ impl Client {
                     let exchange = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
                     frontend::sasl_initial_response("SCRAM-SHA-256", exchange.message(), &mut self.outgoing).unwrap();
                     scram = Some(exchange);
-                    self.send();
+                    self.flush()?;
                 }
                 backend::Message::AuthenticationSaslContinue(body) => {
                     let exchange = scram.as_mut().unwrap();
                     exchange.update(body.data()).expect("the server's first message is sound");
                     frontend::sasl_response(exchange.message(), &mut self.outgoing).unwrap();
-                    self.send();
+                    self.flush()?;
                 }
                 backend::Message::AuthenticationSaslFinal(body) => {
                     scram.as_mut().unwrap().finish(body.data()).expect("the server knows the password");
@@ -138,10 +154,10 @@ impl Client {
                     self.pid = body.process_id();
                     self.secret = body.secret_key();
                 }
-                backend::Message::ErrorResponse(body) => return Err(Box::new(report(body.fields()).unwrap())),
-                backend::Message::ReadyForQuery(_) => return Ok(()),
+                backend::Message::ErrorResponse(body) => return Ok(Err(Box::new(report(body.fields())?))),
+                backend::Message::ReadyForQuery(_) => return Ok(Ok(())),
                 other => {
-                    let event = Client::event(other).unwrap();
+                    let event = Client::event(other)?;
                     self.greeting.push(event);
                 }
             }
@@ -150,14 +166,17 @@ impl Client {
 
     /// Sends what has been written to the buffer.
     pub fn send(&mut self) {
+        self.flush().expect("the server reads");
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         let bytes = self.outgoing.split();
-        self.stream.write_all(&bytes).expect("the server reads");
+        self.stream.write_all(&bytes)
     }
 
     /// The same to a server that may be killed: whether it took it.
     pub fn try_send(&mut self) -> bool {
-        let bytes = self.outgoing.split();
-        self.stream.write_all(&bytes).is_ok()
+        self.flush().is_ok()
     }
 
     /// What has been written to the buffer, which is then empty.
