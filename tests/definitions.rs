@@ -85,8 +85,9 @@ impl Server {
                 expressions: &AsWritten,
                 in_use: &[],
             };
-            match ddl::execute(&mut tx, &definition, cx, &mut Progress::default())? {
-                Defined::Done(new) => notices.extend(new.iter().map(|notice| notice.fields().message.clone())),
+            let mut progress = Progress::default();
+            match ddl::execute(&mut tx, &definition, cx, &mut progress)? {
+                Defined::Done => notices.extend(progress.notices.iter().map(|notice| notice.fields().message.clone())),
                 Defined::Wait(_) | Defined::Yield => panic!("{text}: nothing else runs, and nothing takes long"),
             }
         }

@@ -105,7 +105,7 @@ impl Database {
                     in_use: &[],
                 };
                 match execute(tx, definition, define, &mut Progress::default())? {
-                    Defined::Done(_) => shown.push_str(definition.tag()),
+                    Defined::Done => shown.push_str(definition.tag()),
                     Defined::Wait(_) | Defined::Yield => panic!("nobody else defines, and nothing takes long"),
                 }
                 continue;

@@ -241,13 +241,11 @@ impl Session {
             };
             execute(transaction, definition, context, progress)
         });
+        progress.notices.drain(..).for_each(|notice| self.tell(&notice, output));
         match defined? {
             Defined::Wait(wait) => Ok(Outcome::Pause(Flow::Wait(wait))),
             Defined::Yield => Ok(Outcome::Pause(Flow::Yield)),
-            Defined::Done(notices) => {
-                notices.iter().for_each(|notice| self.tell(notice, output));
-                done(definition.tag())
-            }
+            Defined::Done => done(definition.tag()),
         }
     }
 

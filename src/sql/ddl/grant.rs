@@ -1,85 +1,92 @@
 //! GRANT and REVOKE of privileges and memberships.
 
 use super::Definer;
-use super::names::{denied_relation, denied_schema};
-use crate::catalog::{AclItem, CatalogEntry, Privileges, Relation, Role, Schema};
+use super::names::{denied_relation, denied_schema, require_schema};
+use crate::catalog::{AclItem, CatalogEntry, Privilege, Privileges, Relation, Role, Schema};
 use crate::error::{Error, Result, SqlState};
-use crate::sql::parse::{Grant, GrantRole, GrantTarget, RoleName};
+use crate::sql::parse::{Grant, GrantRole, GrantTarget, ObjectName, RoleName};
 use crate::types::Oid;
 use std::sync::Arc;
 
+/// What a GRANT names.
+enum Object {
+    Schema(Arc<Schema>),
+    Relation(Arc<Relation>),
+    /// An index, which has no privileges.
+    Index(String),
+}
+
 impl Definer<'_, '_> {
+    /// GRANT and REVOKE on objects. Of several errors it reports PostgreSQL's: all objects are looked up first, then all
+    /// roles, then the privileges; what an object's kind does not allow comes last, object by object.
     pub(super) fn grant(&mut self, grant: &Grant) -> Result<()> {
-        let mut grantees = Vec::new();
-        for grantee in &grant.grantees {
-            grantees.push(match grantee {
-                RoleName::Public if grant.grant_option && !grant.revoke => {
-                    return Err(Error::new(
-                        SqlState::INVALID_GRANT_OPERATION,
-                        "grant options can only be granted to roles",
-                    ));
-                }
-                RoleName::Public => Role::PUBLIC,
-                named => self.role(named)?.oid,
-            });
-        }
-        match &grant.on {
-            GrantTarget::Schemas(names) => {
-                for name in names {
-                    let schema = self.schema(name)?;
-                    self.grant_on_schema(grant, &schema, &grantees)?;
-                }
-            }
-            GrantTarget::Relations { names, topic } => {
-                for name in names {
-                    let relation = self.relation(name)?;
-                    if *topic && relation.topic().is_none() {
-                        let message = format!("\"{}\" is not a topic", relation.name);
-                        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message).at(name.position));
-                    }
-                    self.grant_on_relation(grant, &relation, &grantees)?;
-                }
-            }
-            GrantTarget::Sequences(names) => {
-                for name in names {
-                    let relation = self.relation(name)?;
-                    if relation.sequence().is_none() {
-                        let message = format!("\"{}\" is not a sequence", relation.name);
-                        return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
-                    }
-                    self.grant_on_sequence(grant, &relation, &grantees)?;
-                }
-            }
-            GrantTarget::AllSequences(schemas) => {
-                for name in schemas {
-                    let schema = self.schema(name)?.oid;
-                    let catalog = self.catalog();
-                    for relation in catalog.relations().filter(|one| one.schema == schema && one.sequence().is_some()) {
-                        self.grant_on_sequence(grant, relation, &grantees)?;
-                    }
-                }
-            }
-            GrantTarget::AllTables(schemas) => {
-                for name in schemas {
-                    let schema = self.schema(name)?.oid;
-                    let catalog = self.catalog();
-                    let tables = catalog.relations().filter(|one| one.schema == schema && is_table(one));
-                    for relation in tables {
-                        self.grant_on_relation(grant, relation, &grantees)?;
-                    }
+        let objects = self.objects(&grant.on)?;
+        let grantees = self.grantees(&grant.grantees)?;
+        let wanted = wanted(grant)?;
+        for object in objects {
+            match object {
+                Object::Schema(schema) => self.grant_on_schema(grant, &schema, &grantees, wanted)?,
+                Object::Relation(relation) => self.grant_on_relation(grant, &relation, &grantees, wanted)?,
+                Object::Index(name) => {
+                    return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{name}\" is an index")));
                 }
             }
         }
         Ok(())
     }
 
-    fn grant_on_schema(&mut self, grant: &Grant, schema: &Arc<Schema>, grantees: &[Oid]) -> Result<()> {
-        let wanted = wanted(grant, Privileges::ALL_ON_SCHEMA, "schema")?;
+    fn objects(&self, target: &GrantTarget) -> Result<Vec<Object>> {
+        match target {
+            GrantTarget::Schemas(names) => names.iter().map(|name| self.schema(name).map(Object::Schema)).collect(),
+            GrantTarget::Relations { names, .. } | GrantTarget::Sequences(names) => {
+                names.iter().map(|name| self.relation_or_index(name)).collect()
+            }
+            GrantTarget::AllTables(schemas) => self.all_of(schemas, is_table),
+            GrantTarget::AllSequences(schemas) => self.all_of(schemas, |one| one.sequence().is_some()),
+        }
+    }
+
+    fn relation_or_index(&self, name: &ObjectName) -> Result<Object> {
+        match self.relation(name) {
+            Err(_) if self.find_indexed(name).is_some() => Ok(Object::Index(name.name.clone())),
+            relation => relation.map(Object::Relation),
+        }
+    }
+
+    /// All relations of a kind in these schemas, each of which the current role must have USAGE on.
+    fn all_of(&self, schemas: &[String], is_wanted: fn(&Relation) -> bool) -> Result<Vec<Object>> {
+        let catalog = self.catalog();
+        let mut objects = Vec::new();
+        for name in schemas {
+            let schema = self.schema(name)?;
+            require_schema(&catalog, self.cx.role, &schema, Privilege::Usage)?;
+            let relations = catalog.relations().filter(|one| one.schema == schema.oid && is_wanted(one));
+            objects.extend(relations.cloned().map(Object::Relation));
+        }
+        Ok(objects)
+    }
+
+    fn grantees(&self, names: &[RoleName]) -> Result<Vec<Oid>> {
+        let oid = |name: &RoleName| match name {
+            RoleName::Public => Ok(Role::PUBLIC),
+            named => self.role(named).map(|role| role.oid),
+        };
+        names.iter().map(oid).collect()
+    }
+
+    fn grant_on_schema(
+        &mut self,
+        grant: &Grant,
+        schema: &Arc<Schema>,
+        grantees: &[Oid],
+        wanted: Privileges,
+    ) -> Result<()> {
         let (grantor, allowed) = self.grantor(schema.owner, &schema.acl, wanted);
         if allowed.is_empty() && !self.has_any(&schema.acl) {
             return Err(denied_schema(schema));
         }
         self.warn_partial(grant, allowed, wanted, &schema.name);
+        refuse_option_of_public(grant, grantees)?;
         if allowed.is_empty() {
             return Ok(());
         }
@@ -88,28 +95,36 @@ impl Definer<'_, '_> {
         self.put(CatalogEntry::Schema(Arc::new(changed)))
     }
 
-    fn grant_on_sequence(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {
-        let wanted = wanted(grant, Privileges::ALL_ON_SEQUENCE, "sequence")?;
-        self.grant_these(grant, relation, grantees, wanted)
-    }
-
-    fn grant_on_relation(&mut self, grant: &Grant, relation: &Arc<Relation>, grantees: &[Oid]) -> Result<()> {
-        // whether it is a sequence need not be said
-        let all = Privileges::ALL_ON_TABLE.with(Privileges::ALL_ON_SEQUENCE);
-        let named = wanted(grant, all, "relation")?;
-        if relation.sequence().is_none() {
-            let wanted = wanted(grant, Privileges::ALL_ON_TABLE, "table")?;
-            return self.grant_these(grant, relation, grantees, wanted);
+    fn grant_on_relation(
+        &mut self,
+        grant: &Grant,
+        relation: &Arc<Relation>,
+        grantees: &[Oid],
+        named: Privileges,
+    ) -> Result<()> {
+        let is_sequence = relation.sequence().is_some();
+        let missed_kind = match &grant.on {
+            GrantTarget::Relations { topic: true, .. } if relation.topic().is_none() => Some("topic"),
+            GrantTarget::Sequences(_) if !is_sequence => Some("sequence"),
+            _ => None,
+        };
+        if let Some(kind) = missed_kind {
+            let message = format!("\"{}\" is not a {kind}", relation.name);
+            return Err(Error::new(SqlState::WRONG_OBJECT_TYPE, message));
         }
-        let possible = Privileges(named.0 & Privileges::ALL_ON_SEQUENCE.0);
-        if possible != named && grant.privileges.is_some() {
+        let possible = if is_sequence { Privileges::ALL_ON_SEQUENCE } else { Privileges::ALL_ON_TABLE };
+        let wanted = Privileges(named.0 & possible.0);
+        if wanted != named && grant.privileges.is_some() {
+            if !is_sequence {
+                return Err(invalid_privilege("USAGE", "table"));
+            }
             let message = format!("sequence \"{}\" only supports USAGE, SELECT, and UPDATE privileges", relation.name);
             self.notices.push(Error::warning(SqlState::INVALID_GRANT_OPERATION, message));
         }
-        if possible.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
-        self.grant_these(grant, relation, grantees, possible)
+        self.grant_these(grant, relation, grantees, wanted)
     }
 
     fn grant_these(
@@ -124,6 +139,7 @@ impl Definer<'_, '_> {
             return Err(denied_relation(relation));
         }
         self.warn_partial(grant, allowed, wanted, &relation.name);
+        refuse_option_of_public(grant, grantees)?;
         if allowed.is_empty() {
             return Ok(());
         }
@@ -165,7 +181,11 @@ impl Definer<'_, '_> {
         self.notices.push(Error::warning(code, format!("{some} privileges {what} for \"{name}\"")));
     }
 
+    /// GRANT and REVOKE of memberships: who becomes a member is looked up before what.
     pub(super) fn grant_role(&mut self, grant: &GrantRole) -> Result<()> {
+        for member in &grant.members {
+            self.role(member)?;
+        }
         for name in &grant.roles {
             let target = self.role(name)?;
             self.require_admin(&target)?;
@@ -221,20 +241,55 @@ fn is_table(relation: &Relation) -> bool {
     relation.topic().is_none() && relation.sequence().is_none()
 }
 
-/// The privileges that a statement names, which must exist for that kind of object.
-fn wanted(grant: &Grant, all: Privileges, kind: &str) -> Result<Privileges> {
+/// The privileges that a statement names, all of which must exist for that kind of object; of a relation it need not be
+/// said whether it is a table or a sequence.
+fn wanted(grant: &Grant) -> Result<Privileges> {
+    let (all, kind) = match grant.on {
+        GrantTarget::Schemas(_) => (Privileges::ALL_ON_SCHEMA, "schema"),
+        GrantTarget::Relations { .. } | GrantTarget::AllTables(_) => {
+            (Privileges::ALL_ON_TABLE.with(Privileges::ALL_ON_SEQUENCE), "relation")
+        }
+        GrantTarget::Sequences(_) | GrantTarget::AllSequences(_) => (Privileges::ALL_ON_SEQUENCE, "sequence"),
+    };
     let Some(named) = &grant.privileges else { return Ok(all) };
     let mut wanted = Privileges::NONE;
-    for privilege in named {
-        let one = Privileges::of(*privilege);
-        if !all.contains(one) {
-            let name = format!("{privilege:?}").to_ascii_uppercase();
-            let message = format!("invalid privilege type {name} for {kind}");
-            return Err(Error::new(SqlState::INVALID_GRANT_OPERATION, message));
-        }
-        wanted = wanted.with(one);
+    for name in named {
+        let one = privilege(name)?.map(Privileges::of).filter(|one| all.contains(*one));
+        wanted = wanted.with(one.ok_or_else(|| invalid_privilege(&name.to_ascii_uppercase(), kind))?);
     }
     Ok(wanted)
+}
+
+/// A privilege by name; none for one that PostgreSQL has for other kinds of objects only.
+fn privilege(name: &str) -> Result<Option<Privilege>> {
+    Ok(Some(match name {
+        "select" => Privilege::Select,
+        "insert" => Privilege::Insert,
+        "update" => Privilege::Update,
+        "delete" => Privilege::Delete,
+        "truncate" => Privilege::Truncate,
+        "references" => Privilege::References,
+        "trigger" => Privilege::Trigger,
+        "usage" => Privilege::Usage,
+        "create" => Privilege::Create,
+        "connect" | "execute" | "set" | "temp" => return Ok(None),
+        _ => {
+            let message = format!("unrecognized privilege type \"{name}\"");
+            return Err(Error::new(SqlState::SYNTAX_ERROR, message));
+        }
+    }))
+}
+
+fn invalid_privilege(name: &str, kind: &str) -> Error {
+    let message = format!("invalid privilege type {name} for {kind}");
+    Error::new(SqlState::INVALID_GRANT_OPERATION, message)
+}
+
+fn refuse_option_of_public(grant: &Grant, grantees: &[Oid]) -> Result<()> {
+    if grant.grant_option && !grant.revoke && grantees.contains(&Role::PUBLIC) {
+        return Err(Error::new(SqlState::INVALID_GRANT_OPERATION, "grant options can only be granted to roles"));
+    }
+    Ok(())
 }
 
 /// Changes the grants of one object. A privilege or grant option that others were given on by it falls with it only

@@ -58,8 +58,8 @@ pub struct DefineContext<'a> {
 
 /// How a definition went.
 pub enum Defined {
-    /// It is done; these notices go to the client.
-    Done(Vec<Error>),
+    /// It is done.
+    Done,
     /// Somebody else holds what it needs; ask again after this wait.
     Wait(Wait),
     /// It has more to do; ask again when others have had their turn.
@@ -73,16 +73,17 @@ enum Pause {
     Again,
 }
 
-/// Executes a definition, or goes on with it. Its command tag is [`Definition::tag`].
+/// Executes a definition, or goes on with it. Its command tag is [`Definition::tag`]. What it has to say stands in
+/// [`Progress::notices`], also where it fails.
 pub fn execute(
     tx: &mut Transaction,
     definition: &Definition,
     cx: DefineContext,
     progress: &mut Progress,
 ) -> Result<Defined> {
-    let mut worked_out = match progress.0.take() {
+    let mut worked_out = match progress.worked_out.take() {
         Some(worked_out) => worked_out,
-        None => match work_out(tx, definition, cx)? {
+        None => match work_out(tx, definition, cx, &mut progress.notices)? {
             Ok(worked_out) => worked_out,
             Err(wait) => return Ok(Defined::Wait(wait)),
         },
@@ -90,11 +91,11 @@ pub fn execute(
     let is_long = !worked_out.jobs.is_empty();
     while !worked_out.go_on(tx, cx.expressions)? {
         if is_long {
-            progress.0 = Some(worked_out);
+            progress.worked_out = Some(worked_out);
             return Ok(Defined::Yield);
         }
     }
-    Ok(Defined::Done(worked_out.notices))
+    Ok(Defined::Done)
 }
 
 /// What a definition has to do, with all its locks held; or what it must wait for first.
@@ -102,6 +103,7 @@ fn work_out(
     tx: &mut Transaction,
     definition: &Definition,
     cx: DefineContext,
+    notices: &mut Vec<Error>,
 ) -> Result<std::result::Result<WorkedOut, Wait>> {
     loop {
         let staged = Staged::new(tx);
@@ -111,9 +113,10 @@ fn work_out(
             Some(Pause::Wait(wait)) => return Ok(Err(wait)),
             Some(Pause::Again) => {}
             None => {
+                notices.append(&mut definer.notices);
                 done?;
-                let Definer { staged, notices, jobs, .. } = definer;
-                return Ok(Ok(WorkedOut { staged, notices, jobs }));
+                let Definer { staged, jobs, .. } = definer;
+                return Ok(Ok(WorkedOut { staged, jobs }));
             }
         }
     }

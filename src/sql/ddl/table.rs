@@ -97,10 +97,6 @@ impl Definer<'_, '_> {
                 "ttl_seconds" => ttl = Some(ttl_micros(value).ok_or_else(|| invalid(option))?),
                 "flush_policy" => {
                     check_flush_policy(value).ok_or_else(|| invalid(option))?;
-                    self.notices.push(
-                        Error::warning(SqlState::WARNING, "FLUSH_POLICY has no effect: flushing is not supported yet")
-                            .hint("All rows stay in the hot store; the policy is kept."),
-                    );
                     kept.push((option.name.clone(), value.to_owned()));
                 }
                 name if STORAGE_PARAMETERS.contains(&name)
@@ -133,8 +129,14 @@ impl Definer<'_, '_> {
                 );
             }
         };
-        if matches!(kind, TableKind::Stream { .. }) && kept.iter().any(|(name, _)| name == "flush_policy") {
-            return Err(wrong("a STREAM table is never flushed and takes no FLUSH_POLICY"));
+        if kept.iter().any(|(name, _)| name == "flush_policy") {
+            if let TableKind::Stream { .. } = kind {
+                return Err(wrong("a STREAM table is never flushed and takes no FLUSH_POLICY"));
+            }
+            let warning = "FLUSH_POLICY has no effect: flushing is not supported yet";
+            self.notices.push(
+                Error::warning(SqlState::WARNING, warning).hint("All rows stay in the hot store; the policy is kept."),
+            );
         }
         Ok((kind, kept))
     }

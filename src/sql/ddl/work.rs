@@ -19,12 +19,16 @@ pub(super) trait Job: Send {
 
 /// How far a definition is, between the calls of [`execute`](super::execute).
 #[derive(Default)]
-pub struct Progress(pub(super) Option<WorkedOut>);
+pub struct Progress {
+    /// What it has to say to the client, for whoever calls to take.
+    pub notices: Vec<Error>,
+    /// What is left, once it is worked out.
+    pub(super) worked_out: Option<WorkedOut>,
+}
 
 /// A definition that has only to be done.
 pub(super) struct WorkedOut {
     pub(super) staged: Staged,
-    pub(super) notices: Vec<Error>,
     pub(super) jobs: VecDeque<Box<dyn Job>>,
 }
 

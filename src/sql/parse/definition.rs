@@ -513,8 +513,8 @@ pub struct Grant {
     pub revoke: bool,
     /// WITH GRANT OPTION, or GRANT OPTION FOR
     pub grant_option: bool,
-    /// The privileges with their positions; none for ALL.
-    pub privileges: Option<Vec<crate::catalog::Privilege>>,
+    /// The privileges' names, whether or not there are such; none for ALL.
+    pub privileges: Option<Vec<String>>,
     /// On what.
     pub on: GrantTarget,
     /// To or from whom.

@@ -3,7 +3,6 @@
 use super::cursor::Cursor;
 use super::table::{relation_names, role_name};
 use super::{Definition, Grant, GrantRole, GrantTarget, RoleName, RoleOption, Statement};
-use crate::catalog::Privilege;
 use crate::error::{Error, Result, SqlState};
 use sqlparser::tokenizer::Token;
 
@@ -144,7 +143,10 @@ pub fn grant(cursor: &mut Cursor) -> Result<Statement> {
 }
 
 fn membership(cursor: &mut Cursor, revoke: bool, admin: bool) -> Result<GrantRole> {
-    let roles = cursor.list(role_name)?;
+    let roles = cursor.list(|cursor| {
+        let present = ["current_user", "current_role", "session_user"];
+        if present.iter().any(|word| cursor.is_next(&[word])) { Err(cursor.unexpected()) } else { role_name(cursor) }
+    })?;
     cursor.expect(&[if revoke { "from" } else { "to" }])?;
     let members = cursor.list(role_name)?;
     let admin = admin || (!revoke && cursor.accept(&["with", "admin", "option"]));
@@ -165,7 +167,7 @@ fn privileges(cursor: &mut Cursor, revoke: bool, option_for: bool) -> Result<Gra
         cursor.accept(&["privileges"]);
         None
     } else {
-        Some(cursor.list(privilege)?)
+        Some(cursor.list(Cursor::label)?)
     };
     if cursor.peek(0) == Some(&Token::LParen) {
         return Err(cursor.unsupported("a privilege on columns"));
@@ -184,25 +186,6 @@ fn privileges(cursor: &mut Cursor, revoke: bool, option_for: bool) -> Result<Gra
         cursor.accept(&["restrict"]);
     }
     Ok(Grant { revoke, grant_option, privileges, on, grantees, cascade })
-}
-
-fn privilege(cursor: &mut Cursor) -> Result<Privilege> {
-    let privilege = match cursor.label()?.as_str() {
-        "select" => Privilege::Select,
-        "insert" => Privilege::Insert,
-        "update" => Privilege::Update,
-        "delete" => Privilege::Delete,
-        "truncate" => Privilege::Truncate,
-        "references" => Privilege::References,
-        "trigger" => Privilege::Trigger,
-        "usage" => Privilege::Usage,
-        "create" => Privilege::Create,
-        other => {
-            let message = format!("unrecognized privilege type \"{other}\"");
-            return Err(Error::new(SqlState::SYNTAX_ERROR, message));
-        }
-    };
-    Ok(privilege)
 }
 
 fn target(cursor: &mut Cursor) -> Result<GrantTarget> {
