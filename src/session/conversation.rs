@@ -32,8 +32,8 @@ const OWN_NOTIFICATIONS_PATIENCE: Duration = Duration::from_secs(1);
 enum Work {
     /// Nothing: the last request is answered.
     Nothing,
-    /// A query string: what is left of its statements, and whether it had none.
-    Script { statements: VecDeque<Arc<Prepared>>, empty: bool },
+    /// A query string: what is left of its statements, and how many it had.
+    Script { statements: VecDeque<Arc<Prepared>>, given: usize },
     /// A message of the extended protocol that is answered at once.
     Message(Request),
     /// Execute: the portal's name, and how many rows at most.
@@ -213,7 +213,7 @@ impl Session {
         }
         self.skipping = extended;
         if !extended {
-            self.work = Work::Script { statements: VecDeque::new(), empty: false };
+            self.work = Work::Script { statements: VecDeque::new(), given: 1 };
         }
         self.refused = Some(error);
     }
@@ -230,8 +230,8 @@ impl Session {
         self.show_running(shown);
         match prepared {
             Ok(statements) => {
-                let empty = statements.is_empty();
-                self.work = Work::Script { statements: statements.into(), empty };
+                let given = statements.len();
+                self.work = Work::Script { statements: statements.into(), given };
             }
             Err(error) => self.refuse(error, false),
         }
@@ -308,10 +308,11 @@ impl Session {
                 self.work = Work::Nothing;
                 Ok(self.wait_for_ids())
             }
-            Work::Script { statements, empty } => match statements.pop_front() {
+            Work::Script { statements, given } => match statements.pop_front() {
                 Some(prepared) => self.begin_statement(prepared, output),
                 None => {
-                    if std::mem::take(empty) {
+                    if *given == 0 {
+                        *given = 1; // said once, however often it comes here
                         output.empty_query();
                     }
                     Ok(self.finish(output))
@@ -584,6 +585,11 @@ impl Session {
             }
             Work::Nothing | Work::Message(_) | Work::Ages | Work::Flush => Some(Flow::Done),
         }
+    }
+
+    /// Whether statements that need a transaction block may stand here: in BEGIN's, and in a query string of several.
+    pub(super) fn is_in_block(&self) -> bool {
+        self.block.is_explicit() || matches!(self.work, Work::Script { given: 2.., .. })
     }
 
     /// What ReadyForQuery would say now.

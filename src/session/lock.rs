@@ -12,10 +12,11 @@ impl Session {
     /// LOCK TABLE: table after table, as they are named. After a wait it begins again, for the name may mean another
     /// table by now; what it has it keeps.
     pub(super) fn lock_table(&mut self, lock: &LockTables) -> Result<Outcome> {
-        if !self.block.is_explicit() {
+        if !self.is_in_block() {
             let message = "LOCK TABLE can only be used in transaction blocks";
             return Err(Error::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
         }
+        self.ensure_transaction()?;
         let environment = self.environment();
         let policy = if lock.nowait { LockPolicy::NoWait } else { LockPolicy::Wait };
         for name in &lock.names {

@@ -124,12 +124,12 @@ impl Session {
     }
 
     fn set(&mut self, set: &Set, output: &mut dyn Output) -> Result<Outcome> {
-        let value = set.values.as_ref().map(|values| joined(&set.name, values)).transpose()?;
-        if set.local && !self.block.is_explicit() {
+        if set.local && !self.is_in_block() {
+            // it is carried out all the same, and its end is near
             let message = "SET LOCAL can only be used in transaction blocks";
             self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
-            return done("SET");
         }
+        let value = set.values.as_ref().map(|values| joined(&set.name, values)).transpose()?;
         // a query string is one transaction: an error after this takes it back
         self.ensure_transaction()?;
         match set.name.as_str() {

@@ -232,14 +232,15 @@ impl Session {
 
     /// SET TRANSACTION
     pub(super) fn set_transaction(&mut self, modes: &TransactionModes, output: &mut dyn Output) -> Result<Outcome> {
-        let explicit = self.block.is_explicit();
-        let pid = self.who.pid;
-        let nested = !self.savepoints.is_empty();
-        let Some(transaction) = self.block.transaction().filter(|_| explicit) else {
+        if !self.is_in_block() {
             let message = "SET TRANSACTION can only be used in transaction blocks";
             self.tell(&Error::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message), output);
             return done("SET");
-        };
+        }
+        self.ensure_transaction()?;
+        let pid = self.who.pid;
+        let nested = !self.savepoints.is_empty();
+        let transaction = self.transaction()?;
         let begun = transaction.has_begun();
         let refuse = |what: &str| Err(Error::new(SqlState::ACTIVE_SQL_TRANSACTION, what));
         let old = *transaction.options();
@@ -288,7 +289,7 @@ impl Session {
             "serializable" => modes.isolation = Some(Level::Serializable),
             _ => modes.isolation = Some(Level::ReadCommitted),
         }
-        if self.block.is_explicit() {
+        if self.is_in_block() {
             self.set_transaction(&modes, output)?;
         }
         Ok(())
