@@ -1,6 +1,7 @@
 //! Expressions of definitions: validated, and spelled as the catalog keeps them.
 
 use super::BindContext;
+use super::position::position;
 use super::stored::{StoredKind, bind_column_default, bind_expression, bind_transform, parse_expression};
 use crate::catalog::{Catalog, Column, Relation};
 use crate::error::{Error, Result, SqlState};
@@ -8,7 +9,7 @@ use crate::expr::{EvalContext, Expr, Volatility, quote_identifier};
 use crate::sql::ddl::{Condition, ConditionOf, Constant, Expressions};
 use crate::sql::parse::Expression;
 use crate::types::{Oid, SqlType, text};
-use sqlparser::ast;
+use sqlparser::ast::{self, Spanned};
 use std::sync::Arc;
 
 /// The binder as definitions need it.
@@ -73,7 +74,13 @@ impl Expressions for Definitions<'_> {
         relation: &Relation,
         of: ConditionOf,
     ) -> Result<Condition> {
-        self.condition_over(catalog, &condition.expr, (relation, relation), of)
+        let bound = self.condition_over(catalog, &condition.expr, (relation, relation), of)?;
+        if of == ConditionOf::Source && bound.expr.volatility() == Volatility::Volatile {
+            return Err(Error::unsupported("a volatile function in the WHERE of a source")
+                .hint("A row alone decides whether it becomes a message; a column of it can hold such a value.")
+                .at(position(self.text, condition.expr.span())));
+        }
+        Ok(bound)
     }
 
     fn kept(

@@ -32,8 +32,8 @@ pub(crate) struct Item {
 
 /// LIMIT and OFFSET.
 pub(crate) struct Stretch {
-    limit: Option<Expr>,
-    offset: Option<Expr>,
+    pub(super) limit: Option<Expr>,
+    pub(super) offset: Option<Expr>,
 }
 
 impl Stretch {

@@ -11,7 +11,7 @@ use crate::sql::parse::Subscribe;
 use crate::sql::plan::{LiveSpec, Logical, ResultColumn, SortKey, Source};
 use crate::table::Model;
 use crate::types::{SqlType, Value};
-use sqlparser::ast::{self, GroupByExpr, OrderByKind, Query, Select, SetExpr, Spanned};
+use sqlparser::ast::{self, GroupByExpr, LimitClause, OrderByKind, Query, Select, SetExpr, Spanned};
 use std::sync::Arc;
 
 /// A bound SUBSCRIBE.
@@ -38,6 +38,7 @@ impl Binder<'_> {
         let (selected, columns) = self.selected(select, &scope)?;
         let keys = self.order(&subscribe.query, &scope)?;
         let stretch = self.stretch(&subscribe.query)?;
+        self.refuse_volatile_stretch(&subscribe.query, &stretch)?;
         let last_rows = self.live_option(subscribe.last_rows.as_ref(), "last_rows")?;
         let batch_size = self.live_option(subscribe.batch_size.as_ref(), "batch_size")?;
         let from_seq = self.live_option(subscribe.from_seq.as_ref(), "from_seq")?;
@@ -134,6 +135,22 @@ impl Binder<'_> {
             Volatility::Volatile => Err(refused("a volatile function in a live query", self.at(ast.span()))),
             _ => Ok(()),
         }
+    }
+
+    fn refuse_volatile_stretch(&self, query: &Query, stretch: &Stretch) -> Result<()> {
+        let (limit, offset) = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                (limit.as_ref(), offset.as_ref().map(|skip| &skip.value))
+            }
+            _ => (None, None),
+        };
+        let limit = query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref()).or(limit);
+        for (bound, ast) in [(&stretch.limit, limit), (&stretch.offset, offset)] {
+            if let (Some(bound), Some(ast)) = (bound, ast) {
+                self.refuse_volatile(bound, ast)?;
+            }
+        }
+        Ok(())
     }
 
     /// ORDER BY, over the table's columns and the select list.

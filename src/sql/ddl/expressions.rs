@@ -13,7 +13,8 @@ pub trait Expressions {
     /// spells it as pg_get_expr does.
     fn default(&self, catalog: &Arc<Catalog>, default: &Expression, column: &Column) -> Result<String>;
 
-    /// Validates a CHECK or a source's WHERE over a relation's columns (42804 unless boolean).
+    /// Validates a CHECK or a source's WHERE over a relation's columns (42804 unless boolean, 0A000 for a source with a
+    /// volatile function).
     fn condition(
         &self,
         catalog: &Arc<Catalog>,
