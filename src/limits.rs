@@ -43,12 +43,12 @@ pub const COPY_LINE_BYTES_MAX: usize = 2 * ROW_BYTES_MAX;
 /// Bytes that a COPY is given at once; what comes after them waits in the socket until they are rows.
 pub const COPY_FEED_BYTES: usize = 64 << 10;
 
-/// Bytes of one transaction's writes, with what memory adds to them, at which it spills to disk. A smaller commit is
-/// written to the log and installed by the committer, so this bounds how long others wait for it. A very large one
-/// spills four times as much at once.
+/// Bytes of one transaction's writes, with what memory adds to them, at which it spills to disk; at its commit the messages
+/// that sources make of them count too. A smaller commit is written to the log and installed by the committer, so this
+/// bounds how long others wait for it. A very large one spills four times as much at once.
 pub const WRITE_SET_CHUNK_BYTES: usize = 16 << 20;
 
-/// Bytes that one transaction spills; full: 53400.
+/// Bytes that one transaction spills, and bytes of the messages that it makes; full: 53400.
 pub const BIG_COMMIT_BYTES_MAX: u64 = 64 << 30;
 
 /// Bytes of one transaction's writes that cannot be spilled (rows of STREAM tables, notifications); full: 53400.

@@ -676,6 +676,111 @@ fn a_topic_gets_every_message_of_a_large_commit_in_the_order_of_the_writes() {
     check(&world);
 }
 
+/// The numbers of a partition's messages, in the order of their offsets, which are dense.
+fn numbers(world: &World, storage: StorageId, layout: &RowLayout, partition: u32) -> Vec<i64> {
+    let mut reader = world.begin();
+    let view = reader.statement().unwrap();
+    let mut keys = prefix(Space::Topic, storage, SHARED);
+    keys.extend(partition.to_be_bytes());
+    let found = scan(&reader, &view, keys, Direction::Forward, 11);
+    let offsets: Vec<u64> =
+        found.iter().map(|(key, _)| u64::from_be_bytes(key[key.len() - 8..].try_into().unwrap())).collect();
+    assert!(offsets.iter().copied().eq(0..offsets.len() as u64), "{offsets:?}");
+    let number = |row: &Bytes| match RowView::new(row.clone(), layout).unwrap().column(1).unwrap() {
+        Some(Value::Int(number)) => number,
+        other => panic!("{other:?}"),
+    };
+    found.iter().map(|(_, row)| number(row)).collect()
+}
+
+/// A few rows that feed many topics used to become one record of the log, whatever its size, made in memory.
+#[test]
+fn a_small_transaction_that_makes_many_messages_is_a_large_one() {
+    let mut world = World::new(12);
+    let model = world.table();
+    let storage = world.begin().alloc_storage();
+    let layout = RowLayout::new(&[SqlType::INT8, SqlType::INT8, SqlType::INT8]);
+    let derive: Arc<dyn Derive> =
+        Arc::new(Messages { topic: Oid(99), storage, layout: layout.clone(), model: model.clone() });
+    let commit = |ids: &[i64], sources: usize| {
+        let mut transaction = world.begin();
+        transaction.derive_with(model.relation().oid, vec![derive.clone(); sources]);
+        let view = transaction.statement().unwrap();
+        for &id in ids {
+            insert(&mut transaction, &view, &model, id, &body(id, "m"));
+        }
+        world.commit(transaction).unwrap();
+        world.names("bulk").len()
+    };
+    assert_eq!(commit(&[1, 2], 2), 0, "a few messages are in the log's record");
+    assert_eq!(commit(&[6, 4], 100), 1, "many are in a file");
+    assert_eq!(commit(&[8], 1), 1);
+    let expected: Vec<i64> = [(2, 2), (6, 100), (4, 100), (8, 1)].iter().flat_map(|&(id, n)| vec![id; n]).collect();
+    let check = |world: &World| {
+        assert_eq!(numbers(world, storage, &layout, 0), expected);
+        assert_eq!(numbers(world, storage, &layout, 1), [1, 1]);
+        assert_eq!(world.rows(&model).into_keys().collect::<Vec<_>>(), [1, 2, 4, 6, 8]);
+    };
+    check(&world);
+    world.crash();
+    check(&world);
+    world.fold_all();
+    check(&world);
+}
+
+#[test]
+fn a_transaction_that_makes_more_messages_than_it_may_is_refused() {
+    let world = World::new(13);
+    let model = world.table();
+    let storage = world.begin().alloc_storage();
+    let layout = RowLayout::new(&[SqlType::INT8, SqlType::INT8, SqlType::INT8]);
+    let derive: Arc<dyn Derive> = Arc::new(Messages { topic: Oid(99), storage, layout, model: model.clone() });
+    let (disk, index) = (world.disk.clone(), world.index.clone());
+    let parts = Parts { env: world.env.clone(), disk, index: Index::memory(index), threads: false, dir: None };
+    let small = EngineOptions { big_commit_bytes_max: 20 << 10, ..options() };
+    let (engine, _) = Engine::open_with(small, parts).unwrap();
+    let mut transaction = engine.begin(TxnOptions::default()).unwrap();
+    transaction.derive_with(model.relation().oid, vec![derive; 1000]);
+    let view = transaction.statement().unwrap();
+    insert(&mut transaction, &view, &model, 1, "a");
+    let error = transaction.start_commit().err().expect("it is refused");
+    assert_eq!(error.code(), SqlState::CONFIGURATION_LIMIT_EXCEEDED);
+    assert!(world.names("bulk").is_empty());
+    let mut reader = engine.begin(TxnOptions::default()).unwrap();
+    let view = reader.statement().unwrap();
+    assert!(rows(&reader, &view, &model).is_empty());
+}
+
+/// Rows of STREAM tables stay in memory where the rest is spilled, and used to be passed over when messages were made.
+#[test]
+fn a_topic_gets_the_messages_of_stream_rows_of_a_large_commit_too() {
+    let world = World::new(14);
+    let model = world.table();
+    let mut transaction = world.begin();
+    let stream = create_table(&mut transaction, "s", TableKind::Stream { ttl_micros: 60_000_000 }, false);
+    world.commit(transaction).unwrap();
+    let stream = world.model(stream);
+    let storage = world.begin().alloc_storage();
+    let layout = RowLayout::new(&[SqlType::INT8, SqlType::INT8, SqlType::INT8]);
+    let mut transaction = world.begin();
+    for model in [&model, &stream] {
+        let (topic, layout, model) = (Oid(99), layout.clone(), model.clone());
+        let oid = model.relation().oid;
+        transaction.derive_with(oid, vec![Arc::new(Messages { topic, storage, layout, model })]);
+    }
+    let view = transaction.statement().unwrap();
+    let alice = world.engine.scope_of("alice").unwrap();
+    for id in 0..200 {
+        let (model, scope) = if id % 4 == 0 { (&stream, alice) } else { (&model, SHARED) };
+        let written = transaction.insert_row(&view, model, scope, &values(id, &body(id, "m"))).unwrap();
+        assert!(matches!(written, Written::Done(_)));
+    }
+    world.commit(transaction).unwrap();
+    assert_eq!(world.names("bulk").len(), 1);
+    assert_eq!(numbers(&world, storage, &layout, 0), (0..200).step_by(2).collect::<Vec<_>>());
+    assert_eq!(numbers(&world, storage, &layout, 1), (1..200).step_by(2).collect::<Vec<_>>());
+}
+
 /// The changes of all commits after a position, applied.
 fn replayed(world: &World, model: &Model, after: CommitSeq) -> State {
     let mut state = State::new();

@@ -5,7 +5,7 @@
 //! durable of a large set is spilled to disk in sorted runs; rows of STREAM tables stay in memory, where they belong.
 
 use super::Notification;
-use super::spilled::{Net, Spilled};
+use super::spilled::{Net, NetWrite, Spilled, StoredChange};
 use crate::catalog::{CatalogEntry, CatalogKey};
 use crate::error::Result;
 use crate::limits::SCAN_BATCH_BYTES;
@@ -74,6 +74,13 @@ pub struct TopicAppend {
     pub offset_at: u32,
 }
 
+impl TopicAppend {
+    /// What it counts against the bound of what memory holds of a transaction.
+    pub fn bytes(&self) -> usize {
+        self.row.len() + size_of::<TopicAppend>() + 64
+    }
+}
+
 /// A place in a write set to go back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
@@ -128,6 +135,11 @@ impl WriteSet {
         self.durable_bytes + self.kept_bytes
     }
 
+    /// Those of them that [`spill`](Self::spill) would put on disk.
+    pub fn durable_bytes(&self) -> usize {
+        self.durable_bytes
+    }
+
     /// Whether there is so much of what [`spill`](Self::spill) puts on disk that it should. The more runs there are, the
     /// more makes one, since every look-up asks each of them: up to four times `chunk_bytes`.
     pub fn is_large(&self, chunk_bytes: usize) -> bool {
@@ -138,6 +150,11 @@ impl WriteSet {
     /// Those that it would not.
     pub fn kept_bytes(&self) -> usize {
         self.kept_bytes
+    }
+
+    /// Whether its commit is a bulk commit.
+    pub fn is_spilled(&self) -> bool {
+        self.spilled.is_some()
     }
 
     /// Bytes on disk.
@@ -183,7 +200,7 @@ impl WriteSet {
 
     /// Adds a message.
     pub fn append(&mut self, append: TopicAppend) {
-        self.durable_bytes += append_bytes(&append);
+        self.durable_bytes += append.bytes();
         let order = self.next_order();
         self.appends.push((order, append));
     }
@@ -230,6 +247,23 @@ impl WriteSet {
     /// What was spilled: its net effect on each key in key order. None where nothing was.
     pub fn spilled_net(&self) -> Result<Option<Net<'_>>> {
         self.spilled.as_ref().map(Spilled::net).transpose()
+    }
+
+    /// What is in memory: its net effect on each key, in the order of first writes. A row there has the key it began with,
+    /// for no UPDATE changes that of a STREAM table's.
+    pub fn kept_net(&self) -> impl Iterator<Item = NetWrite> {
+        let firsts = self.slots.iter().filter(|slot| slot.previous.is_none());
+        firsts.zip(self.net()).map(|(slot, (first, last))| NetWrite {
+            key: first.key.clone(),
+            order: slot.order,
+            change: first.change.as_ref().map(|change| StoredChange {
+                relation: change.relation,
+                scope: change.scope,
+                old: change.old.clone(),
+                moved_to: None,
+            }),
+            value: last.value.clone(),
+        })
     }
 
     /// About how many keys were spilled: not more than that.
@@ -353,7 +387,7 @@ impl WriteSet {
             };
         }
         while let Some((_, append)) = self.appends.pop_if(|(order, _)| *order >= mark.order) {
-            self.durable_bytes -= append_bytes(&append);
+            self.durable_bytes -= append.bytes();
         }
         if let Some(spilled) = &mut self.spilled {
             spilled.cut(mark.order, self.next_order);
@@ -421,10 +455,6 @@ const WRITE_OVERHEAD: usize = 256;
 fn write_bytes(write: &Write) -> usize {
     let old = write.change.as_ref().and_then(|change| change.old.as_ref()).map_or(0, Bytes::len);
     write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + old + WRITE_OVERHEAD
-}
-
-fn append_bytes(append: &TopicAppend) -> usize {
-    append.row.len() + size_of::<TopicAppend>() + 64
 }
 
 #[cfg(test)]

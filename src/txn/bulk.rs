@@ -1,15 +1,16 @@
 //! From a spilled write set to a bulk commit: its file, written and synced before it asks for a number.
 //!
 //! The runs are merged into the net effect on each key. Messages of sources are derived in the order of the first writes,
-//! as those of a small commit are, which takes a sort of the changes by that order; all sorting is done on disk. The work
-//! has a thread of its own, which nobody waits for but the session that commits.
+//! as those of a small commit are, which takes a sort of the changes by that order; all sorting is done on disk. Changes of
+//! STREAM tables, which stay in memory, take part in it. The work has a thread of its own, which nobody waits for but the
+//! session that commits.
 
 use super::engine::Engine;
 use super::prepare::{self, Finished, Handover};
 use super::record::Span;
 use crate::change::{Change, Derive, NetWrite, TopicAppend, WriteSet};
 use crate::encoding::key;
-use crate::error::Result;
+use crate::error::{Error, Result, SqlState};
 use crate::interrupt::terminated;
 use crate::limits::BULKS_MAX;
 use crate::storage::bulk::{BulkPartition, BulkPayload, NewBulk, SpillFile};
@@ -34,6 +35,8 @@ struct Extras {
     _file: SpillFile,
     /// For each partition its topic and how many messages it gets.
     partitions: BTreeMap<(StorageId, u32), (Oid, u64)>,
+    /// How many bytes of messages there may still be.
+    room: u64,
     payload: Vec<u8>,
 }
 
@@ -113,19 +116,24 @@ fn next<T>(engine: &Engine, read: impl FnOnce() -> Result<Option<T>>) -> Result<
 /// Derives the messages of sources from the net changes, in the order of first writes.
 fn derive(set: &WriteSet, handover: &Handover<'_>, extras: &mut Extras) -> Result<()> {
     let engine = handover.engine;
-    let Some(mut net) = set.spilled_net()? else { return Ok(()) };
     let file = engine.bulks.spill()?;
     let mut changes = Sorter::new(file.file().clone(), engine.options().write_set_chunk_bytes);
     let derivers =
         |relation: Oid| -> &[Arc<dyn Derive>] { handover.derivers.get(&relation).copied().unwrap_or_default() };
     let mut payload = Vec::new();
-    while let Some(write) = next(engine, || net.next_net())? {
-        let has_sources = write.change.as_ref().is_some_and(|change| !derivers(change.relation).is_empty());
-        if has_sources {
+    let mut add = |write: NetWrite| -> Result<()> {
+        if write.change.as_ref().is_some_and(|change| !derivers(change.relation).is_empty()) {
             write.encode(&mut payload);
             changes.push(&write.order.to_be_bytes(), &payload)?;
         }
+        Ok(())
+    };
+    if let Some(mut net) = set.spilled_net()? {
+        while let Some(write) = next(engine, || net.next_net())? {
+            add(write)?;
+        }
     }
+    set.kept_net().try_for_each(&mut add)?;
     let mut changes = changes.finish()?;
     let mut appends: Vec<TopicAppend> = Vec::new();
     while let Some(entry) = next(engine, || changes.next_entry())? {
@@ -151,10 +159,16 @@ impl Extras {
     fn new(engine: &Engine) -> Result<Extras> {
         let file = engine.bulks.spill()?;
         let sorter = Sorter::new(file.file().clone(), engine.options().write_set_chunk_bytes);
-        Ok(Extras { sorter, _file: file, partitions: BTreeMap::new(), payload: Vec::new() })
+        let room = engine.options().big_commit_bytes_max;
+        Ok(Extras { sorter, _file: file, partitions: BTreeMap::new(), room, payload: Vec::new() })
     }
 
+    /// Adds a message; 53400 where there are too many.
     fn message(&mut self, append: &TopicAppend) -> Result<()> {
+        self.room = self.room.checked_sub(append.row.len() as u64).ok_or_else(|| {
+            Error::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, "transaction makes too many messages for topics")
+                .hint("Split it into smaller transactions.")
+        })?;
         let place = (append.storage, append.partition);
         let (_, count) = self.partitions.entry(place).or_insert((append.topic, 0));
         let mut key = key::partition_prefix(append.storage, append.partition);

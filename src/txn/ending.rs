@@ -70,17 +70,20 @@ impl Transaction {
             return Ok(ticket);
         }
         let (receipt, ticket) = ticket::pair();
-        if self.writes.spilled_bytes() > 0 {
+        if self.writes.is_spilled() {
             self.start_bulk_commit(&engine, receipt)?;
-            return Ok(ticket);
+        } else {
+            self.submit(&engine, receipt)?;
         }
-        self.submit(&engine, receipt)?;
         Ok(ticket)
     }
 
     /// Hands everything to the committer, which ends the transaction. An error drops it, which ends its hooks and locks.
     fn submit(mut self, engine: &Arc<Engine>, receipt: Receipt) -> Result<()> {
-        let (finished, time) = self.prepare(engine)?;
+        let Some((finished, time)) = self.prepare(engine)? else {
+            self.writes.spill(&engine.bulks)?;
+            return self.start_bulk_commit(engine, receipt);
+        };
         let locks = std::mem::replace(&mut self.locks, LockOwner::nobody());
         let at_end = std::mem::take(&mut self.at_end);
         let serializable = std::mem::take(&mut self.noted).then_some(self.id);
@@ -90,20 +93,22 @@ impl Transaction {
         Ok(())
     }
 
-    fn prepare(&mut self, engine: &Arc<Engine>) -> Result<(Finished, i64)> {
+    /// Encodes everything; none where it has to be spilled first.
+    fn prepare(&mut self, engine: &Arc<Engine>) -> Result<Option<(Finished, i64)>> {
         let catalog = self.catalog();
         let derivers = self.derivers.iter().map(|said| (said.table, said.derive.as_slice())).collect();
         let time = engine.env.now();
         let handover = Handover { engine, catalog: &catalog, derivers: &derivers, scopes: &self.scopes, time };
-        let finished = if self.writes.spilled_bytes() > 0 {
-            bulk::encode(&mut self.writes, &handover)?
+        let finished = if self.writes.is_spilled() {
+            Some(bulk::encode(&mut self.writes, &handover)?)
         } else {
             prepare::encode(&self.writes, &handover)?
         };
+        let Some(finished) = finished else { return Ok(None) };
         if self.noted {
             engine.serializable.prepare(self.id)?;
         }
-        Ok((finished, time))
+        Ok(Some((finished, time)))
     }
 
     /// Commits what was spilled. Writing its file and giving back its locks take long, so they have a thread of their
@@ -127,7 +132,9 @@ impl Transaction {
         receipt: Receipt,
         ticket: &CommitTicket,
     ) -> Result<CommitSeq> {
-        let (finished, time) = self.prepare(engine)?;
+        let prepared = self.prepare(engine)?;
+        let (finished, time) =
+            prepared.ok_or_else(|| Error::internal("a spilled transaction was not a bulk commit"))?;
         self.pinned = None;
         let serializable = std::mem::take(&mut self.noted).then_some(self.id);
         let nobody = (LockOwner::nobody(), serializable);
@@ -142,7 +149,7 @@ impl Transaction {
 
     /// Whether giving back what it holds takes so long that it is not done in passing.
     fn is_large(&self) -> bool {
-        self.writes.spilled_bytes() > 0 || self.locks.rows() > LOCKS_RELEASED_AT_ONCE
+        self.writes.is_spilled() || self.locks.rows() > LOCKS_RELEASED_AT_ONCE
     }
 
     /// Ends the transaction and everything it did. Where that takes long a thread does it, and the ticket says when all

@@ -98,14 +98,20 @@ pub(super) struct Finished {
     bulk: Option<PreparedBulk>,
 }
 
-/// Encodes a write set. Fails where a message cannot be derived; nothing has happened then.
-pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished> {
+/// Encodes a write set; none where the messages that sources make of it are more than memory should hold beside it, so
+/// that it is to be spilled. Fails where a message cannot be derived; nothing has happened then.
+pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Option<Finished>> {
     let changes = net_changes(set);
     let mut appends: Vec<TopicAppend> = set.appends().cloned().collect();
+    let mut room = handover.engine.options().write_set_chunk_bytes.saturating_sub(set.durable_bytes());
     for change in &changes {
+        let before = appends.len();
         for deriver in handover.derivers.get(&change.relation).into_iter().copied().flatten() {
             deriver.derive(change, handover.time, &mut appends)?;
         }
+        let derived: usize = appends[before..].iter().map(TopicAppend::bytes).sum();
+        let Some(left) = room.checked_sub(derived) else { return Ok(None) };
+        room = left;
     }
     let mut encoded = Encoded::new(set, handover, set.bytes() + 64, appends.len());
     encoded.rows(set, changes, handover)?;
@@ -114,7 +120,7 @@ pub(super) fn encode(set: &WriteSet, handover: &Handover<'_>) -> Result<Finished
     for (key, value) in entries {
         encoded.entry(false, &key, value.as_deref(), &Meaning::Plain, PartKind::Plain);
     }
-    encoded.finish(named)
+    encoded.finish(named).map(Some)
 }
 
 /// Encodes what is left in memory of a spilled write set, and the name of the file that has the rest.
