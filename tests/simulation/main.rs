@@ -38,7 +38,7 @@ use tertulia::storage::fault::FaultCounts;
 use world::{Stats, World};
 
 /// Seeds of a usual run.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_200;
 /// Steps of a short run.
 const STEPS: u64 = 300;
 /// Threads that run seeds beside each other; each seed has one.
