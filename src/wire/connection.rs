@@ -19,6 +19,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// How long a client has to take the last that it is told.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Serves a connection to its end.
 pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
     let mut socket = Socket::new(stream);
@@ -54,10 +57,14 @@ pub(super) async fn serve(context: Arc<Context>, stream: TcpStream) {
         Err(Refusal::Silent) => {}
         Err(Refusal::Told(error)) => {
             output.error(&error);
-            // it may have gone already, and nobody is left to tell
-            let _ = socket.write(&mut output.buffer).await;
+            say_last(&mut socket, &mut output).await;
         }
     }
+}
+
+/// Writes the last that a client is told. It may have gone already, or read nothing: nobody is left to tell then.
+async fn say_last(socket: &mut Socket, output: &mut Encoder) {
+    let _ = tokio::time::timeout(LAST_WORDS_PATIENCE, socket.write(&mut output.buffer)).await;
 }
 
 /// Why a connection ends.
@@ -328,8 +335,7 @@ impl Connection {
     async fn say_goodbye(&mut self, end: End) {
         if let End::Told(error) = end {
             self.output.error(&error);
-            // it may have gone already, and nobody is left to tell
-            let _ = self.socket.write(&mut self.output.buffer).await;
+            say_last(&mut self.socket, &mut self.output).await;
         }
     }
 }
