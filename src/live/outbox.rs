@@ -62,6 +62,8 @@ struct State {
     line: Option<Weak<dyn Line>>,
     /// The session says nothing itself just now: the line is free.
     rests: bool,
+    /// The line has the rest of something, which the session must send first.
+    owes: bool,
 }
 
 /// What waits of one live channel.
@@ -189,7 +191,7 @@ impl Outbox {
     pub fn post(&self) {
         let signal = {
             let mut state = self.state.lock();
-            if state.lost || state.has_mail() && !state.send() { state.signal.take() } else { None }
+            if state.lost || state.is_due() && !state.send() { state.signal.take() } else { None }
         };
         drop(signal);
     }
@@ -297,6 +299,7 @@ impl Outbox {
             .hint("Read from the connection continually, and LISTEN again after reconnecting."));
         }
         state.count_as_taken();
+        state.owes = false;
         let waiting = std::mem::take(&mut state.waiting);
         let arrivals = std::mem::take(&mut state.arrivals);
         drop(state);
@@ -306,7 +309,7 @@ impl Outbox {
     /// Over when there is something to drain. A session has one such wait at a time; a new one ends the one before.
     pub fn wait(&self) -> Wait {
         let mut state = self.state.lock();
-        if state.lost || state.has_mail() {
+        if state.lost || state.is_due() {
             return Wait::ready();
         }
         let (signal, wait) = wait::pair(None);
@@ -334,7 +337,7 @@ impl State {
 
     /// Sends what waits over the line; false where the session must.
     fn send(&mut self) -> bool {
-        if !self.rests || self.bytes + self.live_bytes > LINE_BYTES {
+        if !self.rests || self.owes || self.bytes + self.live_bytes > LINE_BYTES {
             return false;
         }
         let Some(line) = self.line.as_ref().and_then(Weak::upgrade) else { return false };
@@ -346,6 +349,7 @@ impl State {
             self.waiting.shrink_to(ENTRIES_KEPT);
             self.arrivals.clear();
         }
+        self.owes = sent == Sent::Part;
         self.rests = sent == Sent::All;
         self.rests
     }
@@ -357,8 +361,9 @@ impl State {
         self.round += 1;
     }
 
-    fn has_mail(&self) -> bool {
-        !self.waiting.is_empty() || !self.arrivals.is_empty()
+    /// Whether there is something that the client has not got.
+    fn is_due(&self) -> bool {
+        self.owes || !self.waiting.is_empty() || !self.arrivals.is_empty()
     }
 
     fn lose(&mut self) {
@@ -451,7 +456,10 @@ mod tests {
         post("3, in part");
         assert!(wait.is_done());
         assert_eq!(*client.taken.lock(), ["1", "2", "3, in part"]);
+        // a session that looked elsewhere first is told again
+        assert!(outbox.rest().is_done());
         post("while the rest is to be sent");
+        assert_eq!(client.taken.lock().len(), 3);
         assert_eq!(outbox.drain().unwrap().len(), 1);
         let wait = outbox.rest();
         post("nothing is taken");
