@@ -282,9 +282,12 @@ impl<'a> Subscriber<'a> {
                 self.unlisten()?;
                 let back = self.random.next();
                 self.journal(|journal| {
-                    let earlier = &journal.earlier;
+                    let earlier = &mut journal.earlier;
                     if let (false, Some(_)) = (earlier.is_empty(), journal.position) {
-                        journal.position = Some(earlier[back as usize % earlier.len()]);
+                        let to = earlier[back as usize % earlier.len()];
+                        journal.position = Some(to);
+                        // what came after it is to come again: going back there would be going forward
+                        earlier.retain(|&position| position <= to);
                     }
                 });
                 Ok(())
